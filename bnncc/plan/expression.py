@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Epilogues: what a kernel does with each value of its root before it stores it.
+
+An expression is a tree over one output position [n, h, w, c]. Real values are float32, rounded after
+each operation (a compiler may contract a*b+c); Accumulator of a binary contraction is an exact int32.
+A boolean expression (Compare, Flip) is what packed outputs store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Literal
+
+UnaryKind = Literal["neg", "abs", "relu", "sqrt", "exp", "log", "tanh", "sigmoid", "round", "floor", "ceil", "sign", "erf"]
+BinaryKind = Literal["add", "sub", "mul", "div", "max", "min", "pow"]
+CompareKind = Literal["ge", "gt", "ne", "le", "lt", "eq"]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A node; its fields that are Expressions are its children."""
+
+    def children(self) -> Iterator[Expression]:
+        """The direct operands, in order."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Expression):
+                yield value
+
+    def walk(self) -> Iterator[Expression]:
+        """This node and everything below it, parents first."""
+        yield self
+        for child in self.children():
+            yield from child.walk()
+
+
+@dataclass(frozen=True)
+class Accumulator(Expression):
+    """The root's value at this position: int32 of a binary contraction or an integer pool, float32 of
+    a real one, boolean of a pool over bits. Absent from a Map kernel."""
+
+
+@dataclass(frozen=True)
+class Operand(Expression):
+    """Operand `index` of the kernel at this position; a dimension of extent 1 is broadcast.
+
+    float32 and int32 as stored, u8 and i8 as int32, packed bits as boolean (see FromBit)."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Channel(Expression):
+    """Constant `index` of the kernel, a vector [c]: its element for this channel."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Scalar(Expression):
+    """A float32 number."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class ToFloat(Expression):
+    """int32 to float32 (exact below 2^24)."""
+
+    value: Expression
+
+
+@dataclass(frozen=True)
+class FromBit(Expression):
+    """A boolean as float32: `high` where it holds, else `low`. Bipolar: (-1, 1)."""
+
+    value: Expression
+    low: float = -1.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Unary(Expression):
+    """kind(value); round is to even; sign(0) is 0."""
+
+    kind: UnaryKind
+    value: Expression
+
+
+@dataclass(frozen=True)
+class Binary(Expression):
+    """kind(left, right)."""
+
+    kind: BinaryKind
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True)
+class Compare(Expression):
+    """Boolean: left kind right; both int32 or both float32."""
+
+    kind: CompareKind
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True)
+class Select(Expression):
+    """`then` where the boolean condition holds, else `otherwise`."""
+
+    condition: Expression
+    then: Expression
+    otherwise: Expression
+
+
+@dataclass(frozen=True)
+class Flip(Expression):
+    """Boolean: value, negated in the channels where constant `index` (i32 [c], values 0 and 1) is 1."""
+
+    value: Expression
+    index: int

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a kernel computes, without saying how: the subject of a template and of a tuning record.
+
+A KernelSpec holds no trained numbers, so layers of equal shape share one function; a Step binds a
+KernelSpec to buffers and constants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bnncc.plan.expression import Expression
+from bnncc.plan.layout import Element, Layout
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window: output pixel (y, x) reads input pixels
+    (y*stride_y + ky*dilation_y - top, x*stride_x + kx*dilation_x - left), 0 <= ky < height, 0 <= kx < width."""
+
+    height: int
+    width: int
+    stride_y: int = 1
+    stride_x: int = 1
+    dilation_y: int = 1
+    dilation_x: int = 1
+    top: int = 0
+    left: int = 0
+
+    def valid_rows(self, y: int, rows: int) -> tuple[bool, ...]:
+        """Which ky of output row y lie inside an input of `rows` rows."""
+        first = y * self.stride_y - self.top
+        return tuple(0 <= first + k * self.dilation_y < rows for k in range(self.height))
+
+    def valid_columns(self, x: int, columns: int) -> tuple[bool, ...]:
+        """Which kx of output column x lie inside an input of `columns` columns."""
+        first = x * self.stride_x - self.left
+        return tuple(0 <= first + k * self.dilation_x < columns for k in range(self.width))
+
+
+@dataclass(frozen=True)
+class BinaryConv:
+    """y[n,h,w,o] = sum_{ky,kx,c} x[n, h*sy+ky*dy-top, w*sx+kx*dx-left, g*C/G+c] * weight[o,ky,kx,c], int32.
+
+    x is packed bits whose halo covers the window (its bits `halo_bit`); g = o // (O / groups). Constant 0
+    is the weight, int8 [O, KH, KW, C/groups] of {-1,+1}, or of {-1,0,+1} where `ternary_weight`.
+    What lies outside the image counts as `pad_value` (0, +1 or -1), whatever the halo's bits are.
+    Where `ternary_input`, input 1 is the mask plane (1 where x is not 0; its halo is 0, so `pad_value` is 0)
+    and the value is sum over the unmasked taps.
+    """
+
+    input: Layout
+    window: Window
+    groups: int
+    pad_value: Literal[-1, 0, 1]
+    halo_bit: Literal[0, 1]
+    ternary_weight: bool = False
+    ternary_input: bool = False
+    mask: Layout | None = None
+
+
+@dataclass(frozen=True)
+class RealConv:
+    """The same sum in float32: x float32 with zeros in its halo, constant 0 the weight, float32
+    [O, KH, KW, C/groups]. The order of summation is the kernel's."""
+
+    input: Layout
+    window: Window
+    groups: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Maximum or mean over a window that skips what lies outside the image.
+
+    input: f32 or i32, or packed bits (kind "max" only: an OR). A mean divides by the number of taps
+    inside the image, or by height*width where `count_outside`."""
+
+    kind: Literal["max", "mean"]
+    input: Layout
+    window: Window
+    count_outside: bool = False
+
+
+@dataclass(frozen=True)
+class ChannelMean:
+    """y[n,h,w,0] = mean over c of x[n,h,w,c], float32; `expression` is applied to x first (K-maps: abs)."""
+
+    input: Layout
+
+
+@dataclass(frozen=True)
+class Map:
+    """No root: the outputs are functions of the operands at each position."""
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """y[n,h,w,c] = exp(x[..,c] - max_c x) / sum_c exp(x - max), float32."""
+
+    input: Layout
+
+
+@dataclass(frozen=True)
+class FillHalo:
+    """Set the halo of `target` to `value` (all bits of the channels, or a number); reads nothing."""
+
+    target: Layout
+    value: Literal[-1, 0, 1]
+
+
+Root = BinaryConv | RealConv | Pool | ChannelMean | Map | Softmax | FillHalo
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant parameter: channel vectors f32 or i32 [c], or the weight of the root."""
+
+    element: Element
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where one result of the epilogue goes. Packed bits store a boolean expression; f32 and i32 a
+    number. A stored channel stride other than 1 is allowed for f32 and i32."""
+
+    layout: Layout
+    expression: Expression
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """One fused operation.
+
+    C parameters in order: the root's inputs, the operands, the constants (in the stored form that the
+    template chose), the outputs. All outputs have the same shape [n, h, w, c]; operands may have
+    extent 1 where they are broadcast.
+    """
+
+    root: Root
+    operands: tuple[Layout, ...]
+    constants: tuple[Constant, ...]
+    outputs: tuple[Output, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """[n, h, w, c] of the iteration space."""
+        if isinstance(self.root, FillHalo):
+            return self.root.target.shape
+        return self.outputs[0].layout.shape
+
+    @property
+    def inputs(self) -> tuple[Layout, ...]:
+        """What the root reads, before the operands."""
+        match self.root:
+            case BinaryConv(mask=Layout() as mask, ternary_input=True):
+                return (self.root.input, mask)
+            case Map() | FillHalo():
+                return ()
+            case root:
+                return (root.input,)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a tensor lies in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+WORD_BITS = 32
+"""Packed values are stored in uint32 words; channel c is bit c % 32 of word c // 32."""
+
+
+class Element(StrEnum):
+    """What one stored element is."""
+
+    F32 = "f32"
+    I32 = "i32"
+    U8 = "u8"
+    I8 = "i8"
+    BIT = "bit"
+    """One bit a value, packed along the channels in uint32 words. Of a bipolar tensor, 1 means +1
+    and 0 means -1; of a mask (the second plane of a ternary tensor), 1 means non-zero. The bits of
+    the last word beyond the channels are 0."""
+
+    @property
+    def dtype(self) -> str:
+        """The NumPy and TVM name of the stored type."""
+        return {"f32": "float32", "i32": "int32", "u8": "uint8", "i8": "int8", "bit": "uint32"}[self]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one stored element (of one word, for packed bits)."""
+        return 1 if self in (Element.U8, Element.I8) else 4
+
+
+@dataclass(frozen=True)
+class Halo:
+    """Rows and columns around an image that belong to its buffer, so a convolution need not test."""
+
+    top: int = 0
+    left: int = 0
+    bottom: int = 0
+    right: int = 0
+
+    def union(self, other: Halo) -> Halo:
+        """The smallest halo that contains both."""
+        return Halo(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
+    def __bool__(self) -> bool:
+        return any((self.top, self.left, self.bottom, self.right))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A four-dimensional tensor [n, h, w, c] seen through strides.
+
+    Element [n, h, w, c] is at `offset + n*strides[0] + h*strides[1] + w*strides[2] + c*strides[3]`
+    in units of the stored element. For packed bits the last dimension counts words: channel c is in
+    word `... + (c // 32) * strides[3]`, and `strides[3]` is 1. A halo lies around the image within the
+    same strides: pixel [-1, -1] exists if halo.top and halo.left are at least 1.
+
+    A dense activation [n, k] is [n, 1, 1, k]. A transposed or sliced tensor is another Layout over
+    the same buffer.
+    """
+
+    element: Element
+    shape: tuple[int, int, int, int]
+    strides: tuple[int, int, int, int]
+    offset: int = 0
+    halo: Halo = Halo()
+
+    @staticmethod
+    def packed(element: Element, shape: tuple[int, int, int, int], halo: Halo = Halo()) -> Layout:
+        """Row-major [n, h, w, c], each image surrounded by its halo, no gaps."""
+        n, h, w, c = shape
+        del n
+        depth = words(c) if element is Element.BIT else c
+        row = (w + halo.left + halo.right) * depth
+        image = (h + halo.top + halo.bottom) * row
+        offset = halo.top * row + halo.left * depth
+        return Layout(element, shape, (image, row, depth, 1), offset, halo)
+
+    @property
+    def depth(self) -> int:
+        """Stored elements per pixel: channels, or words of packed channels."""
+        return words(self.shape[3]) if self.element is Element.BIT else self.shape[3]
+
+    @property
+    def extent(self) -> int:
+        """Stored elements from the start of the buffer to the end of the last halo pixel."""
+        n, h, w, _ = self.shape
+        corner = (n - 1, h - 1 + self.halo.bottom, w - 1 + self.halo.right, self.depth - 1)
+        return 1 + self.offset + sum(i * s for i, s in zip(corner, self.strides, strict=True))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the buffer that this layout needs."""
+        return self.extent * self.element.bytes
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie row-major without halo or gaps."""
+        return replace(self, offset=0) == Layout.packed(self.element, self.shape)
+
+    def permuted(self, axes: tuple[int, int, int, int]) -> Layout:
+        """The transposed view: dimension i of the result is dimension axes[i] of this one."""
+        assert not self.halo and self.element is not Element.BIT
+        shape = tuple(self.shape[a] for a in axes)
+        strides = tuple(self.strides[a] for a in axes)
+        return replace(self, shape=shape, strides=strides)
+
+
+def words(channels: int) -> int:
+    """uint32 words that hold one bit per channel."""
+    return -(-channels // WORD_BITS)
