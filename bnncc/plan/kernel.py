@@ -143,6 +143,9 @@ class KernelSpec:
     operands: tuple[Layout, ...]
     constants: tuple[Constant, ...]
     outputs: tuple[Output, ...]
+    in_place: tuple[tuple[int, int], ...] = ()
+    """(operand, output) pairs that share one buffer and one layout: each position is read before it is
+    written. A template must then not promise its compiler that the pointers are distinct."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -10,20 +10,22 @@ import numpy as np
 
 from bnncc.plan.kernel import KernelSpec
 
-Place = Literal["input", "output", "arena"]
+Place = Literal["input", "output", "arena", "constant"]
 
 
 @dataclass(frozen=True)
 class Buffer:
     """A piece of memory.
 
-    place: a parameter of the generated function ("input", "output"; `index` says which), or the arena.
+    place: a parameter of the generated function ("input", "output"; `index` says which), the arena, or
+    the library's own constants (`data` holds the values: trained numbers that vary over the image).
     """
 
     name: str
     bytes: int
     place: Place
     index: int = 0
+    data: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
