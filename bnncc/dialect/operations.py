@@ -108,7 +108,9 @@ class Constant(IRDLOperation):
         expect(len(self.value) == count, f"{count} values", len(self.value))
         element = element_of(self.result)
         if isinstance(element, Bipolar | Spike | Ternary):
-            expect(self.value.get_element_type() == i8, "i8 values for a domain", self.value.get_element_type())
+            expect(
+                self.value.get_element_type() == i8, "i8 values for a domain", self.value.get_element_type()
+            )
             allowed = DOMAIN_VALUES[element.name]
             found = set(np.unique(self.array).tolist())
             expect(found <= allowed, f"values in {sorted(allowed)}", sorted(found - allowed))
@@ -173,7 +175,11 @@ class WindowOperation(IRDLOperation):
         pads: Sequence[int],
     ) -> None:
         """Check the attributes' lengths and that the result's h and w follow from them."""
-        for label, values, length in (("strides", strides, 2), ("dilations", dilations, 2), ("pads", pads, 4)):
+        for label, values, length in (
+            ("strides", strides, 2),
+            ("dilations", dilations, 2),
+            ("pads", pads, 4),
+        ):
             expect(len(values) == length, f"{length} {label}", len(values))
         expect(len(image) == 4 and len(result) == 4, "rank 4", f"{len(image)} and {len(result)}")
         top, left, bottom, right = pads
@@ -215,7 +221,9 @@ class Conv2d(WindowOperation):
         groups: int = 1,
         pad_value: int = 0,
     ):
-        shape = window_shape(shape_of(input), shape_of(weight)[1:3], strides, dilations, pads, shape_of(weight)[0])
+        shape = window_shape(
+            shape_of(input), shape_of(weight)[1:3], strides, dilations, pads, shape_of(weight)[0]
+        )
         super().__init__(
             operands=[input, weight],
             result_types=[tensor(shape, contraction_type(input, weight))],
@@ -256,7 +264,9 @@ class Dense(IRDLOperation):
 
     def __init__(self, input: SSAValue, weight: SSAValue):
         shape = (*shape_of(input)[:-1], shape_of(weight)[0])
-        super().__init__(operands=[input, weight], result_types=[tensor(shape, contraction_type(input, weight))])
+        super().__init__(
+            operands=[input, weight], result_types=[tensor(shape, contraction_type(input, weight))]
+        )
 
     def verify_(self) -> None:
         x, w, y = shape_of(self.input), shape_of(self.weight), shape_of(self.result)
@@ -368,7 +378,9 @@ class BatchNorm(IRDLOperation):
     result = result_def(TensorType)
     irdl_options = IN_DICT
     traits = traits_def(Pure())
-    assembly_format = "$input `,` $scale `,` $bias `,` $mean `,` $variance attr-dict `:` functional-type(operands, results)"
+    assembly_format = (
+        "$input `,` $scale `,` $bias `,` $mean `,` $variance attr-dict `:` functional-type(operands, results)"
+    )
 
     def __init__(self, operands: Sequence[SSAValue], epsilon: float):
         super().__init__(
@@ -380,7 +392,9 @@ class BatchNorm(IRDLOperation):
     def verify_(self) -> None:
         channels = shape_of(self.input)[-1]
         for parameter in self.operands[1:]:
-            expect(shape_of(parameter) == (channels,), f"parameters of shape ({channels},)", shape_of(parameter))
+            expect(
+                shape_of(parameter) == (channels,), f"parameters of shape ({channels},)", shape_of(parameter)
+            )
         expect(self.input.type == self.result.type, f"result {self.input.type}", self.result.type)
 
 
@@ -495,7 +509,9 @@ class ChannelMean(IRDLOperation):
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue):
-        super().__init__(operands=[input], result_types=[tensor((*shape_of(input)[:-1], 1), element_of(input))])
+        super().__init__(
+            operands=[input], result_types=[tensor((*shape_of(input)[:-1], 1), element_of(input))]
+        )
 
     def verify_(self) -> None:
         shape = (*shape_of(self.input)[:-1], 1)
@@ -555,9 +571,17 @@ class BinaryOperation(IRDLOperation):
 
     def verify_(self) -> None:
         expect(is_number(element_of(self.left)), "numbers", element_of(self.left))
-        expect(element_of(self.left) == element_of(self.right), f"element {element_of(self.left)}", element_of(self.right))
+        expect(
+            element_of(self.left) == element_of(self.right),
+            f"element {element_of(self.left)}",
+            element_of(self.right),
+        )
         verify_broadcast((self.left, self.right), self.result)
-        expect(element_of(self.left) == element_of(self.result), f"element {element_of(self.left)}", element_of(self.result))
+        expect(
+            element_of(self.left) == element_of(self.result),
+            f"element {element_of(self.left)}",
+            element_of(self.result),
+        )
 
 
 def _unary(name: str, doc: str) -> type[UnaryOperation]:
@@ -621,7 +645,11 @@ class Compare(IRDLOperation):
 
     def verify_(self) -> None:
         expect(self.kind.data in COMPARISONS, f"a comparison of {COMPARISONS}", self.kind.data)
-        expect(element_of(self.left) == element_of(self.right), f"element {element_of(self.left)}", element_of(self.right))
+        expect(
+            element_of(self.left) == element_of(self.right),
+            f"element {element_of(self.left)}",
+            element_of(self.right),
+        )
         expect(element_of(self.result) == i1, "an i1 result", element_of(self.result))
         verify_broadcast((self.left, self.right), self.result)
 
@@ -647,7 +675,11 @@ class Select(IRDLOperation):
 
     def verify_(self) -> None:
         expect(element_of(self.condition) == i1, "an i1 condition", element_of(self.condition))
-        expect(element_of(self.then) == element_of(self.otherwise), f"element {element_of(self.then)}", element_of(self.otherwise))
+        expect(
+            element_of(self.then) == element_of(self.otherwise),
+            f"element {element_of(self.then)}",
+            element_of(self.otherwise),
+        )
         verify_broadcast((self.condition, self.then, self.otherwise), self.result)
 
 
@@ -854,7 +886,9 @@ class Fused(IRDLOperation):
 
     def verify_(self) -> None:
         arguments = [argument.type for argument in self.block.args]
-        expect(arguments == [value.type for value in self.inputs], "block arguments like the operands", arguments)
+        expect(
+            arguments == [value.type for value in self.inputs], "block arguments like the operands", arguments
+        )
         last = self.block.last_op
         expect(isinstance(last, Yield), "a bnn.yield at the end", last and last.name)
         inside = [value.type for value in self.results_inside]

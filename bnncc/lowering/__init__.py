@@ -1,1 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+"""From the dialect to the plan: buffers, layouts, kernels to be made, a static arena."""
+
+from __future__ import annotations
+
+from bnncc.lowering.lower import lower
+
+__all__ = ["lower"]

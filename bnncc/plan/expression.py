@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal
 
-UnaryKind = Literal["neg", "abs", "relu", "sqrt", "exp", "log", "tanh", "sigmoid", "round", "floor", "ceil", "sign", "erf"]
+UnaryKind = Literal[
+    "neg", "abs", "relu", "sqrt", "exp", "log", "tanh", "sigmoid", "round", "floor", "ceil", "sign", "erf"
+]
 BinaryKind = Literal["add", "sub", "mul", "div", "max", "min", "pow"]
 CompareKind = Literal["ge", "gt", "ne", "le", "lt", "eq"]
 

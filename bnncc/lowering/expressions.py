@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the element-wise operations of a fused region to epilogue expressions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from xdsl.dialects.builtin import IntegerType, f32, i1, i32
+from xdsl.ir import BlockArgument, Operation, SSAValue
+
+from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, shape_of
+from bnncc.plan import expression as ex
+from bnncc.plan.kernel import Constant
+from bnncc.plan.layout import Element
+
+UNARY: dict[type[Operation], ex.UnaryKind] = {
+    ops.Neg: "neg",
+    ops.Abs: "abs",
+    ops.Relu: "relu",
+    ops.Sqrt: "sqrt",
+    ops.Exp: "exp",
+    ops.Log: "log",
+    ops.Tanh: "tanh",
+    ops.Sigmoid: "sigmoid",
+    ops.Round: "round",
+    ops.Floor: "floor",
+    ops.Ceil: "ceil",
+    ops.Erf: "erf",
+}
+BINARY: dict[type[Operation], ex.BinaryKind] = {
+    ops.Add: "add",
+    ops.Sub: "sub",
+    ops.Mul: "mul",
+    ops.Div: "div",
+    ops.Max: "max",
+    ops.Min: "min",
+    ops.Pow: "pow",
+}
+ZERO = ex.Scalar(0.0)
+
+
+class ExpressionBuilder:
+    """Builds the expressions of one region.
+
+    load: what reading a block argument gives. constants, arrays: the channel vectors met so far, after
+    the `reserved` constants of the root.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        channels: int,
+        root: Operation | None,
+        load: Callable[[BlockArgument], ex.Expression],
+        reserved: int,
+        load_array: Callable[[np.ndarray], ex.Expression],
+    ):
+        self.rank = rank
+        self.channels = channels
+        self.root = root
+        self.load = load
+        self.load_array = load_array
+        self.reserved = reserved
+        self.constants: list[Constant] = []
+        self.arrays: list[np.ndarray] = []
+        self._built: dict[SSAValue, ex.Expression] = {}
+
+    def value(self, value: SSAValue) -> ex.Expression:
+        """The expression of a value; for a ternary one, of its sign plane (see `mask`)."""
+        if value not in self._built:
+            self._built[value] = self._build(value)
+        return self._built[value]
+
+    def mask(self, value: SSAValue) -> ex.Expression:
+        """The boolean "is not zero" of a ternary value made in this region."""
+        op = value.owner
+        assert isinstance(op, ops.Binarize)
+        return ex.Compare("ne", self._real(op.input), ZERO)
+
+    def channel(self, array: np.ndarray) -> ex.Channel:
+        """A constant vector [c], shared with an equal one met before."""
+        vector = np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (self.channels,)))
+        for index, known in enumerate(self.arrays):
+            if known.dtype == vector.dtype and np.array_equal(known, vector, equal_nan=True):
+                return ex.Channel(self.reserved + index)
+        element = Element.F32 if vector.dtype == np.float32 else Element.I32
+        self.constants.append(Constant(element, (self.channels,)))
+        self.arrays.append(vector)
+        return ex.Channel(self.reserved + len(self.arrays) - 1)
+
+    def _build(self, value: SSAValue) -> ex.Expression:
+        if isinstance(value, BlockArgument):
+            return self.load(value)
+        op = value.owner
+        assert isinstance(op, Operation)
+        if op is self.root:
+            return ex.Accumulator()
+        match op:
+            case ops.Constant():
+                return self._constant(op)
+            case ops.Cast():
+                return self._cast(op)
+            case ops.Binarize():
+                kind = "ge" if op.zero.value.data == 1 else "gt"
+                return ex.Compare(kind, self._real(op.input), ZERO)
+            case ops.Threshold():
+                thresholds = ops.vector_of(op.thresholds)
+                compare = ex.Compare("ge", self.value(op.input), self.channel(thresholds))
+                return self._flip(compare, ops.vector_of(op.signs))
+            case ops.Flip():
+                return self._flip(self.value(op.input), ops.vector_of(op.signs))
+            case ops.Compare():
+                kind: ex.CompareKind = op.kind.data  # type: ignore[assignment]
+                return ex.Compare(kind, self.value(op.left), self.value(op.right))
+            case ops.Select():
+                return ex.Select(*(self.value(operand) for operand in op.operands))
+            case ops.Clip():
+                return self._clip(op)
+            case ops.PRelu():
+                x = self.value(op.input)
+                scaled = ex.Binary("mul", x, self.value(op.slope))
+                return ex.Select(ex.Compare("ge", x, ZERO), x, scaled)
+            case _ if type(op) in UNARY:
+                return ex.Unary(UNARY[type(op)], self.value(op.operands[0]))
+            case _ if type(op) in BINARY:
+                left, right = op.operands
+                return ex.Binary(BINARY[type(op)], self.value(left), self.value(right))
+            case _:
+                raise unsupported(op, f"{op.name} cannot stand in an epilogue")
+
+    def _constant(self, op: ops.Constant) -> ex.Expression:
+        array = op.array
+        if array.dtype not in (np.float32, np.int32):
+            raise unsupported(op, f"a constant of {array.dtype} cannot stand in an epilogue")
+        if array.size == 1 and array.dtype == np.float32:
+            return ex.Scalar(float(array.reshape(-1)[0]))
+        if array.size == 1 or array.size == array.shape[-1]:
+            return self.channel(array)
+        return self.load_array(array)
+
+    def _cast(self, op: ops.Cast) -> ex.Expression:
+        source, target = element_of(op.input), element_of(op.result)
+        x = self.value(op.input)
+        if source == target:
+            return x
+        if target == f32 and isinstance(source, Bipolar):
+            return ex.FromBit(x, -1.0, 1.0)
+        if target == f32 and (isinstance(source, Spike) or source == i1):
+            return ex.FromBit(x, 0.0, 1.0)
+        if target == f32 and isinstance(source, Ternary):
+            return self._ternary(op.input, x)
+        if target == f32 and isinstance(source, IntegerType):
+            return ex.ToFloat(x)
+        if target == i1 and source == f32:
+            return ex.Compare("ne", x, ZERO)
+        if {source, target} <= {i1, Spike()}:
+            return x
+        raise unsupported(op, f"no cast from {source} to {target} in an epilogue")
+
+    def _ternary(self, value: SSAValue, sign: ex.Expression) -> ex.Expression:
+        if isinstance(value, BlockArgument):
+            assert isinstance(sign, ex.Operand)
+            return ex.Select(ex.Operand(sign.index + 1), ex.FromBit(sign), ZERO)
+        assert isinstance(value.owner, ops.Binarize)
+        return ex.Unary("sign", self._real(value.owner.input))
+
+    def _real(self, value: SSAValue) -> ex.Expression:
+        x = self.value(value)
+        return ex.ToFloat(x) if element_of(value) == i32 else x
+
+    def _flip(self, x: ex.Expression, signs: np.ndarray) -> ex.Expression:
+        if (signs == 1).all():
+            return x
+        return ex.Flip(x, self.channel((signs == -1).astype(np.int32)).index)
+
+    def _clip(self, op: ops.Clip) -> ex.Expression:
+        x = self.value(op.input)
+        low, high = op.low.value.data, op.high.value.data
+        if not math.isinf(low):
+            x = ex.Binary("max", x, ex.Scalar(low))
+        if not math.isinf(high):
+            x = ex.Binary("min", x, ex.Scalar(high))
+        return x
+
+
+def unsupported(op: Operation, message: str) -> BnnccError:
+    """A fault of ours: the passes let through what no kernel computes."""
+    shapes = ", ".join(str(shape_of(value)) for value in op.operands)
+    hint = "please report it with the model, if you can share it"
+    return BnnccError(location_of(op), f"{message} (operand shapes {shapes})", hint, ExitCode.FAILURE)
+
+
+def location_of(op: Operation) -> str:
+    """The ONNX node behind an operation, "model.onnx:node", or "" if unknown."""
+    text = str(op.location)
+    return text.removeprefix('loc("').removesuffix('")') if text.startswith('loc("') else ""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From shapes of any rank up to 4 to the plan's [n, h, w, c], and views between them.
+
+Rank 3 [n, w, c] is [n, 1, w, c]; rank 2 [n, c] is [n, 1, 1, c]; rank 1 [c] is [1, 1, 1, c].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bnncc.plan.layout import Element, Halo, Layout
+
+MAX_RANK = 4
+_AXES = {0: (), 1: (3,), 2: (0, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
+
+
+def canonical(shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """The shape as [n, h, w, c]."""
+    full = [1, 1, 1, 1]
+    for axis, extent in zip(_AXES[len(shape)], shape, strict=True):
+        full[axis] = extent
+    return (full[0], full[1], full[2], full[3])
+
+
+def without_halo(layout: Layout) -> Layout:
+    """The same image, its halo forgotten."""
+    return replace(layout, halo=Halo())
+
+
+def transposed(layout: Layout, rank: int, permutation: Sequence[int]) -> Layout:
+    """The view whose dimension i is dimension permutation[i] of a tensor of this rank."""
+    axes = _AXES[rank]
+    shape, strides = [1, 1, 1, 1], list(Layout.packed(layout.element, (1, 1, 1, 1)).strides)
+    for axis, source in zip(axes, (axes[p] for p in permutation), strict=True):
+        shape[axis], strides[axis] = layout.shape[source], layout.strides[source]
+    return replace(layout, shape=_four(shape), strides=_four(strides), halo=Halo())
+
+
+def moves_channels(rank: int, permutation: Sequence[int]) -> bool:
+    """Whether a transposition moves the last dimension, along which bits are packed."""
+    return permutation[rank - 1] != rank - 1
+
+
+def broadcast(layout: Layout, rank: int, result_rank: int) -> Layout:
+    """A tensor of `rank` as an operand of a result of `result_rank`: dimensions align at the right."""
+    extents = [layout.shape[a] for a in _AXES[rank]]
+    steps = [layout.strides[a] for a in _AXES[rank]]
+    missing = result_rank - rank
+    shape, strides = [1, 1, 1, 1], [0, 0, 0, 0]
+    for axis, extent, step in zip(_AXES[result_rank][missing:], extents, steps, strict=True):
+        shape[axis], strides[axis] = extent, step
+    if shape[3] == 1 and layout.element is not Element.BIT:
+        strides[3] = 1
+    return replace(layout, shape=_four(shape), strides=_four(strides), halo=Halo())
+
+
+def reshaped(layout: Layout, shape: Sequence[int]) -> Layout | None:
+    """The row-major view in another shape, or None where the values do not lie so."""
+    if layout.element is Element.BIT and layout.shape[3] != canonical(shape)[3]:
+        if layout.shape[3] % 32 or canonical(shape)[3] % 32:
+            return None
+    if not _is_row_major(layout):
+        return None
+    return replace(Layout.packed(layout.element, canonical(shape)), offset=layout.offset)
+
+
+def channel_slice(layout: Layout, axis: int, start: int, extent: int) -> Layout | None:
+    """Elements start .. start+extent-1 of a canonical axis; None where packed bits cannot be cut so."""
+    shape = list(layout.shape)
+    shape[axis] = extent
+    step = start
+    if axis == 3 and layout.element is Element.BIT:
+        whole = layout.shape[3]
+        if start % 32 or (extent % 32 and start + extent != whole):
+            return None
+        step = start // 32
+    return replace(
+        layout, shape=_four(shape), offset=layout.offset + step * layout.strides[axis], halo=Halo()
+    )
+
+
+def _is_row_major(layout: Layout) -> bool:
+    """Whether the elements follow each other without gaps; dimensions of extent 1 do not matter."""
+    expected = 1
+    extents = (*layout.shape[:3], layout.depth)
+    for extent, stride in zip(reversed(extents), reversed(layout.strides), strict=True):
+        if extent != 1 and stride != expected:
+            return False
+        expected *= extent
+    return True
+
+
+def _four(values: Sequence[int]) -> tuple[int, int, int, int]:
+    a, b, c, d = values
+    return (a, b, c, d)

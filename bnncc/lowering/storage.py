@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where each value lives: buffers, and values seen as layouts over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from xdsl.dialects.builtin import f32, i1, i8, i32
+from xdsl.ir import Attribute, Operation, SSAValue
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, shape_of, ui8
+from bnncc.lowering.demands import Demand
+from bnncc.lowering.expressions import location_of, unsupported
+from bnncc.lowering.geometry import MAX_RANK, canonical, channel_slice, reshaped, transposed
+from bnncc.plan.layout import Element, Layout
+from bnncc.plan.program import Buffer, Place
+
+STORED: dict[Attribute, Element] = {
+    f32: Element.F32,
+    i32: Element.I32,
+    ui8: Element.U8,
+    i8: Element.I8,
+    i1: Element.BIT,
+    Bipolar(): Element.BIT,
+    Spike(): Element.BIT,
+    Ternary(): Element.BIT,
+}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A layout over a buffer. `fill` is what its halo holds."""
+
+    buffer: int
+    layout: Layout
+    fill: int = 0
+
+
+Placement = tuple[Plane, ...]
+"""The planes of a value: one, or sign and mask for a ternary value."""
+
+
+class Storage:
+    """Buffers in the order of their making, and the placement of every value that has one."""
+
+    def __init__(self, demands: dict[SSAValue, Demand]):
+        self.buffers: list[Buffer] = []
+        self.placements: dict[SSAValue, Placement] = {}
+        self.demands = demands
+        self._reserved: dict[SSAValue, Placement] = {}
+
+    def new_buffer(self, name: str, size: int, place: Place = "arena", index: int = 0) -> int:
+        """Add a buffer; its number."""
+        self.buffers.append(Buffer(name, size, place, index))
+        return len(self.buffers) - 1
+
+    def new_constant(self, name: str, array: np.ndarray, layout: Layout) -> Plane:
+        """A buffer of trained numbers."""
+        self.buffers.append(Buffer(name, layout.bytes, "constant", data=np.ascontiguousarray(array)))
+        return Plane(len(self.buffers) - 1, layout)
+
+    def new_plane(self, name: str, layout: Layout, fill: int = 0) -> Plane:
+        """A plane over an arena buffer of its own."""
+        return Plane(self.new_buffer(name, layout.bytes), layout, fill)
+
+    def new_placement(self, name: str, value: SSAValue, demand: Demand) -> Placement:
+        """Fresh planes for a value, with the halo that is asked for."""
+        layout = Layout.packed(stored_element(value), canonical(shape_of(value)), demand.halo)
+        sign = self.new_plane(name, layout, demand.fill)
+        if not isinstance(element_of(value), Ternary):
+            return (sign,)
+        return (sign, self.new_plane(name + "_mask", layout, int(demand.fill != 0)))
+
+    def destination(self, value: SSAValue) -> Placement:
+        """Where the producer of a value writes it."""
+        if value not in self.placements:
+            reserved = self._reserved.get(value)
+            demand = self.demands.get(value, Demand())
+            self.placements[value] = reserved or self.new_placement(value_name(value), value, demand)
+        return self.placements[value]
+
+    def is_placed(self, value: SSAValue) -> bool:
+        """Whether a value has planes, or planes reserved for it."""
+        return value in self.placements or value in self._reserved
+
+    def reserve_output(self, value: SSAValue, plane: Plane) -> bool:
+        """Let the producer of a graph output write straight into the caller's memory, through the views in
+        between; False where it cannot."""
+        layout: Layout | None = plane.layout
+        while isinstance(op := value.owner, ops.Transpose | ops.Reshape) and value.has_one_use():
+            rank = len(shape_of(value))
+            if isinstance(op, ops.Transpose):
+                layout = transposed(layout, rank, inverse(ops.unpack(op.permutation)))
+            else:
+                layout = reshaped(layout, shape_of(op.input))
+            value = op.operands[0]
+            if layout is None:
+                return False
+        return self._reserve(value, replace(plane, layout=layout))
+
+    def reserve_slices(self, concat: ops.Concat) -> None:
+        """Let the producers of a concatenation's inputs write straight into its parts where they can."""
+        result = self._reserved.get(concat.result)
+        if result is None:
+            demand = self.demands.get(concat.result, Demand())
+            result = self.new_placement(value_name(concat.result), concat.result, demand)
+            self._reserved[concat.result] = result
+        if len(result) > 1:
+            return
+        for value, start in parts(concat):
+            if value.has_one_use():
+                part = part_of(result[0], concat, value, start)
+                if part is not None:
+                    self._reserve(value, part)
+
+    def _reserve(self, value: SSAValue, plane: Plane) -> bool:
+        is_kernel = isinstance(value.owner, ops.Fused | ops.Softmax)
+        element = element_of(value)
+        free = not self.is_placed(value) and value not in self.demands
+        if (
+            not (is_kernel and free)
+            or isinstance(element, Ternary)
+            or stored_element(value) != plane.layout.element
+        ):
+            return False
+        self._reserved[value] = (plane,)
+        return True
+
+
+def parts(concat: ops.Concat) -> list[tuple[SSAValue, int]]:
+    """The inputs of a concatenation, each with where it starts along the axis."""
+    axis, start, found = concat.axis.value.data, 0, []
+    for value in concat.inputs:
+        found.append((value, start))
+        start += shape_of(value)[axis]
+    return found
+
+
+def part_of(plane: Plane, concat: ops.Concat, value: SSAValue, start: int) -> Plane | None:
+    """The part of a concatenation's plane where `value` goes, or None where bits cannot be cut so."""
+    rank = len(shape_of(value))
+    axis = {1: (3,), 2: (0, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}[rank][concat.axis.value.data]
+    layout = channel_slice(plane.layout, axis, start, shape_of(value)[concat.axis.value.data])
+    return None if layout is None else Plane(plane.buffer, layout)
+
+
+def stored_element(value: SSAValue) -> Element:
+    """How a value is stored; a diagnostic for a type that no kernel stores or a rank above 4."""
+    element, shape = element_of(value), shape_of(value)
+    owner = value.owner
+    if element not in STORED or len(shape) > MAX_RANK:
+        assert isinstance(owner, Operation)
+        raise unsupported(owner, f"no kernel stores {value.type}")
+    return STORED[element]
+
+
+def inverse(permutation: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that undoes this one."""
+    return tuple(int(i) for i in np.argsort(permutation))
+
+
+def value_name(value: SSAValue) -> str:
+    """A buffer's name, from the ONNX node that made the value."""
+    if isinstance(value.owner, Operation):
+        return location_of(value.owner).rpartition(":")[2] or value.owner.name
+    return value.name_hint or "input"
