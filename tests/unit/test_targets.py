@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every target file is valid, detection is right, and mistakes are explained."""
+
+from pathlib import Path
+
+import pytest
+
+from bnncc import targets
+from bnncc.diagnostics import BnnccError
+
+V2 = frozenset(targets.load("x86-64-v2").cpu_flags)
+V3 = frozenset(targets.load("x86-64-v3").cpu_flags)
+V4 = frozenset(targets.load("x86-64-v4").cpu_flags)
+
+FACTS = 'kind = "c"\nvector_bits = 32\npopcount = "scalar"\n'
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_every_target_loads(name: str):
+    target = targets.load(name)
+    assert target.name == name
+    assert target.description
+    assert target.vector_bits in (32, 64, 128, 256, 512)
+    assert targets.from_facts(name, target.facts(), name) == target
+
+
+def test_names():
+    assert {"native", "c", "x86-64-v2", "x86-64-v3", "x86-64-v4", "znver4"} <= set(targets.names())
+
+
+@pytest.mark.parametrize(
+    ("flags", "mcpu", "vector_bits", "popcount"),
+    [
+        (V4 | {"avx512_vpopcntdq"}, "x86-64-v4", 512, "vector32"),
+        (V4, "x86-64-v4", 512, "bytes"),
+        (V3 | {"avx512f"}, "x86-64-v3", 256, "bytes"),
+        (V2, "x86-64-v2", 128, "bytes"),
+        (frozenset(), "x86-64", 128, "scalar"),
+    ],
+)
+def test_detect_x86(flags: frozenset[str], mcpu: str, vector_bits: int, popcount: str):
+    target = targets.detect("x86_64", "linux", flags)
+    assert (target.name, target.mcpu, target.vector_bits, target.popcount) == (
+        "native",
+        mcpu,
+        vector_bits,
+        popcount,
+    )
+    assert frozenset(target.cpu_flags) <= flags
+    assert (target.features == ("+avx512vpopcntdq",)) == (popcount == "vector32")
+
+
+def test_detect_elsewhere():
+    assert targets.detect("aarch64", "linux", frozenset()).popcount == "bytes"
+    assert targets.detect("arm64", "darwin", frozenset()).kind == "llvm"
+
+
+def test_runs_here(monkeypatch: pytest.MonkeyPatch):
+    assert targets.native().runs_here()
+    assert targets.load("c").runs_here()
+    monkeypatch.setattr(targets, "cpu_flags", lambda: V3)
+    monkeypatch.setattr(targets.platform, "machine", lambda: "x86_64")
+    assert targets.load("x86-64-v3").runs_here()
+    assert not targets.load("x86-64-v4").runs_here()
+    monkeypatch.setattr(targets.platform, "machine", lambda: "aarch64")
+    assert not targets.load("x86-64-v2").runs_here()
+
+
+def test_unknown_name_lists_the_close_ones():
+    with pytest.raises(BnnccError, match=r"unknown target 'x86-64v3'[\s\S]*did you mean x86-64-v3") as caught:
+        targets.load("x86-64v3")
+    assert "znver4" in caught.value.hint
+
+
+def test_own_file(tmp_path: Path):
+    path = tmp_path / "my-board.toml"
+    path.write_text(FACTS)
+    assert targets.load(path).name == "my-board"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FACTS + "vector_bit = 3\n", "unknown key 'vector_bit'[\\s\\S]*did you mean 'vector_bits'"),
+        (FACTS + "c_flags = '-O2'\n", "'c_flags' must be a list of strings"),
+        (FACTS + "mcpu = 3\n", "'mcpu' must be a string"),
+        (FACTS + "name = 'x'\n", "no key 'name'"),
+        (FACTS.replace("32", "'32'"), "'vector_bits' must be a positive integer, found '32'"),
+        (FACTS.replace("32", "true"), "'vector_bits' must be a positive integer"),
+        (FACTS.replace("scalar", "quick"), "'popcount' must be one of vector32, bytes, scalar"),
+        (FACTS.replace("kind", "# kind"), "'kind' is missing"),
+        ("kind = ", "not valid TOML"),
+    ],
+)
+def test_bad_file(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "board.toml"
+    path.write_text(text)
+    with pytest.raises(BnnccError, match=message) as caught:
+        targets.load(path)
+    assert caught.value.location == str(path)
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(BnnccError, match="cannot be read: No such file"):
+        targets.load(tmp_path / "absent.toml")
