@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NumPy meaning of every operation of the `bnn` dialect: the oracle of every test.
+
+Values of a domain are int8 arrays of their values (a bipolar tensor holds -1 and +1), numbers are arrays of
+their own type. Binary contractions are exact; real ones are float32, summed in the order that BLAS likes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Operation, SSAValue
+
+from bnncc.diagnostics import BnnccError
+from bnncc.dialect import operations as ops
+from bnncc.dialect.operations import unpack, vector_of
+from bnncc.dialect.types import element_of, is_number, numpy_type, shape_of
+
+Observer = Callable[[Operation, list[np.ndarray]], list[np.ndarray] | None]
+"""Told of an operation and its results; returns results to go on with instead, or None to keep them."""
+
+EXACT_IN_FLOAT32 = 1 << 24
+"""Integers up to this magnitude, and so sums of as many ones, are exact in float32."""
+
+
+def evaluate(
+    module: ModuleOp, inputs: Mapping[str, np.ndarray], observe: Observer | None = None
+) -> dict[str, np.ndarray]:
+    """The outputs of `func @main` by their ONNX names, for inputs by their ONNX names.
+
+    `observe` is called after every operation, for those inside a fused region before the region itself
+    (`op.parent_op()` tells them apart). Raises BnnccError for a missing, unknown or misshapen input.
+    """
+    main = main_function(module)
+    arguments = check_inputs(main, inputs)
+    results = evaluate_block(main.body.block, arguments, observe)
+    return dict(zip(names_of(main, "bnn.outputs"), results, strict=True))
+
+
+def main_function(module: ModuleOp) -> FuncOp:
+    """The function of the network."""
+    functions = [op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data == "main"]
+    assert len(functions) == 1, "a module has one func @main"
+    return functions[0]
+
+
+def names_of(main: FuncOp, attribute: str) -> list[str]:
+    """The ONNX names in attribute `bnn.inputs` or `bnn.outputs`; arg0... or out0... where it is absent."""
+    names = main.attributes.get(attribute)
+    if isinstance(names, ArrayAttr):
+        return [name.data for name in names.data if isinstance(name, StringAttr)]
+    count = len(main.function_type.inputs if attribute == "bnn.inputs" else main.function_type.outputs)
+    prefix = "arg" if attribute == "bnn.inputs" else "out"
+    return [f"{prefix}{i}" for i in range(count)]
+
+
+def check_inputs(main: FuncOp, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The arguments of the function in order, in their own types. Raises BnnccError."""
+    names = names_of(main, "bnn.inputs")
+    for name in inputs:
+        if name not in names:
+            raise BnnccError(name, "the network has no such input", f"its inputs are {', '.join(names)}")
+    arguments = []
+    for name, argument in zip(names, main.body.block.args, strict=True):
+        if name not in inputs:
+            raise BnnccError(name, "this input of the network is missing")
+        array = np.asarray(inputs[name])
+        if array.shape != shape_of(argument):
+            raise BnnccError(name, f"expected an array of shape {shape_of(argument)}, got {array.shape}")
+        arguments.append(array.astype(numpy_type(element_of(argument)), copy=False))
+    return arguments
+
+
+def evaluate_block(
+    block: Block, arguments: Sequence[np.ndarray], observe: Observer | None = None
+) -> list[np.ndarray]:
+    """The operands of the block's terminator, for the block's arguments."""
+    values: dict[SSAValue, np.ndarray] = dict(zip(block.args, arguments, strict=True))
+    for op in block.ops:
+        operands = [values[operand] for operand in op.operands]
+        if isinstance(op, ReturnOp | ops.Yield):
+            return operands
+        results = (
+            evaluate_fused(op, operands, observe)
+            if isinstance(op, ops.Fused)
+            else evaluate_operation(op, operands)
+        )
+        replaced = observe(op, results) if observe is not None else None
+        values.update(zip(op.results, results if replaced is None else replaced, strict=True))
+    raise AssertionError("a block ends in return or yield")
+
+
+def evaluate_fused(
+    op: ops.Fused, inputs: Sequence[np.ndarray], observe: Observer | None = None
+) -> list[np.ndarray]:
+    """The results of a fused region."""
+    return evaluate_block(op.block, inputs, observe)
+
+
+def evaluate_operation(op: Operation, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The results of one operation. Shapes are taken from the inputs, so an element-wise operation may be
+    asked for more values than its type says."""
+    with np.errstate(all="ignore"):
+        return EVALUATORS[type(op)](op, *inputs)
+
+
+def _constant(op: ops.Constant) -> list[np.ndarray]:
+    return [op.array]
+
+
+def _onnx(op: ops.Onnx, *inputs: np.ndarray) -> list[np.ndarray]:
+    from bnncc.frontend.evaluate import evaluate_node
+    from bnncc.frontend.nodes import to_node_proto
+
+    given = dict(zip(unpack(op.slots), inputs, strict=True))
+    slots = [given.get(slot) for slot in range(max(given, default=-1) + 1)]
+    return list(evaluate_node(to_node_proto(op), op.opset.value.data, slots))
+
+
+def windows(
+    x: np.ndarray,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[int],
+    value: float,
+) -> np.ndarray:
+    """A view [n, h, w, c, kh, kw] of the windows over x [n, h, w, c], `value` outside the image."""
+    top, left, bottom, right = pads
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
+    spans = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    view = sliding_window_view(padded, spans, axis=(1, 2))
+    return view[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
+
+
+def _conv2d(op: ops.Conv2d, x: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
+    exact = not is_number(element_of(op.input))
+    out_channels, height, width, depth = w.shape
+    groups, taps = op.groups.value.data, height * width * depth
+    dtype = working_type(taps) if exact else np.float32
+    view = windows(
+        x, (height, width), unpack(op.strides), unpack(op.dilations), unpack(op.pads), op.pad_value.value.data
+    ).astype(dtype, copy=False)
+    n, rows, columns = view.shape[:3]
+    # [groups, pixels, taps] x [groups, taps, channels]: one BLAS call a group.
+    patches = view.reshape(n * rows * columns, groups, depth, height * width)
+    patches = patches.transpose(1, 0, 3, 2).reshape(groups, -1, taps)
+    weights = w.astype(dtype, copy=False).reshape(groups, out_channels // groups, taps).transpose(0, 2, 1)
+    y = np.matmul(patches, weights).transpose(1, 0, 2).reshape(n, rows, columns, out_channels)
+    return [y.astype(numpy_type(element_of(op.result)))]
+
+
+def _dense(op: ops.Dense, x: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
+    exact = not is_number(element_of(op.input))
+    dtype = working_type(w.shape[1]) if exact else np.float32
+    y = np.matmul(x.astype(dtype, copy=False), w.astype(dtype, copy=False).T)
+    return [y.astype(numpy_type(element_of(op.result)))]
+
+
+def working_type(taps: int) -> type[np.floating]:
+    """The float type in which a sum of `taps` values of a binary domain is exact."""
+    return np.float32 if taps < EXACT_IN_FLOAT32 else np.float64
+
+
+def _binarize(op: ops.Binarize, x: np.ndarray) -> list[np.ndarray]:
+    match op.zero.value.data:
+        case 0:
+            return [(x > 0).astype(np.int8) - (x < 0).astype(np.int8)]
+        case 1:
+            return [np.where(x >= 0, np.int8(1), np.int8(-1))]
+        case _:
+            return [np.where(x > 0, np.int8(1), np.int8(-1))]
+
+
+def _threshold(op: ops.Threshold, x: np.ndarray) -> list[np.ndarray]:
+    bits = np.where(x >= vector_of(op.thresholds), np.int8(1), np.int8(-1))
+    return [bits * vector_of(op.signs)]
+
+
+def _flip(op: ops.Flip, x: np.ndarray) -> list[np.ndarray]:
+    return [x * vector_of(op.signs)]
+
+
+def _batch_norm(
+    op: ops.BatchNorm,
+    x: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+) -> list[np.ndarray]:
+    epsilon = np.float32(op.epsilon.value.data)
+    return [scale * (x - mean) / np.sqrt(variance + epsilon) + bias]
+
+
+def _pool_windows(op: ops.MaxPool | ops.MeanPool, x: np.ndarray, outside: float) -> np.ndarray:
+    geometry = (unpack(op.kernel), unpack(op.strides), unpack(op.dilations), unpack(op.pads))
+    return windows(x, *geometry, outside)
+
+
+def _max_pool(op: ops.MaxPool, x: np.ndarray) -> list[np.ndarray]:
+    lowest = -np.inf if np.issubdtype(x.dtype, np.floating) else np.iinfo(x.dtype).min
+    return [_pool_windows(op, x, lowest).max(axis=(4, 5))]
+
+
+def _mean_pool(op: ops.MeanPool, x: np.ndarray) -> list[np.ndarray]:
+    total = _pool_windows(op, x, 0.0).sum(axis=(4, 5), dtype=np.float32)
+    height, width = unpack(op.kernel)
+    if op.count_outside.value.data:
+        return [total / np.float32(height * width)]
+    inside = np.ones((1, *x.shape[1:3], 1), np.float32)
+    return [total / _pool_windows(op, inside, 0.0).sum(axis=(4, 5), dtype=np.float32)]
+
+
+def _channel_mean(op: ops.ChannelMean, x: np.ndarray) -> list[np.ndarray]:
+    return [x.mean(axis=-1, keepdims=True, dtype=np.float32)]
+
+
+def _cast(op: ops.Cast, x: np.ndarray) -> list[np.ndarray]:
+    return [x.astype(numpy_type(element_of(op.result)))]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _divide(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    if np.issubdtype(left.dtype, np.integer):
+        return np.trunc(np.divide(left, right, dtype=np.float64))
+    return np.divide(left, right)
+
+
+UNARY: dict[type[Operation], Callable[[np.ndarray], np.ndarray]] = {
+    ops.Neg: np.negative,
+    ops.Abs: np.abs,
+    ops.Relu: lambda x: np.maximum(x, 0),
+    ops.Sqrt: np.sqrt,
+    ops.Exp: np.exp,
+    ops.Log: np.log,
+    ops.Tanh: np.tanh,
+    ops.Sigmoid: _sigmoid,
+    ops.Round: np.rint,
+    ops.Floor: np.floor,
+    ops.Ceil: np.ceil,
+    ops.Erf: _erf,
+}
+
+BINARY: dict[type[Operation], Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    ops.Add: np.add,
+    ops.Sub: np.subtract,
+    ops.Mul: np.multiply,
+    ops.Div: _divide,
+    ops.Max: np.maximum,
+    ops.Min: np.minimum,
+    ops.Pow: np.power,
+}
+
+COMPARE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "ge": np.greater_equal,
+    "gt": np.greater,
+    "le": np.less_equal,
+    "lt": np.less,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
+
+
+def _unary(op: ops.UnaryOperation, x: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray(UNARY[type(op)](x)).astype(x.dtype, copy=False)]
+
+
+def _binary(op: ops.BinaryOperation, left: np.ndarray, right: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray(BINARY[type(op)](left, right)).astype(left.dtype, copy=False)]
+
+
+def _compare(op: ops.Compare, left: np.ndarray, right: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray(COMPARE[op.kind.data](left, right))]
+
+
+def _select(
+    op: ops.Select, condition: np.ndarray, then: np.ndarray, otherwise: np.ndarray
+) -> list[np.ndarray]:
+    return [np.where(condition, then, otherwise)]
+
+
+def _clip(op: ops.Clip, x: np.ndarray) -> list[np.ndarray]:
+    low, high = np.float32(op.low.value.data), np.float32(op.high.value.data)
+    return [np.minimum(np.maximum(x, low), high)]
+
+
+def _prelu(op: ops.PRelu, x: np.ndarray, slope: np.ndarray) -> list[np.ndarray]:
+    return [np.where(x >= 0, x, slope * x)]
+
+
+def _softmax(op: ops.Softmax, x: np.ndarray) -> list[np.ndarray]:
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return [powers / powers.sum(axis=-1, keepdims=True)]
+
+
+def _transpose(op: ops.Transpose, x: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(x.transpose(unpack(op.permutation)))]
+
+
+def _reshape(op: ops.Reshape, x: np.ndarray) -> list[np.ndarray]:
+    return [x.reshape(shape_of(op.result))]
+
+
+def _pad(op: ops.Pad, x: np.ndarray) -> list[np.ndarray]:
+    widths = list(zip(unpack(op.low), unpack(op.high), strict=True))
+    value = np.asarray(op.value.value.data).astype(x.dtype)
+    return [np.pad(x, widths, constant_values=value)]
+
+
+def _concat(op: ops.Concat, *inputs: np.ndarray) -> list[np.ndarray]:
+    return [np.concatenate(inputs, axis=op.axis.value.data)]
+
+
+def _fused(op: ops.Fused, *inputs: np.ndarray) -> list[np.ndarray]:
+    return evaluate_fused(op, inputs)
+
+
+EVALUATORS: dict[type[Operation], Callable[..., list[np.ndarray]]] = {
+    ops.Constant: _constant,
+    ops.Onnx: _onnx,
+    ops.Conv2d: _conv2d,
+    ops.Dense: _dense,
+    ops.Binarize: _binarize,
+    ops.Threshold: _threshold,
+    ops.Flip: _flip,
+    ops.BatchNorm: _batch_norm,
+    ops.MaxPool: _max_pool,
+    ops.MeanPool: _mean_pool,
+    ops.ChannelMean: _channel_mean,
+    ops.Cast: _cast,
+    **dict.fromkeys(ops.UNARY, _unary),
+    **dict.fromkeys(ops.BINARY, _binary),
+    ops.Compare: _compare,
+    ops.Select: _select,
+    ops.Clip: _clip,
+    ops.PRelu: _prelu,
+    ops.Softmax: _softmax,
+    ops.Transpose: _transpose,
+    ops.Reshape: _reshape,
+    ops.Pad: _pad,
+    ops.Concat: _concat,
+    ops.Fused: _fused,
+}
+"""The meaning of every operation, by its class."""
