@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from bnncc.lowering.lower import lower
+from bnncc.lowering.lower import Lowered, lower
 
-__all__ = ["lower"]
+__all__ = ["Lowered", "lower"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, TensorType
@@ -26,6 +26,7 @@ from bnncc.lowering.geometry import (
 )
 from bnncc.lowering.in_place import reuse_operands
 from bnncc.lowering.names import c_identifiers
+from bnncc.lowering.reasons import why_real
 from bnncc.lowering.roots import Contraction, contraction, describe, domains, macs, window_of
 from bnncc.lowering.storage import Placement, Plane, Storage, part_of, parts, stored_element, value_name
 from bnncc.plan import expression as ex
@@ -47,12 +48,24 @@ from bnncc.plan.memory import Request, plan_arena
 from bnncc.plan.program import Alternative, Buffer, Port, Program, Step
 
 
-def lower(module: ModuleOp, name: str) -> Program:
+@dataclass(frozen=True)
+class Lowered:
+    """A Program and how it hangs together with its module: which operation each step belongs to, and where
+    each value is placed."""
+
+    program: Program
+    operations: tuple[Operation, ...]
+    placements: dict[SSAValue, Placement]
+
+
+def lower(module: ModuleOp, name: str) -> Lowered:
     """Lower the `main` function of a module that went through the whole pipeline.
 
     Raises BnnccError where a value or an operation has no stored form or kernel."""
     main = next(op for op in module.ops if isinstance(op, FuncOp))
-    return _Lowering(main).program(name)
+    lowering = _Lowering(main)
+    program = lowering.program(name)
+    return Lowered(program, tuple(lowering.operations), lowering.storage.placements)
 
 
 class _Lowering:
@@ -63,6 +76,7 @@ class _Lowering:
         self.block: Block = main.body.block
         self.storage = Storage(halo_demands(self.block))
         self.steps: list[Step] = []
+        self.operations: list[Operation] = []
         self.copied_outputs: list[tuple[SSAValue, Plane]] = []
         self.padded: dict[tuple[SSAValue, object, int], Placement] = {}
 
@@ -220,6 +234,7 @@ class _Lowering:
         note: str = "",
     ) -> None:
         about = about or op
+        self.operations.append(op)
         self.steps.append(
             Step(
                 name=location_of(about).rpartition(":")[2] or about.name,
@@ -343,7 +358,7 @@ class _Region:
             about=self._about(),
             operation=self._operation(),
             when_zero=when_zero,
-            note="sign(0) = 0 kept: the masked kernel runs when a zero occurs" if when_zero else "",
+            note=self._note(when_zero is not None),
         )
 
     def _root(self) -> tuple[Root, BinaryConv | None, tuple[int, ...], tuple[int, ...]]:
@@ -407,6 +422,14 @@ class _Region:
     def _add_operand(self, plane: Plane, rank: int) -> None:
         self.operands.append(broadcast(plane.layout, rank, self.rank))
         self.reads.append(plane.buffer)
+
+    def _note(self, may_be_zero: bool) -> str:
+        if may_be_zero:
+            return "sign(0) = 0 kept: the masked kernel runs when a zero occurs"
+        if not isinstance(self.root, ops.Conv2d | ops.Dense):
+            return ""
+        read = contraction(self.root)
+        return "" if read.is_binary else why_real(outer_value(self.op, read.input), read.weight)
 
     def _about(self) -> Operation:
         """The operation that names the step: the root, or the last one of a map."""

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arena plan: nothing that is alive overlaps, and the bound is a bound."""
+
+from __future__ import annotations
+
+import random
+
+from bnncc.plan.memory import ALIGNMENT, Request, plan_arena
+
+
+def test_buffers_that_never_live_together_share_memory() -> None:
+    plan = plan_arena({0: Request(100, 0, 1), 1: Request(100, 2, 3)})
+    assert plan.offsets == {0: 0, 1: 0}
+    assert plan.bytes == plan.lower_bound == 128
+
+
+def test_a_buffer_alive_at_the_last_read_of_another_is_apart() -> None:
+    plan = plan_arena({0: Request(64, 0, 1), 1: Request(64, 1, 2)})
+    assert sorted(plan.offsets.values()) == [0, 64]
+
+
+def test_nothing_to_place_needs_nothing() -> None:
+    plan = plan_arena({})
+    assert (plan.bytes, plan.lower_bound, plan.offsets) == (0, 0, {})
+
+
+def test_random_plans_are_valid_and_near_the_bound() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        requests = {}
+        for key in range(rng.randint(1, 20)):
+            first = rng.randint(0, 20)
+            requests[key] = Request(rng.randint(1, 4000), first, first + rng.randint(0, 5))
+        plan = plan_arena(requests)
+        for a, request in requests.items():
+            assert plan.offsets[a] % ALIGNMENT == 0
+            assert plan.offsets[a] + request.bytes <= plan.bytes
+            for b, other in requests.items():
+                apart = (
+                    plan.offsets[a] + request.bytes <= plan.offsets[b]
+                    or plan.offsets[b] + other.bytes <= plan.offsets[a]
+                )
+                assert a == b or apart or not request.overlaps(other)
+        assert plan.lower_bound <= plan.bytes <= 2 * plan.lower_bound
