@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold of a graph before it is worth importing; each failure is one BnnccError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+import onnx
+from onnx import AttributeProto, defs
+
+from bnncc.diagnostics import BnnccError
+from bnncc.frontend import qonnx
+
+OLDEST_OPSET = 7
+"""Before it, element-wise operators broadcast by attributes of their own."""
+
+SUBGRAPH_OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+EXPORT_AGAIN = "the file is no valid ONNX model: export it again"
+
+LISTED = 20
+"""How many problems one message lists."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the graph.
+
+    location: `model.onnx:<its name>`, or `model.onnx:<operator>_<index>` if it has none.
+    opset: version of its domain, 0 if the model imports none."""
+
+    proto: onnx.NodeProto
+    location: str
+    opset: int
+
+    @property
+    def domain(self) -> str:
+        """The domain of the operator, "" for ONNX's own."""
+        return self.proto.domain
+
+    @property
+    def operator(self) -> str:
+        """The operator with its domain, as people write it: "Conv", "onnx.brevitas::Quant"."""
+        return f"{self.domain}::{self.proto.op_type}" if self.domain else self.proto.op_type
+
+
+def normal_domain(domain: str) -> str:
+    """ONNX's own domain has two names; "" stands for both."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def raise_problems(file: str, problems: Sequence[BnnccError]) -> None:
+    """Raise nothing, the only problem, or one error that lists all of them."""
+    if not problems:
+        return
+    if len(problems) == 1:
+        raise problems[0]
+    lines = [f"\n  - {problem.location.removeprefix(file + ':')}: {problem.message}" for problem in problems]
+    if len(lines) > LISTED:
+        lines[LISTED:] = [f"\n  - and {len(lines) - LISTED} more"]
+    hints = dict.fromkeys(problem.hint for problem in problems if problem.hint)
+    raise BnnccError(file, f"{len(problems)} nodes cannot be compiled{''.join(lines)}", "; ".join(hints))
+
+
+def opset_versions(model: onnx.ModelProto) -> dict[str, int]:
+    """Domain -> version that the model was written for; the known domains of quantisation may be missing."""
+    versions = {normal_domain(entry.domain): entry.version for entry in model.opset_import}
+    return dict.fromkeys(qonnx.DOMAINS, 1) | versions
+
+
+def check_opsets(file: str, model: onnx.ModelProto) -> None:
+    """ONNX's own operators must be of versions whose meaning is known here."""
+    if not model.opset_import:
+        raise BnnccError(file, "the model does not say which operator set it uses", "export the model again")
+    newest = defs.onnx_opset_version()
+    version = opset_versions(model).get("")
+    if version is None:
+        return
+    if version > newest:
+        raise BnnccError(
+            file,
+            f"the model uses operator set {version}; the installed onnx {onnx.__version__} knows up to {newest}",
+            f"export with an operator set of at most {newest}, or install a newer onnx",
+        )
+    if version < OLDEST_OPSET:
+        raise BnnccError(
+            file,
+            f"the model uses operator set {version}, older than {OLDEST_OPSET}",
+            "export with operator set 13 or newer, or convert with onnx.version_converter",
+        )
+
+
+def name_nodes(file: str, graph: onnx.GraphProto, opsets: Mapping[str, int]) -> list[Node]:
+    """The nodes in the order of the file, all spelled alike: domain "", nothing left out at the end."""
+    nodes: list[Node] = []
+    for index, node in enumerate(graph.node):
+        node.domain = normal_domain(node.domain)
+        for names in (node.input, node.output):
+            while names and not names[-1]:
+                del names[-1]
+        location = f"{file}:{node.name or f'{node.op_type}_{index}'}"
+        nodes.append(Node(node, location, opsets.get(node.domain, 0)))
+    return nodes
+
+
+def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node]) -> None:
+    """Every value is defined once, everything that is read is defined, and there is an output."""
+    if graph.sparse_initializer:
+        name = graph.sparse_initializer[0].values.name
+        raise BnnccError(
+            f"{file}:{name}", "sparse initializers are not supported", "store it as a dense tensor"
+        )
+    outputs = [output.name for output in graph.output]
+    if not outputs:
+        raise BnnccError(file, "the graph has no outputs", "export the model with its outputs")
+    # An input may carry a default value: an initializer of the same name (before ONNX IR version 4 all did).
+    for kind, names in (
+        ("input", [value.name for value in graph.input]),
+        ("initializer", [tensor.name for tensor in graph.initializer]),
+        ("output", outputs),
+    ):
+        twice = first_duplicate(names)
+        if twice is not None:
+            raise BnnccError(f"{file}:{twice}", f"the graph has two {kind}s named '{twice}'", EXPORT_AGAIN)
+    defined = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    for node in nodes:
+        for name in filter(None, node.proto.output):
+            if name in defined:
+                raise BnnccError(node.location, f"the value '{name}' is defined a second time", EXPORT_AGAIN)
+            defined.add(name)
+    for node in nodes:
+        for name in filter(None, node.proto.input):
+            if name not in defined:
+                raise BnnccError(
+                    node.location,
+                    f"{node.operator} reads '{name}', which no node, input or initializer defines",
+                    "an initializer is missing, or the model was cut: export it again",
+                )
+    for name in outputs:
+        if name not in defined:
+            raise BnnccError(f"{file}:{name}", f"nothing computes the output '{name}'", EXPORT_AGAIN)
+
+
+def first_duplicate(names: Iterable[str]) -> str | None:
+    """The first name that came before, or None."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def sort_nodes(file: str, nodes: Sequence[Node]) -> list[Node]:
+    """The nodes so that each comes after those it reads, otherwise in the order of the file."""
+    producer = {name: index for index, node in enumerate(nodes) for name in node.proto.output if name}
+    reads = [{producer[name] for name in node.proto.input if name in producer} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for index, needed in enumerate(reads):
+        for other in needed:
+            readers[other].append(index)
+    waiting = [len(needed) for needed in reads]
+    ready = [index for index, count in enumerate(waiting) if count == 0]
+    heapify(ready)
+    order: list[int] = []
+    while ready:
+        index = heappop(ready)
+        order.append(index)
+        for reader in readers[index]:
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heappush(ready, reader)
+    if len(order) < len(nodes):
+        circle = find_circle(reads, {index for index, count in enumerate(waiting) if count})
+        names = " -> ".join(nodes[index].location.removeprefix(f"{file}:") for index in circle[:8])
+        raise BnnccError(nodes[circle[0]].location, f"the graph has a cycle through {names}", EXPORT_AGAIN)
+    return [nodes[index] for index in order]
+
+
+def find_circle(reads: Sequence[set[int]], stuck: set[int]) -> list[int]:
+    """Nodes on one cycle, in the order of the data, given those that could not be sorted."""
+    path: list[int] = []
+    index = min(stuck)
+    while index not in path:
+        path.append(index)
+        index = min(reads[index] & stuck)
+    return path[path.index(index) :][::-1]
+
+
+def live_nodes(nodes: Sequence[Node], outputs: Iterable[str]) -> list[Node]:
+    """Those of the sorted nodes that the outputs depend on."""
+    needed = set(outputs)
+    live: list[Node] = []
+    for node in reversed(nodes):
+        if needed.intersection(filter(None, node.proto.output)):
+            needed.update(node.proto.input)
+            live.append(node)
+    return live[::-1]
+
+
+def check_operators(file: str, nodes: Iterable[Node]) -> None:
+    """Every operator is known; all that are not are named in one message."""
+    raise_problems(file, [problem for node in nodes if (problem := operator_problem(node)) is not None])
+
+
+def operator_problem(node: Node) -> BnnccError | None:
+    """What is wrong with the operator of a node, if anything."""
+    operator = node.proto.op_type
+    graphs = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.proto.attribute)
+    if graphs or node.operator in SUBGRAPH_OPERATORS:
+        return BnnccError(
+            node.location,
+            f"{node.operator} holds a subgraph; control flow is not supported",
+            "export with a fixed number of time steps, unrolled, or one step at a time",
+        )
+    if any(a.ref_attr_name for a in node.proto.attribute):
+        return BnnccError(
+            node.location, f"{node.operator} refers to an attribute of a function", EXPORT_AGAIN
+        )
+    hint = "export with operators of ONNX itself or of QONNX"
+    if not node.opset:
+        why = f"the model imports no operator set of domain '{node.domain}'"
+        return BnnccError(node.location, f"unknown operator {node.operator}: {why}", hint)
+    if node.domain in qonnx.DOMAINS:
+        if operator in qonnx.OPERATORS:
+            return None
+        listed = ", ".join(sorted(qonnx.OPERATORS))
+        return BnnccError(
+            node.location, f"unknown operator {node.operator}", f"known of this domain: {listed}"
+        )
+    if find_schema(node.domain, operator, node.opset) is None:
+        where = f"in operator set {node.opset}" if node.domain == "" else f"(domain '{node.domain}')"
+        return BnnccError(node.location, f"unknown operator {node.operator} {where}", hint)
+    return None
+
+
+def find_schema(domain: str, operator: str, opset: int) -> defs.OpSchema | None:
+    """ONNX's own description of an operator, or None where there is none or it no longer holds."""
+    try:
+        schema = defs.get_schema(operator, opset, domain)
+    except defs.SchemaError:
+        return None
+    return None if schema.deprecated else schema

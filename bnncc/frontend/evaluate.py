@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an ONNX graph computes, node by node, in the types of the file (float32 for most): the reference that
+compiled networks are held against. No operator is fused with another and none is reordered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.frontend import operators, qonnx
+from bnncc.frontend.checks import Node, find_schema, normal_domain
+from bnncc.frontend.kinds import Kind, kind_of
+from bnncc.frontend.model import Model, read_model
+
+
+def evaluate_node(
+    node: onnx.NodeProto, opset: int, inputs: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, ...]:
+    """The outputs of one node, one for each that it lists.
+
+    opset: version of the node's domain. inputs: by position, None for an optional one that is left out.
+    Raises NotImplementedError for an operator that nobody can evaluate, else what NumPy raises."""
+    return NodeEvaluator(node, opset)(inputs)
+
+
+@dataclass
+class NodeEvaluator:
+    """One node, ready to be evaluated as often as one likes."""
+
+    node: onnx.NodeProto
+    opset: int
+    _session: ReferenceEvaluator | None = field(default=None, init=False)
+
+    def __call__(self, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """As `evaluate_node`."""
+        given = {f"x{i}": value for i, value in enumerate(inputs) if value is not None}
+        if self._session is None:
+            self._session = self._make_session(given)
+        with np.errstate(all="ignore"):
+            results = self._session.run(None, given)
+        return tuple(np.asarray(result) for result in results)
+
+    def _make_session(self, given: Mapping[str, np.ndarray]) -> ReferenceEvaluator:
+        node = with_defaults(self.node, self.opset)
+        node.input[:] = [f"x{i}" if f"x{i}" in given else "" for i in range(len(node.input))]
+        node.output[:] = [f"y{i}" for i in range(len(node.output))]
+        if normal_domain(node.domain):
+            replaced = qonnx.evaluators(node.domain, node.op_type)
+        else:
+            node.domain = ""
+            replaced = operators.replacements(node.op_type, self.opset, len(node.output))
+        graph = helper.make_graph(
+            [node],
+            "node",
+            [
+                helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), None)
+                for name, value in given.items()
+            ],
+            [onnx.ValueInfoProto(name=name) for name in node.output],
+        )
+        return ReferenceEvaluator(graph, opsets={node.domain: self.opset}, new_ops=replaced)
+
+
+def with_defaults(node: onnx.NodeProto, opset: int) -> onnx.NodeProto:
+    """A copy with the attributes that it leaves out, at their defaults in its own version of the operator
+    (`onnx.reference` would take those of the newest)."""
+    complete = onnx.NodeProto()
+    complete.CopyFrom(node)
+    schema = find_schema(normal_domain(node.domain), node.op_type, opset)
+    present = {attribute.name for attribute in node.attribute}
+    for name, attribute in (schema.attributes if schema else {}).items():
+        if name not in present and attribute.default_value.type:
+            complete.attribute.append(attribute.default_value)
+    return complete
+
+
+class ModelEvaluator:
+    """A whole model, read and checked once, to be evaluated for one set of inputs after the other."""
+
+    def __init__(self, path: str | os.PathLike[str], dims: Mapping[str, int] | None = None):
+        """Raises BnnccError as `read_model` does."""
+        self.model: Model = read_model(path, dims)
+        self._constants = {name: self.model.initializer(name) for name in self.model.initializers}
+        self._nodes = [(node, NodeEvaluator(node.proto, node.opset)) for node in self.model.nodes]
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """ONNX name -> value, for every tensor that the outputs depend on: inputs, initializers, results.
+
+        Raises BnnccError where the inputs are not what the model takes, or a node cannot be evaluated."""
+        check_inputs(self.model, inputs)
+        values = {**self._constants, **inputs}
+        for node, evaluator in self._nodes:
+            try:
+                results = evaluator([values[name] if name else None for name in node.proto.input])
+            except Exception as error:
+                raise evaluation_error(node, error) from error
+            values.update(
+                (name, value) for name, value in zip(node.proto.output, results, strict=True) if name
+            )
+        return values
+
+
+def evaluate_model(
+    path: str | os.PathLike[str], inputs: Mapping[str, np.ndarray], dims: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray]:
+    """Every tensor of the model for these inputs, by its ONNX name (see ModelEvaluator)."""
+    return ModelEvaluator(path, dims)(inputs)
+
+
+def evaluation_error(node: Node, error: Exception) -> BnnccError:
+    """The diagnostic for a node that could not be evaluated."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    return BnnccError(
+        node.location,
+        f"{node.operator} cannot be evaluated: {type(cause).__name__}: {cause}",
+        "if the model runs elsewhere, please report this",
+        ExitCode.FAILURE,
+    )
+
+
+def check_inputs(model: Model, inputs: Mapping[str, np.ndarray]) -> None:
+    """The arrays are those that the graph takes; raises BnnccError otherwise."""
+    for name, expected in model.inputs.items():
+        if name not in inputs:
+            raise BnnccError(f"{model.file}:{name}", f"no value for the input '{name}', {expected}")
+        found: Kind = kind_of(inputs[name])
+        if found != expected:
+            raise BnnccError(f"{model.file}:{name}", f"the input '{name}' is {found}, expected {expected}")
+    for name in inputs:
+        if name not in model.inputs:
+            listed = ", ".join(model.inputs)
+            raise BnnccError(
+                f"{model.file}:{name}", f"the model has no input '{name}'", f"its inputs: {listed}"
+            )

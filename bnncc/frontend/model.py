@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading an ONNX file that nobody vouches for, down to a graph that is known to be well formed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, numpy_helper
+
+from bnncc.diagnostics import BnnccError
+from bnncc.frontend import checks
+from bnncc.frontend.dimensions import input_kinds
+from bnncc.frontend.functions import inline_functions
+from bnncc.frontend.kinds import Kind, element_name
+
+
+@dataclass(frozen=True)
+class Model:
+    """A graph that is checked: names are defined once, nodes are in order, operators are known.
+
+    file: base name of the file, the first half of every location.
+    inputs: name -> kind, static, without the initializers.
+    initializers: name -> tensor as in the file, those that the graph needs.
+    nodes: those that the outputs depend on, each after what it reads.
+    outputs: names, in order.
+    opsets: domain -> version, "" for ONNX's own.
+    """
+
+    file: str
+    inputs: Mapping[str, Kind]
+    initializers: Mapping[str, TensorProto]
+    nodes: tuple[checks.Node, ...]
+    outputs: tuple[str, ...]
+    opsets: Mapping[str, int]
+
+    def initializer(self, name: str) -> np.ndarray:
+        """The value of an initializer; raises BnnccError where its data do not fit its type and shape."""
+        tensor = self.initializers[name]
+        try:
+            return numpy_helper.to_array(tensor)
+        except Exception as error:
+            raise BnnccError(
+                f"{self.file}:{name}",
+                f"the initializer '{name}', {element_name(tensor.data_type)}{list(tensor.dims)}, cannot be read: {error}",
+                "the file is damaged; export it again",
+            ) from error
+
+
+def read_model(path: str | os.PathLike[str], dims: Mapping[str, int] | None = None) -> Model:
+    """Read and check the file; `dims` gives symbolic dimensions of the inputs their sizes.
+
+    Raises BnnccError for whatever is wrong with the file or with `dims`."""
+    path = Path(path)
+    proto = parse(path)
+    file = path.name
+    checks.check_opsets(file, proto)
+    proto = inline_functions(file, proto)
+    attach_external_data(path, proto)
+    opsets = checks.opset_versions(proto)
+    nodes = checks.name_nodes(file, proto.graph, opsets)
+    checks.check_names(file, proto.graph, nodes)
+    nodes = checks.sort_nodes(file, nodes)
+    nodes = checks.live_nodes(nodes, [output.name for output in proto.graph.output])
+    checks.check_operators(file, nodes)
+    outputs = tuple(output.name for output in proto.graph.output)
+    needed = {name for node in nodes for name in node.proto.input} | set(outputs)
+    initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+    return Model(
+        file,
+        input_kinds(file, [i for i in proto.graph.input if i.name not in initializers], dims or {}),
+        {name: tensor for name, tensor in initializers.items() if name in needed},
+        tuple(nodes),
+        outputs,
+        opsets,
+    )
+
+
+def parse(path: Path) -> onnx.ModelProto:
+    """The protocol buffer in the file, without external data."""
+    data = read_bytes(path)
+    if not data:
+        raise BnnccError(path.name, "the file is empty", "export the model again")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise BnnccError(
+            path.name,
+            "this is not an ONNX model, or the file was cut short: its protocol buffer cannot be decoded",
+            "give a .onnx file, complete",
+        ) from error
+    if not model.HasField("graph") or not model.ir_version:
+        raise BnnccError(path.name, "this is not an ONNX model: it holds no graph", "give a .onnx file")
+    return model
+
+
+def read_bytes(path: Path) -> bytes:
+    """The contents of the file, or a diagnostic that says why not."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BnnccError(str(path), "no such file", "check the path of the model") from None
+    except IsADirectoryError:
+        raise BnnccError(str(path), "this is a directory", "give the .onnx file inside it") from None
+    except OSError as error:
+        raise BnnccError(str(path), f"the file cannot be read: {error.strerror}") from None
+
+
+def attach_external_data(path: Path, model: onnx.ModelProto) -> None:
+    """Put the data that the model keeps in other files of its own folder into its tensors."""
+    for tensor in tensors_of(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            tensor.raw_data = external_bytes(path, tensor)
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
+
+
+def tensors_of(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Every tensor with data in the graph: initializers and attributes, not those of subgraphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def external_bytes(path: Path, tensor: TensorProto) -> bytes:
+    """The data of a tensor that is kept in another file, which must lie in the model's folder."""
+    location = f"{path.name}:{tensor.name}"
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    source = external_path(path, location, entries.get("location", ""))
+    expected = tensor_bytes(tensor, location)
+    try:
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", expected))
+    except ValueError:
+        raise BnnccError(location, f"offset or length of the external data is no number: {entries}") from None
+    if length != expected or offset < 0:
+        raise BnnccError(
+            location,
+            f"the external data is {length} bytes at offset {offset}, but {list(tensor.dims)} of "
+            f"{element_name(tensor.data_type)} takes {expected} bytes",
+            "export the model again",
+        )
+    try:
+        with source.open("rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+    except OSError as error:
+        raise BnnccError(
+            location,
+            f"the external data file '{source.name}' cannot be read: {error.strerror}",
+            "put it beside the model, under the name that it had when it was exported",
+        ) from None
+    if len(data) != length:
+        raise BnnccError(
+            location,
+            f"the external data file '{source.name}' ends early: {length} bytes at offset {offset} are "
+            f"needed, {len(data)} are there",
+            "copy the file again, or export the model again",
+        )
+    return data
+
+
+def external_path(path: Path, location: str, name: str) -> Path:
+    """Where the external data lies; raises BnnccError unless that is inside the model's folder."""
+    folder = path.resolve().parent
+    if not name or "\0" in name:
+        raise BnnccError(location, "the external data names no file", "export the model again")
+    target = (folder / name).resolve()
+    if Path(name).is_absolute() or not target.is_relative_to(folder):
+        raise BnnccError(
+            location,
+            f"the external data '{name}' lies outside the folder of the model",
+            "put the data file into the folder of the model and export again with a relative name",
+        )
+    return target
+
+
+def tensor_bytes(tensor: TensorProto, location: str) -> int:
+    """How many bytes the data of a tensor takes."""
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    except KeyError:
+        dtype = np.dtype(object)
+    if dtype.kind == "O" or any(size < 0 for size in tensor.dims):
+        raise BnnccError(
+            location,
+            f"external data cannot be {element_name(tensor.data_type)}{list(tensor.dims)}",
+        )
+    count = 1
+    for size in tensor.dims:
+        count *= size
+    return count * dtype.itemsize

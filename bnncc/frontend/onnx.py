@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX file -> module of `bnn.onnx` operations and constants.
+
+Whatever depends on no input is evaluated here, so that shapes are known: trained weights arrive as the
+numbers that the network multiplies with, however the exporter spelled them. Identity and Dropout vanish.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx.reference.op_run import RuntimeImplementationError
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, NameLoc, NoneAttr, StringAttr
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Operation, Region, SSAValue
+
+from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.dialect.operations import Constant, Onnx
+from bnncc.dialect.sources import set_source
+from bnncc.frontend.attributes import parameters_of
+from bnncc.frontend.checks import Node
+from bnncc.frontend.evaluate import evaluate_node, evaluation_error
+from bnncc.frontend.kinds import Kind, dialect_type, kind_of
+from bnncc.frontend.model import Model, read_model
+from bnncc.frontend.shapes import attribute, check_result, result_kinds
+
+LARGEST_CONSTANT = 256 << 20
+"""A node that would make more bytes than this out of constants is refused."""
+
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization"})
+"""Operators whose constant operands are trained numbers, which must be finite."""
+
+RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+"""Operators that give another value every time, so they are never evaluated here."""
+
+
+def load_onnx(path: str | os.PathLike[str], dims: Mapping[str, int] | None = None) -> ModuleOp:
+    """The network in an ONNX file as `builtin.module { func.func @main }`.
+
+    dims: sizes of symbolic dimensions of the inputs by name (`x.2` for dimension 2 of input x where the file
+    gives no name); a leading one that is not given is the batch and 1. The function's attributes `bnn.inputs`
+    and `bnn.outputs` hold the ONNX names. Raises BnnccError for whatever is wrong with the model."""
+    file = os.path.basename(os.fspath(path))
+    try:
+        return Importer(read_model(path, dims)).run()
+    except BnnccError:
+        raise
+    except Exception as error:
+        raise BnnccError(
+            file, f"the model cannot be read: {type(error).__name__}: {error}", REPORT, ExitCode.FAILURE
+        ) from error
+
+
+REPORT = "this is a fault of bnncc, or a file that is damaged in a way it does not know: please report it"
+
+
+@dataclass(eq=False)
+class Known:
+    """A value that depends on no input.
+
+    name: of the tensor in the file. nan: what is wrong with the initializers behind it, or "". op: the
+    constant in the module, once something reads it."""
+
+    array: np.ndarray
+    name: str
+    location: str
+    nan: str = ""
+    op: Constant | None = None
+
+
+Value = SSAValue | Known
+
+
+class Importer:
+    """Walks the nodes of a checked model once and builds the function."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        self.block = Block(arg_types=[dialect_type(kind) for kind in model.inputs.values()])
+        self.values: dict[str, Value] = {}
+        """By ONNX name."""
+        self.kinds: dict[str, Kind] = {}
+        """By ONNX name."""
+        for (name, kind), argument in zip(model.inputs.items(), self.block.args, strict=True):
+            argument.name_hint = identifier(name)
+            self.define(name, argument, kind)
+        for name in model.initializers:
+            array = model.initializer(name)
+            self.define_known(
+                name, Known(array, name, f"{model.file}:{name}", nan=unusable(name, array, not_nan))
+            )
+
+    def run(self) -> ModuleOp:
+        """The module, verified."""
+        for node in self.model.nodes:
+            try:
+                self.import_node(node)
+            except BnnccError:
+                raise
+            except Exception as error:
+                why = f"{node.operator} cannot be imported: {type(error).__name__}: {error}"
+                raise BnnccError(node.location, why, REPORT, ExitCode.FAILURE) from error
+        results = [self.operand(name) for name in self.model.outputs]
+        self.block.add_op(ReturnOp(*results))
+        types = (list(self.block.arg_types), [result.type for result in results])
+        function = FuncOp("main", types, Region(self.block))
+        function.attributes["bnn.inputs"] = strings(self.model.inputs)
+        function.attributes["bnn.outputs"] = strings(self.model.outputs)
+        module = ModuleOp([function])
+        module.verify()
+        return module
+
+    def define(self, name: str, value: Value, kind: Kind) -> None:
+        """Remember the value of a tensor of the file."""
+        self.values[name] = value
+        self.kinds[name] = kind
+
+    def define_known(self, name: str, known: Known) -> None:
+        """Remember a tensor that depends on no input."""
+        try:
+            kind = kind_of(known.array)
+            dialect_type(kind)
+        except KeyError:
+            raise BnnccError(
+                known.location,
+                f"the constant '{known.name}' is of type {known.array.dtype}, which is not supported",
+                "export the model in float32",
+            ) from None
+        self.define(name, known, kind)
+
+    def operand(self, name: str) -> SSAValue:
+        """The value of a tensor in the function; a constant comes into being when it is first read."""
+        value = self.values[name]
+        if isinstance(value, SSAValue):
+            return value
+        if value.op is None:
+            value.op = Constant(value.array)
+            set_source(value.op, value.name, range(value.array.ndim))
+            self.append(value.op, value.location, value.name)
+        return value.op.result
+
+    def append(self, op: Operation, location: str, name: str) -> None:
+        """Put an operation at the end of the function."""
+        op.location = NameLoc(StringAttr(location), NoneAttr())
+        op.results[0].name_hint = identifier(name)
+        self.block.add_op(op)
+
+    def import_node(self, node: Node) -> None:
+        """Forward, evaluate, or append one node."""
+        self.refuse_training(node)
+        if node.domain == "" and node.proto.op_type in ("Identity", "Dropout"):
+            return self.forward(node)
+        constants = self.constants(node)
+        kinds = result_kinds(node, self.model.opsets, self.kinds, constants)
+        if node.domain == "" and node.proto.op_type in ("Shape", "Size"):
+            return self.fold_shape(node)
+        if not self.can_fold(node, constants) or not self.fold(node, kinds, constants):
+            self.emit(node, kinds)
+        return None
+
+    def can_fold(self, node: Node, constants: Mapping[str, np.ndarray]) -> bool:
+        """Whether a node depends on constants only, and always gives the same."""
+        return (
+            all(name in constants for name in node.proto.input if name) and node.proto.op_type not in RANDOM
+        )
+
+    def constants(self, node: Node) -> dict[str, np.ndarray]:
+        """The values of those inputs that are known."""
+        given = {name: self.values[name] for name in node.proto.input if name}
+        return {name: value.array for name, value in given.items() if isinstance(value, Known)}
+
+    def refuse_training(self, node: Node) -> None:
+        """Operators that behave otherwise in training must be exported for inference."""
+        proto = node.proto
+        training = False
+        if node.operator == "BatchNormalization":
+            training = bool(attribute(proto, "training_mode", 0)) or any(proto.output[1:])
+        elif node.operator == "Dropout" and len(proto.input) > 2:
+            mode = self.values[proto.input[2]]
+            training = not isinstance(mode, Known) or bool(mode.array.any())
+        if training:
+            raise BnnccError(
+                node.location,
+                f"{node.operator} is in training mode",
+                "export the model for inference (PyTorch: model.eval() before the export)",
+            )
+
+    def forward(self, node: Node) -> None:
+        """The first result is the first input; a second one is Dropout's mask, all true."""
+        source, outputs = node.proto.input[0], node.proto.output
+        if outputs[0]:
+            self.define(outputs[0], self.values[source], self.kinds[source])
+        if len(outputs) > 1:
+            mask = np.ones(self.kinds[source].sizes, np.bool_)
+            self.define_known(outputs[1], Known(mask, outputs[1], node.location))
+
+    def fold_shape(self, node: Node) -> None:
+        """Shape and Size of a tensor whose shape is known need no values."""
+        # Nothing is read of the stand-in, and it takes no memory.
+        stand_in = np.broadcast_to(np.zeros((), np.int8), self.kinds[node.proto.input[0]].sizes)
+        (array,) = evaluate_node(node.proto, node.opset, [stand_in])
+        self.define_known(node.proto.output[0], Known(array, node.proto.output[0], node.location))
+
+    def fold(self, node: Node, kinds: Sequence[Kind], constants: Mapping[str, np.ndarray]) -> bool:
+        """Evaluate a node that depends on constants only; False where nobody can."""
+        proto = node.proto
+        size = sum(kind.bytes for kind in kinds)
+        if size > LARGEST_CONSTANT:
+            raise BnnccError(
+                node.location,
+                f"{node.operator} makes constants of {size >> 20} MiB, more than {LARGEST_CONSTANT >> 20}",
+                "a shape in the model is wrong",
+            )
+        try:
+            results = evaluate_node(
+                proto, node.opset, [constants[name] if name else None for name in proto.input]
+            )
+        except (NotImplementedError, RuntimeImplementationError):
+            return False
+        except Exception as error:
+            raise evaluation_error(node, error) from error
+        nan = next((known.nan for known in self.known_inputs(node) if known.nan), "")
+        for name, kind, array in zip(proto.output, kinds, results, strict=True):
+            if name:
+                # onnx.reference computes some results in a wider type than the operator's.
+                self.define_known(name, Known(array.astype(kind.dtype, copy=False), name, node.location, nan))
+        return True
+
+    def known_inputs(self, node: Node) -> list[Known]:
+        """Those inputs that depend on no input of the model."""
+        given = (self.values[name] for name in node.proto.input if name)
+        return [value for value in given if isinstance(value, Known)]
+
+    def emit(self, node: Node, kinds: Sequence[Kind]) -> None:
+        """Append the node as an operation of the dialect."""
+        proto = node.proto
+        self.check_weights(node)
+        for name, kind in zip(proto.output, kinds, strict=True):
+            check_result(node, name, kind)
+        slots = [slot for slot, name in enumerate(proto.input) if name]
+        try:
+            parameters = parameters_of(proto)
+        except ValueError as why:
+            raise BnnccError(node.location, f"{node.operator}: {why}") from None
+        op = Onnx(
+            proto.op_type,
+            [self.operand(proto.input[slot]) for slot in slots],
+            [dialect_type(kind) for kind in kinds],
+            parameters,
+            node.domain,
+            node.opset,
+            slots,
+        )
+        self.append(op, node.location, proto.output[0])
+        for name, kind, result in zip(proto.output, kinds, op.results, strict=True):
+            if name:
+                self.define(name, result, kind)
+        if len(op.results) == 1:
+            set_source(op, proto.output[0], range(len(kinds[0].shape)))
+
+    def check_weights(self, node: Node) -> None:
+        """Trained numbers are finite."""
+        if node.operator not in WEIGHTED:
+            return
+        for known in self.known_inputs(node):
+            problem = known.nan or unusable(known.name, known.array, np.isfinite)
+            if problem:
+                raise BnnccError(
+                    node.location,
+                    f"{node.operator}: {problem}",
+                    "the training diverged; train or export again",
+                )
+
+
+def unusable(name: str, array: np.ndarray, usable: Callable[[np.ndarray], np.ndarray]) -> str:
+    """How many floats of a tensor are not usable ("" if all are), told by an element-wise test."""
+    if array.dtype.kind != "f" or usable(array).all():
+        return ""
+    counts = {"NaN": int(np.isnan(array).sum()), "infinite": int(np.isinf(array).sum())}
+    listed = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"the tensor '{name}' holds {listed} of {array.size} values"
+
+
+def not_nan(array: np.ndarray) -> np.ndarray:
+    """True where a value is a number or infinite."""
+    return ~np.isnan(array)
+
+
+def strings(texts: Iterable[str]) -> ArrayAttr:
+    """Names as an attribute."""
+    return ArrayAttr([StringAttr(text) for text in texts])
+
+
+def identifier(name: str) -> str | None:
+    """An ONNX name as the name of an SSA value, or None where nothing is left of it."""
+    cleaned = re.sub(r"[^A-Za-z0-9_$.-]+", "_", name).lstrip("0123456789_.-$")
+    # xDSL numbers equal names apart by such an ending, and takes it off when it parses.
+    return re.sub(r"(_[0-9]+)+$", "", cleaned) or None

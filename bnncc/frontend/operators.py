@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX operators evaluated by NumPy where `onnx.reference` is too slow for whole networks, or wrong.
+
+Tensors are [n, c, spatial...]. Shapes, pads and counts follow the ONNX specification for any number of
+spatial dimensions; sums are made in the type of the input, in another order than `onnx.reference`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from onnx.reference.op_run import OpRun
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window that slides over the spatial dimensions; one entry per dimension.
+
+    `overhang` is what the last window reaches beyond the padded image (ceil_mode only)."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    head: tuple[int, ...]
+    tail: tuple[int, ...]
+    overhang: tuple[int, ...]
+    result: tuple[int, ...]
+
+    def pad(self, x: np.ndarray, value: float) -> np.ndarray:
+        """The image with `value` around it, as far as any window reaches."""
+        after = [tail + more for tail, more in zip(self.tail, self.overhang, strict=True)]
+        if not any((*self.head, *after)):
+            return x
+        pads = [(0, 0), (0, 0), *zip(self.head, after, strict=True)]
+        return np.pad(x, pads, constant_values=value)
+
+    def taps(self, padded: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+        """For each position in the kernel: what lies under it, [n, c, result...], for all windows."""
+        for position in product(*map(range, self.kernel)):
+            starts = [at * dilation for at, dilation in zip(position, self.dilations, strict=True)]
+            steps = zip(starts, self.strides, self.result, strict=True)
+            slices = [slice(start, start + (count - 1) * step + 1, step) for start, step, count in steps]
+            yield position, padded[(..., *slices)]
+
+
+def make_window(
+    image: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int] | None,
+    dilations: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str | None,
+    ceil_mode: int | None = 0,
+) -> Window:
+    """The window that the attributes of a node describe, over spatial dimensions `image`."""
+    rank = len(image)
+    strides, dilations = list(strides or [1] * rank), list(dilations or [1] * rank)
+    head, tail = list((pads or [0] * 2 * rank)[:rank]), list((pads or [0] * 2 * rank)[rank:])
+    overhang, result = [0] * rank, [0] * rank
+    for i in range(rank):
+        span = (kernel[i] - 1) * dilations[i] + 1
+        if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            total = max(0, (-(-image[i] // strides[i]) - 1) * strides[i] + span - image[i])
+            head[i] = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+            tail[i] = total - head[i]
+        elif auto_pad == "VALID":
+            head[i] = tail[i] = 0
+        padded = image[i] + head[i] + tail[i]
+        result[i] = (padded - span) // strides[i] + 1
+        if ceil_mode and (padded - span) % strides[i] and result[i] * strides[i] < image[i] + head[i]:
+            # One more window, which starts inside the image or before it.
+            overhang[i] = result[i] * strides[i] + span - padded
+            result[i] += 1
+    lists = (kernel, strides, dilations, head, tail, overhang, result)
+    return Window(*(tuple(int(v) for v in values) for values in lists))
+
+
+def convolve(x: np.ndarray, weight: np.ndarray, window: Window, groups: int) -> np.ndarray:
+    """[n, o, result...] for an image [n, c, ...] and weights [o, c / groups, kernel...]."""
+    padded = window.pad(x, 0)
+    outputs, depth = weight.shape[:2]
+    if depth == 1 and groups > 1:
+        return convolve_depthwise(padded, weight, window)
+    spans = [(size - 1) * step + 1 for size, step in zip(window.kernel, window.dilations, strict=True)]
+    rank = len(spans)
+    view = sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
+    starts = [slice(None, None, step) for step in window.strides]
+    view = view[(slice(None), slice(None), *starts, *(slice(None, None, step) for step in window.dilations))]
+    # [n, c, result..., kernel...] -> [n, result..., c, kernel...]
+    view = np.moveaxis(view, 1, 1 + rank)
+    pixels, taps, each = len(x) * prod(window.result), depth * prod(window.kernel), outputs // groups
+    y = np.empty((pixels, outputs), x.dtype)
+    for group in range(groups):
+        part = (slice(None),) * (1 + rank) + (slice(group * depth, (group + 1) * depth),)
+        rows = slice(group * each, (group + 1) * each)
+        y[:, rows] = view[part].reshape(pixels, taps) @ weight[rows].reshape(each, taps).T
+    return np.ascontiguousarray(np.moveaxis(y.reshape(len(x), *window.result, outputs), -1, 1))
+
+
+def convolve_depthwise(padded: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
+    """The case of one input channel per group, tap by tap."""
+    repeats = len(weight) // padded.shape[1]
+    if repeats > 1:
+        padded = np.repeat(padded, repeats, axis=1)
+    y = np.zeros((len(padded), len(weight), *window.result), padded.dtype)
+    for position, values in window.taps(padded):
+        y += values * weight[(slice(None), 0, *position)].reshape(-1, *[1] * len(window.result))
+    return y
+
+
+class Conv(OpRun):
+    """`convolve` as a node."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None = None,
+        auto_pad: str | None = None,
+        dilations: Sequence[int] | None = None,
+        group: int | None = None,
+        kernel_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[np.ndarray]:
+        kernel = kernel_shape or weight.shape[2:]
+        window = make_window(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
+        y = convolve(x, weight, window, group or 1)
+        if bias is not None:
+            y += bias.reshape(-1, *[1] * (x.ndim - 2))
+        return (y,)
+
+
+class MaxPool(OpRun):
+    """The largest value under the window; outside the image there is none. Without the output Indices."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        auto_pad: str | None = None,
+        ceil_mode: int | None = None,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] = (),
+        pads: Sequence[int] | None = None,
+        storage_order: int | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[np.ndarray]:
+        window = make_window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+        least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        y = np.full((*x.shape[:2], *window.result), least, x.dtype)
+        for _, values in window.taps(window.pad(x, least)):
+            np.maximum(y, values, out=y)
+        return (y,)
+
+
+class AveragePool(OpRun):
+    """The mean of the values under the window: of those in the image, or with the padding counted as 0."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        auto_pad: str | None = None,
+        ceil_mode: int | None = None,
+        count_include_pad: int | None = None,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] = (),
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[np.ndarray]:
+        window = make_window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+        total = np.zeros((*x.shape[:2], *window.result), x.dtype)
+        for _, values in window.taps(window.pad(x, 0)):
+            total += values
+        counted = np.ones((1, 1, *x.shape[2:]), x.dtype)
+        if count_include_pad:
+            # What ceil_mode adds beyond the padding never counts.
+            pads_only = [(0, 0), (0, 0), *zip(window.head, window.tail, strict=True)]
+            outside = [(0, 0), (0, 0), *((0, more) for more in window.overhang)]
+            counted = np.pad(np.pad(counted, pads_only, constant_values=1), outside)
+        else:
+            counted = window.pad(counted, 0)
+        count = np.zeros((1, 1, *window.result), x.dtype)
+        for _, values in window.taps(counted):
+            count += values
+        return (total / count,)
+
+
+class BatchNormalization(OpRun):
+    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, as in inference whatever the version of the node.
+
+    (`onnx.reference` trains in versions before 14.)"""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        scale: np.ndarray,
+        bias: np.ndarray,
+        mean: np.ndarray,
+        var: np.ndarray,
+        epsilon: float = 1e-5,
+        **_: object,
+    ) -> tuple[np.ndarray]:
+        scale, bias, mean, var = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, bias, mean, var))
+        y = scale * (x - mean) / np.sqrt(var + var.dtype.type(epsilon)) + bias
+        return (y.astype(x.dtype),)
+
+
+def flattened(x: np.ndarray, axis: int) -> np.ndarray:
+    """[a, b], where b gathers the dimensions from `axis` on: what Softmax worked on before version 13."""
+    axis += x.ndim if axis < 0 else 0
+    return x.reshape(prod(x.shape[:axis]), -1)
+
+
+class OldSoftmax(OpRun):
+    """Softmax before version 13: over all the dimensions from `axis` on."""
+
+    def _run(self, x: np.ndarray, axis: int = 1) -> tuple[np.ndarray]:
+        rows = flattened(x, axis)
+        y = np.exp(rows - rows.max(axis=1, keepdims=True))
+        return ((y / y.sum(axis=1, keepdims=True)).reshape(x.shape),)
+
+
+class OldLogSoftmax(OpRun):
+    """LogSoftmax before version 13: over all the dimensions from `axis` on."""
+
+    def _run(self, x: np.ndarray, axis: int = 1) -> tuple[np.ndarray]:
+        rows = flattened(x, axis)
+        rows = rows - rows.max(axis=1, keepdims=True)
+        return ((rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))).reshape(x.shape),)
+
+
+def replacements(operator: str, opset: int, outputs: int) -> list[type[OpRun]]:
+    """The class that evaluates an operator of ONNX's own domain in place of `onnx.reference`'s, if any."""
+    if operator == "MaxPool" and outputs > 1:
+        return []
+    if operator in OLD and opset < 13:
+        return [type(operator, (OLD[operator],), {"op_domain": ""})]
+    return [REPLACED[operator]] if operator in REPLACED else []
+
+
+REPLACED: dict[str, type[OpRun]] = {
+    cls.__name__: cls for cls in (Conv, MaxPool, AveragePool, BatchNormalization)
+}
+OLD: dict[str, type[OpRun]] = {"Softmax": OldSoftmax, "LogSoftmax": OldLogSoftmax}

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of a node's results: ONNX's own inference, and the rules that it leaves unchecked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import checker, helper, numpy_helper, shape_inference
+
+from bnncc.diagnostics import BnnccError
+from bnncc.frontend import qonnx
+from bnncc.frontend.checks import Node, find_schema
+from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, kind_from_proto, proto_of
+
+KNOWN_VALUES = 4096
+"""Constants of at most so many elements are shown to the shape inference (shapes, pads, axes, scales)."""
+
+Values = Mapping[str, np.ndarray]
+
+
+def result_kinds(
+    node: Node, opsets: Mapping[str, int], inputs: Mapping[str, Kind], constants: Values
+) -> list[Kind]:
+    """One kind per output of the node, dimensions None where unknown.
+
+    `inputs` has the kind of every input, `constants` the value of those that are known. Raises BnnccError
+    where the inputs do not fit the operator, or a result would be absurdly large."""
+    try:
+        check_operands(node.proto, [inputs[name] if name else None for name in node.proto.input])
+        kinds = infer(node, opsets, inputs, constants)
+        if node.operator == "Reshape":
+            check_reshape(inputs[node.proto.input[0]], kinds[0])
+    except (ValueError, shape_inference.InferenceError, checker.ValidationError) as error:
+        why = re.sub(r"^\[\w+Error\] ", "", str(error))
+        given = ", ".join(f"'{name}' {inputs[name]}" for name in node.proto.input if name)
+        raise BnnccError(node.location, f"{node.operator}: {why}", f"its inputs: {given or 'none'}") from None
+    for name, kind in zip(node.proto.output, kinds, strict=True):
+        if kind.bytes > LARGEST_TENSOR:
+            raise BnnccError(
+                node.location,
+                f"{node.operator}: its result '{name}', {kind}, would take {kind.bytes} bytes",
+                "a shape in the model is wrong",
+            )
+    return kinds
+
+
+def infer(node: Node, opsets: Mapping[str, int], inputs: Mapping[str, Kind], constants: Values) -> list[Kind]:
+    """The kinds by the rules of the operator's domain; raises what they raise."""
+    proto = node.proto
+    if node.domain in qonnx.DOMAINS:
+        return [qonnx.result_kind(proto.op_type, [inputs[name] for name in proto.input])]
+    schema = find_schema(node.domain, proto.op_type, node.opset)
+    assert schema is not None, "check_operators lets no other through"
+    # The inference tells results apart by name: give one to those that the node leaves out.
+    named = onnx.NodeProto()
+    named.CopyFrom(proto)
+    named.output[:] = [name or f"left out {index}" for index, name in enumerate(proto.output)]
+    types = shape_inference.infer_node_outputs(
+        schema,
+        named,
+        {name: proto_of(inputs[name]) for name in proto.input if name},
+        {
+            name: numpy_helper.from_array(constants[name], name)
+            for name in proto.input
+            if name in constants and constants[name].size <= KNOWN_VALUES
+        },
+        opset_imports=[helper.make_opsetid(name, version) for name, version in opsets.items()],
+    )
+    return [stated_kind(name, types.get(name)) for name in named.output]
+
+
+def stated_kind(name: str, proto: onnx.TypeProto | None) -> Kind:
+    """The kind of a result as inferred; raises ValueError where that says too little."""
+    try:
+        kind = kind_from_proto(proto) if proto is not None else None
+    except ValueError as why:
+        raise ValueError(f"its result '{name}': {why}") from None
+    if kind is None:
+        raise ValueError(f"the type of its result '{name}' cannot be told from its inputs")
+    return kind
+
+
+def check_result(node: Node, name: str, kind: Kind) -> None:
+    """A value that is computed at run time has a static shape and at least one element."""
+    if None in kind.shape:
+        raise BnnccError(
+            node.location,
+            f"{node.operator}: the shape of its result '{name}', {kind}, is known only when the network runs",
+            "export the model with fixed shapes",
+        )
+    if any(size < 1 for size in kind.sizes):
+        raise BnnccError(
+            node.location,
+            f"{node.operator}: its result '{name}' would be empty, {kind}",
+            "the input of the model is too small for the network, or a dimension is wrong",
+        )
+
+
+def check_operands(node: onnx.NodeProto, kinds: Sequence[Kind | None]) -> None:
+    """What ONNX's inference does not look at; raises ValueError("... why ...")."""
+    check = OPERAND_CHECKS.get(node.op_type)
+    known = [kind for kind in kinds if kind is not None]
+    if check is not None and not node.domain and len(known) == len(kinds) > 1:
+        check(node, *known)
+
+
+def check_conv(node: onnx.NodeProto, x: Kind, weight: Kind, bias: Kind | None = None) -> None:
+    """Channels, groups and the shape of the kernel agree."""
+    if len(x.shape) < 3 or len(weight.shape) != len(x.shape):
+        raise ValueError(
+            f"an image of rank {len(x.shape)} and weights of rank {len(weight.shape)} do not fit"
+        )
+    groups = attribute(node, "group", 1)
+    outputs, per_group = weight.shape[:2]
+    assert isinstance(outputs, int) and isinstance(per_group, int) and isinstance(groups, int)
+    if groups < 1 or outputs % groups:
+        raise ValueError(f"{outputs} output channels do not divide into {groups} groups")
+    if x.shape[1] != per_group * groups:
+        raise ValueError(
+            f"the image has {x.shape[1]} channels, the weights expect {per_group * groups} "
+            f"({groups} groups of {per_group})"
+        )
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(f"the bias has shape {list(bias.shape)}, but there are {outputs} output channels")
+    kernel = attribute(node, "kernel_shape", None)
+    if kernel is not None and list(kernel) != list(weight.shape[2:]):
+        raise ValueError(f"kernel_shape {list(kernel)} is not that of the weights, {list(weight.shape[2:])}")
+
+
+def check_conv_transpose(node: onnx.NodeProto, x: Kind, weight: Kind, *_: Kind) -> None:
+    """The image has as many channels as the weights expect."""
+    if len(weight.shape) != len(x.shape) or x.shape[1] != weight.shape[0]:
+        raise ValueError(f"an image {x} does not fit weights {weight}")
+
+
+def check_prelu(_: onnx.NodeProto, x: Kind, slope: Kind) -> None:
+    """The slope broadcasts to the input, in one direction."""
+    sizes = [tuple(size or 1 for size in kind.shape) for kind in (x, slope)]
+    if np.broadcast_shapes(*sizes) != sizes[0]:
+        raise ValueError(f"a slope of shape {list(slope.shape)} does not broadcast to {list(x.shape)}")
+
+
+OPERAND_CHECKS = {"Conv": check_conv, "ConvTranspose": check_conv_transpose, "PRelu": check_prelu}
+
+
+def check_reshape(x: Kind, result: Kind) -> None:
+    """A reshape keeps the number of elements (the inference believes whatever the shape says)."""
+    if None not in result.shape and x.bytes != result.bytes:
+        raise ValueError(f"{x} cannot take the shape {list(result.shape)}")
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """The value of an attribute of the node as Python has it, or the default."""
+    found = [a for a in node.attribute if a.name == name]
+    return helper.get_attribute_value(found[0]) if found else default
