@@ -18,6 +18,7 @@ from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.onnx import load_onnx
 from bnncc.lowering import Lowered, lower
 from bnncc.passes.pipeline import run_pipeline
+from bnncc.plan.names import check_library_name, library_name
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -60,7 +61,12 @@ def front(path: str | Path, options: Options, progress: Progress | None = None) 
 
 def lower_model(path: str | Path, options: Options, progress: Progress | None = None) -> Lowered:
     """ONNX file to the plan: buffers, steps, arena. Imports no TVM."""
-    return lower(front(path, options, progress), library_name(path, options.name))
+    return lower(front(path, options, progress), name_of(path, options))
+
+
+def name_of(path: str | Path, options: Options) -> str:
+    """The library's name: the user's, checked, or one from the file's name."""
+    return library_name(path) if options.name is None else check_library_name(options.name)
 
 
 def compile_model(

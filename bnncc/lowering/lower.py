@@ -25,7 +25,6 @@ from bnncc.lowering.geometry import (
     without_halo,
 )
 from bnncc.lowering.in_place import reuse_operands
-from bnncc.lowering.names import c_identifiers
 from bnncc.lowering.reasons import why_real
 from bnncc.lowering.roots import Contraction, contraction, describe, domains, macs, window_of
 from bnncc.lowering.storage import Placement, Plane, Storage, part_of, parts, stored_element, value_name
@@ -45,6 +44,7 @@ from bnncc.plan.kernel import (
 )
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.memory import Request, plan_arena
+from bnncc.plan.names import c_names
 from bnncc.plan.program import Alternative, Buffer, Port, Program, Step
 
 
@@ -81,8 +81,10 @@ class _Lowering:
         self.padded: dict[tuple[SSAValue, object, int], Placement] = {}
 
     def program(self, name: str) -> Program:
-        inputs = self._inputs()
-        outputs = self._outputs({port.c_name for port in inputs})
+        count = len(self.block.args)
+        spelled = c_names(_names(self.main, "bnn.inputs") + _names(self.main, "bnn.outputs"))
+        inputs = self._inputs(spelled[:count])
+        outputs = self._outputs(spelled[count:])
         for concat in reversed([op for op in self.block.ops if isinstance(op, ops.Concat)]):
             self.storage.reserve_slices(concat)
         for op in self.block.ops:
@@ -95,24 +97,22 @@ class _Lowering:
 
     # The user's side.
 
-    def _inputs(self) -> tuple[Port, ...]:
+    def _inputs(self, spelled: Sequence[str]) -> tuple[Port, ...]:
         names = _names(self.main, "bnn.inputs")
-        c_names = c_identifiers(names)
         ports = []
-        for index, (argument, name, c_name) in enumerate(zip(self.block.args, names, c_names, strict=True)):
+        for index, (argument, name, c_name) in enumerate(zip(self.block.args, names, spelled, strict=True)):
             layout = Layout.packed(_port_element(argument, name), canonical(shape_of(argument)))
             buffer = self.storage.new_buffer(name, layout.bytes, "input", index)
             self.storage.placements[argument] = (Plane(buffer, layout),)
             ports.append(_port(argument, name, c_name, buffer))
         return tuple(ports)
 
-    def _outputs(self, taken: set[str]) -> tuple[Port, ...]:
+    def _outputs(self, spelled: Sequence[str]) -> tuple[Port, ...]:
         last = self.block.last_op
         assert isinstance(last, ReturnOp)
         names = _names(self.main, "bnn.outputs")
-        c_names = c_identifiers(names, taken)
         ports = []
-        for index, (value, name, c_name) in enumerate(zip(last.arguments, names, c_names, strict=True)):
+        for index, (value, name, c_name) in enumerate(zip(last.arguments, names, spelled, strict=True)):
             layout = Layout.packed(_port_element(value, name), canonical(shape_of(value)))
             buffer = self.storage.new_buffer(name, layout.bytes, "output", index)
             plane = Plane(buffer, layout)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from bnncc.lowering.geometry import broadcast, canonical, channel_slice, reshaped, transposed
-from bnncc.lowering.names import c_identifiers
 from bnncc.plan.kernel import Window
 from bnncc.plan.layout import Element, Halo, Layout
 
@@ -73,9 +72,3 @@ def test_a_window_knows_its_valid_taps() -> None:
     assert window.valid_rows(0, 4) == (False, True, True)
     assert window.valid_rows(1, 4) == (True, True, True)
     assert window.valid_columns(1, 3) == (True, True, False)
-
-
-def test_c_names() -> None:
-    names = ["x", "input.1", "input:1", "int", "0", "//"]
-    assert c_identifiers(names) == ["x", "input_1", "input_1_2", "t_int", "t_0", "tensor"]
-    assert c_identifiers(["x"], {"x"}) == ["x_2"]

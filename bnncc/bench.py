@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bnncc bench`: how long a compiled network takes on this machine, whole and layer by layer."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from bnncc.artifact import Artifact
+from bnncc.report.table import table
+
+SLICE_SECONDS = 0.02
+"""One measurement covers about this long, so that the clock's resolution does not matter."""
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One step: median microseconds, and how many multiply-accumulates it does."""
+
+    node: str
+    operation: str
+    microseconds: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """Milliseconds of one inference (the compiled batch), one thread, and the layers if asked for."""
+
+    name: str
+    processor: str
+    median: float
+    minimum: float
+    repeat: int
+    layers: tuple[LayerTime, ...] = ()
+
+    def render(self) -> str:
+        """What `bnncc bench` prints."""
+        head = (
+            f"{self.name} on {self.processor}, one thread, {self.repeat} measurements\n"
+            f"median {self.median:.4f} ms, minimum {self.minimum:.4f} ms\n"
+        )
+        if not self.layers:
+            return head
+        total = sum(layer.microseconds for layer in self.layers)
+        rows = [
+            (
+                layer.node,
+                layer.operation,
+                f"{layer.microseconds:.1f}",
+                f"{layer.microseconds / total:.1%}",
+                f"{layer.macs / layer.microseconds / 1000:.1f}" if layer.macs else "",
+            )
+            for layer in self.layers
+        ]
+        header = ("ONNX node", "operation", "us", "share", "GMAC/s")
+        return f"{head}\n{table(header, rows, right=(2, 3, 4))}\n"
+
+    def as_dict(self) -> dict[str, object]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def bench_artifact(
+    artifact: Artifact, layers: bool = False, repeat: int = 20, inputs: Mapping[str, np.ndarray] | None = None
+) -> Result:
+    """Time the artifact in this process, pinned to one core where the system allows it.
+
+    `inputs`: one batch; random otherwise. `repeat`: measurements, of which the median counts."""
+    ports = artifact.manifest["inputs"]
+    outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
+    rng = np.random.default_rng(0)
+    arrays = [_array(port, inputs, rng) for port in ports]
+    arena = artifact.arena()
+    with _one_core():
+        times = _measure(artifact.bind(arena, arrays, outputs), repeat)
+        rows = tuple(
+            LayerTime(
+                step["location"] or step["name"],
+                step["operation"],
+                1000 * statistics.median(_measure(artifact.bind_layer(i, arena, arrays, outputs), repeat)),
+                step["macs"],
+            )
+            for i, step in enumerate(artifact.manifest["steps"] if layers else ())
+        )
+    name = artifact.manifest["name"]
+    return Result(name, processor(), statistics.median(times), min(times), repeat, rows)
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            facts = dict(line.split(":", 1) for line in info if ":" in line)
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = {key.strip(): value.strip() for key, value in facts.items()}
+    if "model name" not in named:
+        return platform.machine()
+    return f"{named['model name']} (family {named.get('cpu family')}, model {named.get('model')})"
+
+
+class _one_core:
+    """Pins this process to the core it may use last, for the block."""
+
+    def __enter__(self) -> None:
+        self.before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        if self.before:
+            os.sched_setaffinity(0, {max(self.before)})
+
+    def __exit__(self, *_: object) -> None:
+        if self.before:
+            os.sched_setaffinity(0, self.before)
+
+
+def _measure(call: Callable[[], object], repeat: int) -> list[float]:
+    """Milliseconds per call, `repeat` times over."""
+    call()
+    start = time.perf_counter()
+    call()
+    once = max(time.perf_counter() - start, 1e-7)
+    calls = max(1, round(SLICE_SECONDS / once))
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        times.append((time.perf_counter() - start) * 1000 / calls)
+    return times
+
+
+def _array(port: Mapping, inputs: Mapping[str, np.ndarray] | None, rng: np.random.Generator) -> np.ndarray:
+    if inputs is not None and port["name"] in inputs:
+        return np.ascontiguousarray(inputs[port["name"]][: port["shape"][0]], dtype=port["dtype"])
+    return rng.standard_normal(port["shape"]).astype(port["dtype"])

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running one layer of a compiled network by itself, on values that the caller chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from xdsl.dialects.builtin import f32, i1
+from xdsl.ir import Operation, SSAValue
+
+from bnncc.artifact import Artifact
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, numpy_type, shape_of
+from bnncc.lowering import Lowered
+from bnncc.lowering.geometry import canonical
+from bnncc.lowering.storage import Plane
+from bnncc.plan import simulate
+from bnncc.plan.layout import Element, Layout
+
+
+class LayerRunner:
+    """Feeds the steps of one operation through the shared library and reads what they wrote."""
+
+    def __init__(self, lowered: Lowered, artifact: Artifact):
+        self.program = lowered.program
+        self.operations = lowered.operations
+        self.placements = lowered.placements
+        self.artifact = artifact
+        self.arena = artifact.arena()
+        self.inputs = [np.zeros(port.shape, port.dtype) for port in self.program.inputs]
+        self.outputs = [np.zeros(port.shape, port.dtype) for port in self.program.outputs]
+
+    def layers(self) -> Iterator[tuple[Operation, int]]:
+        """Every operation with a kernel of its own, and its main step (halos and copies come before it)."""
+        last = {op: index for index, op in enumerate(self.operations)}
+        for op, index in last.items():
+            if isinstance(op, ops.Fused | ops.Softmax):
+                yield op, index
+
+    def run(self, op: Operation, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The operation's results for these values of its operands, from the compiled code."""
+        for value, array in zip(op.operands, operands, strict=True):
+            for plane, part in zip(self.placements[value], _planes(value, array), strict=True):
+                self._write(plane, part)
+        for index, owner in enumerate(self.operations):
+            if owner is op:
+                self.artifact.run_layer(index, self.arena, self.inputs, self.outputs)
+        return [self._result(value) for value in op.results]
+
+    def _result(self, value: SSAValue) -> np.ndarray:
+        planes = [self._read(plane) for plane in self.placements[value]]
+        element = element_of(value)
+        array = planes[0]
+        if isinstance(element, Bipolar):
+            array = np.where(array, 1, -1)
+        elif isinstance(element, Ternary):
+            array = np.where(planes[1], np.where(planes[0], 1, -1), 0)
+        return array.reshape(shape_of(value)).astype(numpy_type(element))
+
+    def _write(self, plane: Plane, array: np.ndarray) -> None:
+        memory = self._memory(plane)
+        if plane.layout.halo:
+            around = _with_halo(plane.layout)
+            simulate.store(around, memory, np.full(around.shape, _outside(plane)))
+        simulate.store(plane.layout, memory, array.reshape(plane.layout.shape))
+
+    def _read(self, plane: Plane) -> np.ndarray:
+        return simulate.load(plane.layout, self._memory(plane))
+
+    def _memory(self, plane: Plane) -> np.ndarray:
+        """The buffer of a plane as a flat array of its stored type, not a copy."""
+        buffer = self.program.buffers[plane.buffer]
+        dtype = plane.layout.element.dtype
+        if buffer.place == "input":
+            return self.inputs[buffer.index].reshape(-1)
+        if buffer.place == "output":
+            return self.outputs[buffer.index].reshape(-1)
+        if buffer.place == "constant":
+            assert buffer.data is not None
+            return buffer.data.reshape(-1).copy()
+        start = self.program.offsets[plane.buffer]
+        return self.arena[start : start + buffer.bytes].view(dtype)
+
+
+def _planes(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:
+    """The array of a value as its planes: numbers, one boolean plane, or sign and mask."""
+    element, shaped = element_of(value), array.reshape(canonical(array.shape))
+    if isinstance(element, Ternary):
+        return [shaped > 0, shaped != 0]
+    if isinstance(element, Bipolar | Spike) or element == i1:
+        return [shaped > 0]
+    return [shaped.astype(np.float32) if element == f32 else shaped]
+
+
+def _with_halo(layout: Layout) -> Layout:
+    """The same memory, its halo part of the image."""
+    n, h, w, c = layout.shape
+    halo = layout.halo
+    shape = (n, h + halo.top + halo.bottom, w + halo.left + halo.right, c)
+    offset = layout.offset - halo.top * layout.strides[1] - halo.left * layout.strides[2]
+    return replace(layout, shape=shape, offset=offset, halo=type(halo)())
+
+
+def _outside(plane: Plane) -> bool | float:
+    return plane.fill > 0 if plane.layout.element is Element.BIT else float(plane.fill)

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bnncc verify`: the compiled library against the ONNX graph, whole and layer by layer.
+
+The ONNX graph is evaluated node by node in float32. Where a value of the compiled network equals a tensor of
+that graph (its `source`), the layers after it are fed the graph's own numbers, so that one rounding does not
+follow another. Then for each layer:
+
+* the folded arithmetic of `reference.py` is compared with the graph (did the passes keep the meaning?),
+* the compiled layer is compared with `reference.py` on the same inputs (does the kernel compute it?).
+
+Integers and bits must be identical. Real values must agree to float32 rounding. A bit that differs is
+explained where the real value behind it lies within that rounding of the threshold; anything else fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp, f32, i32
+from xdsl.ir import BlockArgument, Operation, SSAValue
+
+from bnncc import driver, reference
+from bnncc.diagnostics import BnnccError
+from bnncc.dialect import operations as ops
+from bnncc.dialect.sources import get_source
+from bnncc.dialect.types import element_of, numpy_type
+from bnncc.driver import Options, Progress
+from bnncc.frontend.evaluate import evaluate_model
+from bnncc.layers import LayerRunner
+from bnncc.lowering import Lowered
+from bnncc.lowering.expressions import location_of
+from bnncc.report.table import table
+
+ROUNDING = 2e-5
+"""Allowed error of a real value, relative to the largest magnitude in its tensor: a few thousand float32
+terms summed in another order stay well below."""
+OUTPUT_ROUNDING = 1e-3
+"""The same for the network's outputs, where the errors of many layers add up."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: `against` is "onnx" (passes) or "reference" (kernel)."""
+
+    layer: str
+    operation: str
+    against: str
+    values: int
+    differing: int
+    explained: int
+    error: float
+    """Largest difference of a real value, relative to the largest magnitude of its tensor."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every difference is explained."""
+        return self.differing == self.explained
+
+
+@dataclass(frozen=True)
+class Report:
+    """All comparisons: one row per layer and reference, summed over the samples, and one per output."""
+
+    rows: tuple[Row, ...]
+    outputs: tuple[Row, ...]
+    samples: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs without an explanation. An output may differ where a flip upstream does."""
+        flips = any(row.explained for row in self.rows)
+        return all(row.passed for row in self.rows) and (flips or all(row.passed for row in self.outputs))
+
+    def render(self) -> str:
+        """The table that `bnncc verify` prints."""
+        cells = [
+            (
+                "" if row.passed else "FAIL",
+                row.layer,
+                row.operation,
+                row.against,
+                f"{row.values:,}",
+                str(row.differing),
+                str(row.explained),
+                f"{row.error:.1e}" if row.error else "0",
+            )
+            for row in (*self.rows, *self.outputs)
+        ]
+        header = ("", "layer", "operation", "against", "values", "differ", "explained", "error")
+        verdict = "every value agrees" if self.passed else "there are differences without an explanation"
+        explained = sum(row.explained for row in self.rows)
+        flips = f"; {explained} rounding flips, each explained" if explained else ""
+        return f"{table(header, cells, right=(4, 5, 6, 7))}\n\n{self.samples} samples: {verdict}{flips}\n"
+
+    def as_dict(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "passed": self.passed,
+            "samples": self.samples,
+            "layers": [asdict(row) for row in self.rows],
+            "outputs": [asdict(row) for row in self.outputs],
+        }
+
+
+def verify_model(
+    path: str | Path,
+    options: Options,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    samples: int = 4,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Compile, run, compare. `inputs` (stacked samples) or `samples` random ones from `seed`.
+
+    Raises BnnccError for wrong inputs and models."""
+    say = progress or (lambda message: None)
+    module = driver.front(path, options, progress)
+    lowered = driver.lower(module, driver.name_of(path, options))
+    artifact = driver.build(lowered, path, None, options, progress)
+    runner = LayerRunner(lowered, artifact)
+    batches = list(_batches(lowered, inputs, samples, seed))
+    rows: dict[tuple[str, str, str], Row] = {}
+    outputs: dict[tuple[str, str, str], Row] = {}
+    for number, batch in enumerate(batches):
+        say(f"verifying sample {number + 1} of {len(batches)}")
+        comparison = _Comparison(module, path, options, batch)
+        for row in comparison.rows():
+            _merge(rows, row)
+        for row in _layer_rows(lowered, runner, comparison.values):
+            _merge(rows, row)
+        for row in _output_rows(artifact.run(batch), comparison.graph):
+            _merge(outputs, row)
+    return Report(tuple(rows.values()), tuple(outputs.values()), len(batches))
+
+
+class _Comparison:
+    """One batch through the graph and through the reference, the latter anchored to the former.
+
+    graph: every tensor of the ONNX graph. values: every value of the module's main block."""
+
+    def __init__(self, module: ModuleOp, path: str | Path, options: Options, batch: Mapping[str, np.ndarray]):
+        self.values: dict[SSAValue, np.ndarray] = {}
+        self._rows: list[Row] = []
+        self._inner: dict[SSAValue, np.ndarray] = {}
+        main = reference.main_function(module)
+        arguments = reference.check_inputs(main, batch)
+        self.values.update(zip(main.body.block.args, arguments, strict=True))
+        given = dict(batch)
+        if options.camera:
+            given = _graph_inputs(module, batch)
+        self.graph = evaluate_model(path, given, dict(options.dims))
+        reference.evaluate(module, batch, self._observe)
+
+    def rows(self) -> list[Row]:
+        """The reference's own arithmetic against the graph."""
+        return self._rows
+
+    def _observe(self, op: Operation, results: list[np.ndarray]) -> list[np.ndarray]:
+        anchored = self._anchored(op, results)
+        if len(anchored) == 1 and not isinstance(op, ops.Constant):
+            self._inner[op.results[0]] = results[0]
+        parent = op.parent_op()
+        if parent is not None and not isinstance(parent, ops.Fused):
+            self.values.update(zip(op.results, anchored, strict=True))
+        return anchored
+
+    def _anchored(self, op: Operation, results: list[np.ndarray]) -> list[np.ndarray]:
+        source = get_source(op)
+        if source is None or isinstance(op, ops.Constant) or len(results) != 1:
+            return results
+        name, permutation = source
+        if name not in self.graph or len(permutation) != self.graph[name].ndim:
+            return results
+        expected = self.graph[name].transpose(permutation)
+        if expected.shape != results[0].shape:
+            return results
+        expected = expected.astype(numpy_type(element_of(op.results[0])))
+        about = op.name.removeprefix("bnn.")
+        row = _compare(location_of(op), about, "onnx", results[0], expected, op, self._inner)
+        self._rows.append(row)
+        return [np.ascontiguousarray(expected)]
+
+
+def _layer_rows(
+    lowered: Lowered, runner: LayerRunner, values: Mapping[SSAValue, np.ndarray]
+) -> Iterator[Row]:
+    """Each compiled layer against the reference, fed the same values."""
+    for op, first in runner.layers():
+        operands = [values[operand] for operand in op.operands]
+        inner: dict[SSAValue, np.ndarray] = {}
+
+        def note(inner_op: Operation, results: list[np.ndarray], into: dict = inner) -> None:
+            into.update(zip(inner_op.results, results, strict=True))
+
+        if isinstance(op, ops.Fused):
+            expected = reference.evaluate_fused(op, operands, note)
+            inner.update(zip(op.block.args, operands, strict=True))
+            made_by = [value.owner for value in op.results_inside]
+        else:
+            expected = reference.evaluate_operation(op, operands)
+            made_by = [op] * len(expected)
+        got = runner.run(op, operands)
+        step = lowered.program.steps[first]
+        for have, want, maker in zip(got, expected, made_by, strict=True):
+            owner = maker if isinstance(maker, Operation) else op
+            yield _compare(step.location or step.name, step.operation, "reference", have, want, owner, inner)
+
+
+def _output_rows(got: Mapping[str, np.ndarray], graph: Mapping[str, np.ndarray]) -> Iterator[Row]:
+    for name, array in got.items():
+        expected = graph[name].reshape(array.shape)
+        error = _relative(array, expected)
+        wrong = int((np.abs(array - expected) > OUTPUT_ROUNDING * _scale(expected)).sum())
+        yield Row(name, "output", "onnx", array.size, wrong, 0, error)
+
+
+def _compare(
+    layer: str,
+    operation: str,
+    against: str,
+    got: np.ndarray,
+    expected: np.ndarray,
+    op: Operation,
+    inner: Mapping[SSAValue, np.ndarray],
+) -> Row:
+    """One tensor. `op` made it; `inner` holds the real values that it may have been made from."""
+    if np.issubdtype(expected.dtype, np.floating):
+        wrong = int((~_close(got, expected)).sum())
+        explained = 0
+        near = _near_threshold(op, inner)
+        if wrong and near is not None:
+            explained = int((~_close(got, expected) & near).sum())
+        return Row(layer, operation, against, expected.size, wrong, explained, _relative(got, expected))
+    differs = got != expected
+    near = _near_threshold(op, inner)
+    explained = 0 if near is None else int((differs & near).sum())
+    return Row(layer, operation, against, expected.size, int(differs.sum()), explained, 0.0)
+
+
+def _near_threshold(op: Operation, inner: Mapping[SSAValue, np.ndarray]) -> np.ndarray | None:
+    """Where the real value that `op` made a bit of lies within rounding of its threshold; None where no real
+    value was involved (integers have no excuse)."""
+    while isinstance(op, ops.Cast | ops.Flip) and isinstance(op.input.owner, Operation):
+        op = op.input.owner
+    if not isinstance(op, ops.Binarize) or element_of(op.input) == i32:
+        return None
+    value = inner.get(op.input)
+    if value is None:
+        return None
+    terms = [inner[v].astype(np.float64) for v in _terms(op.input) if v in inner]
+    scale = max([float(np.abs(term).max(initial=0.0)) for term in terms], default=1.0)
+    return np.abs(value) <= ROUNDING * max(scale, 1e-30)
+
+
+def _terms(value: SSAValue) -> Iterator[SSAValue]:
+    """The value and those it was summed from, a few operations back."""
+    yield value
+    if not isinstance(value, BlockArgument) and isinstance(
+        value.owner, ops.Add | ops.Sub | ops.Max | ops.Min
+    ):
+        for operand in value.owner.operands:
+            yield from _terms(operand)
+
+
+def _close(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        near = np.abs(got - expected) <= ROUNDING * _scale(expected)
+    return near | (got == expected) | (np.isnan(got) & np.isnan(expected))
+
+
+def _scale(expected: np.ndarray) -> float:
+    finite = expected[np.isfinite(expected)]
+    return max(float(np.abs(finite).max(initial=0.0)), 1e-30)
+
+
+def _relative(got: np.ndarray, expected: np.ndarray) -> float:
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(got.astype(np.float64) - expected)
+    finite = difference[np.isfinite(difference)]
+    return float(finite.max(initial=0.0)) / _scale(expected)
+
+
+def _merge(rows: dict[tuple[str, str, str], Row], row: Row) -> None:
+    """Add a row to those of the samples before."""
+    key = (row.layer, row.operation, row.against)
+    known = rows.get(key)
+    if known is not None:
+        row = Row(
+            *key,
+            known.values + row.values,
+            known.differing + row.differing,
+            known.explained + row.explained,
+            max(known.error, row.error),
+        )
+    rows[key] = row
+
+
+def _batches(
+    lowered: Lowered, inputs: Mapping[str, np.ndarray] | None, samples: int, seed: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The inputs cut into the compiled batch, or random ones: normal reals, uniform integers."""
+    ports = lowered.program.inputs
+    if inputs is None:
+        rng = np.random.default_rng(seed)
+        for _ in range(samples):
+            yield {port.name: _random(rng, port.shape, np.dtype(port.dtype)) for port in ports}
+        return
+    unknown = sorted(set(inputs) - {port.name for port in ports})
+    missing = [port.name for port in ports if port.name not in inputs]
+    if unknown or missing:
+        names = ", ".join(port.name for port in ports)
+        message = (
+            f"no such input: {', '.join(unknown)}" if unknown else f"missing input: {', '.join(missing)}"
+        )
+        raise BnnccError("--input", message, f"the model's inputs are {names}")
+    for port in ports:
+        array = inputs[port.name]
+        if array.shape[1:] != port.shape[1:] or array.dtype != port.dtype:
+            message = f"input {port.name} has shape {array.shape} of {array.dtype}"
+            raise BnnccError(
+                "--input", message, f"expected {port.dtype} of shape {port.shape}, samples stacked"
+            )
+    count = min(len(inputs[port.name]) // port.shape[0] for port in ports)
+    for i in range(count):
+        yield {
+            p.name: np.ascontiguousarray(inputs[p.name][i * p.shape[0] : (i + 1) * p.shape[0]]) for p in ports
+        }
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(max(limits.min, -128), min(limits.max, 255), shape, dtype=dtype, endpoint=True)
+
+
+def _graph_inputs(module: ModuleOp, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the ONNX graph is fed when the library takes camera inputs: the values after the prologue."""
+    names = reference.names_of(reference.main_function(module), "bnn.inputs")
+    found = {name: batch[name] for name in names}
+
+    def look(op: Operation, results: list[np.ndarray]) -> None:
+        source = get_source(op)
+        if source is not None and source[0] in names and element_of(op.results[0]) == f32:
+            found[source[0]] = results[0].transpose(np.argsort(source[1]))
+
+    reference.evaluate(module, batch, look)
+    return found
