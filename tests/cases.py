@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real exported networks and what the framework that made them answered.
 
-`tests/cases` holds them compressed, one folder each: `model.onnx.xz`, `arrays.npz` (`input_0`, `output_0`, ...,
-where known `labels` and `robust_mask`) and `meta.json`. A folder named by the environment variable BNNCC_CASES
-may hold further ones, there also as plain `model.onnx`, `input_0.npy`, ...
+`tests/cases` holds them compressed, one folder each: `model.onnx.xz`, `arrays.npz` (`input_0`, `output_0`
+and so on, where known `labels` and `robust_mask`) and `meta.json`. A folder named by the environment
+variable BNNCC_CASES may hold further ones, there also as plain `model.onnx`, `input_0.npy` and so on.
 """
 
 from __future__ import annotations

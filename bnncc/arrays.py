@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays in files: .npy and .npz as the user gives them, .npz as results.
+
+What is read is not trusted: no pickles, and every fault ends in one BnnccError.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnncc.diagnostics import BnnccError
+
+CLASSES = 1000
+"""A last dimension up to this long counts as scores of classes: its argmax is shown."""
+
+SAMPLES = 8
+"""Of how many samples the argmax is shown."""
+
+
+def read_inputs(arguments: Sequence[str], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The inputs of a network from `--input` arguments.
+
+    An argument is NAME=FILE.npy, FILE.npz (its keys are input names), or, where the network has one input,
+    FILE.npy. names: the network's inputs. Raises BnnccError for a fault in any of them.
+    """
+    inputs: dict[str, np.ndarray] = {}
+    for argument in arguments:
+        for name, array in _read_argument(argument, names).items():
+            if name in inputs:
+                raise BnnccError("--input", f"the input '{name}' is given twice")
+            inputs[name] = array
+    return inputs
+
+
+def _read_argument(argument: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    name, equals, file = argument.partition("=")
+    if not equals or Path(argument).exists():
+        name, file = "", argument
+    arrays = read_arrays(Path(file))
+    if name and "" in arrays:
+        return {name: arrays[""]}
+    if name:
+        hint = "give it without NAME=: the arrays in a .npz bear the inputs' names"
+        raise BnnccError(f"--input {argument}", f"{file} is an archive of several arrays", hint)
+    if "" not in arrays:
+        return arrays
+    if len(names) != 1:
+        raise BnnccError(
+            f"--input {argument}", f"the network has {len(names)} inputs", "say which: NAME=FILE.npy"
+        )
+    return {names[0]: arrays[""]}
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz by name; that of a .npy under the name ""."""
+    if not path.is_file():
+        raise BnnccError(str(path), "no such file")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, MemoryError) as why:
+        hint = "write it with numpy.save or numpy.savez, without Python objects"
+        raise BnnccError(str(path), f"cannot be read as .npy or .npz: {_one_line(why)}", hint) from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a .npz with these names, whole or not at all; the same arrays give the same bytes."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(unfinished, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
+        unfinished.replace(path)
+    except OSError as why:
+        unfinished.unlink(missing_ok=True)
+        raise BnnccError(str(path), f"cannot be written: {why.strerror}", "check the directory") from None
+
+
+def summarise(name: str, array: np.ndarray) -> dict[str, Any]:
+    """What a person wants to know of one result, ready for JSON."""
+    row: dict[str, Any] = {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
+    if array.size:
+        numbers = array.astype(np.float64)
+        row |= {"min": float(numbers.min()), "mean": float(numbers.mean()), "max": float(numbers.max())}
+    if array.size and array.ndim == 2 and 1 < array.shape[-1] <= CLASSES:
+        row["argmax"] = np.argmax(array, axis=-1).tolist()
+    return row
+
+
+def render_summary(row: Mapping[str, Any]) -> str:
+    """One line of text for what `summarise` gives."""
+    text = f"{row['name']}: {row['dtype']} {row['shape']}"
+    if "min" in row:
+        text += f"  min {row['min']:.6g}  mean {row['mean']:.6g}  max {row['max']:.6g}"
+    if "argmax" in row:
+        more = ", ..." if len(row["argmax"]) > SAMPLES else ""
+        text += f"  argmax {', '.join(map(str, row['argmax'][:SAMPLES]))}{more}"
+    return text
+
+
+def to_json(value: Any) -> str:
+    """JSON for a script: indented, numbers of NumPy as plain ones."""
+    return json.dumps(value, indent=1, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def _one_line(why: Exception) -> str:
+    return " ".join(str(why).split()) or type(why).__name__

@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `bnncc` command: one thin function per subcommand.
+
+Everything heavy is imported inside the function that needs it, so that `--help` answers at once.
+Results go to stdout, progress and errors to stderr; the exit codes are `diagnostics.ExitCode`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnncc import __version__
+from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.progress import Progress
+
+if TYPE_CHECKING:
+    from bnncc import driver
+    from bnncc.artifact import Artifact
+
+EMITS = ("lib", "so", "c", "mlir", "tir")
+DEBUG = "BNNCC_DEBUG"
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def entry() -> None:
+    """What the console script calls."""
+    sys.exit(main())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Reads sys.argv where no arguments are given."""
+    try:
+        chosen = parser().parse_args(arguments)
+    except SystemExit as stop:  # argparse has said what is wrong, or printed the help
+        return int(stop.code or 0)
+    try:
+        code = chosen.command(chosen)
+        sys.stdout.flush()
+        return code
+    except BnnccError as error:
+        print(f"bnncc: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("bnncc: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads any more: stdout must not be flushed again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        return _internal_error(error, chosen.debug)
+
+
+def _internal_error(error: Exception, debug: bool) -> int:
+    if debug or os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    print(
+        f"bnncc: internal error{where}: {what}\n"
+        f"  hint: please report it, with the model if you may; {DEBUG}=1 prints the traceback",
+        file=sys.stderr,
+    )
+    return int(ExitCode.FAILURE)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="bnncc",
+        description="Compile a binary or spiking neural network from ONNX to a C library.",
+        epilog="exit codes: 0 fine, 1 a result differs, 2 the input is wrong, 3 a tool is missing or "
+        "the fault is ours",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"bnncc {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--debug", action="store_true", help="print the traceback of an internal error")
+
+    def command(
+        name: str, function: Callable[[argparse.Namespace], int], help: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=help, description=f"{help}.", parents=[common], allow_abbrev=False
+        )
+        sub.set_defaults(command=function)
+        return sub
+
+    _compile_arguments(command("compile", compile_command, "Compile a model to a C library"))
+    _run_arguments(command("run", run_command, "Run a compiled network, or a model, on arrays"))
+    _verify_arguments(
+        command("verify", verify_command, "Compile, run and compare with the ONNX graph, layer by layer")
+    )
+    _inspect_arguments(
+        command("inspect", inspect_command, "Show what the compiler makes of a model, layer by layer")
+    )
+    _bench_arguments(command("bench", bench_command, "Time a compiled network, or a model"))
+    _json_argument(command("targets", targets_command, "List the targets"))
+    _json_argument(command("doctor", doctor_command, "Check that what bnncc needs is installed"))
+    return top
+
+
+def _compile_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL.onnx", type=Path)
+    sub.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, help="the directory to write (default: ./NAME)"
+    )
+    _model_arguments(sub)
+    sub.add_argument(
+        "--emit",
+        metavar="KIND,...",
+        type=_emits,
+        default=("lib", "so"),
+        help=f"what to write, of {','.join(EMITS)} (default: lib,so)",
+    )
+    sub.add_argument(
+        "--print-ir-after",
+        metavar="PASS",
+        action="append",
+        default=[],
+        help="print the module after this pass, or after 'all', to stderr; may be repeated",
+    )
+    _json_argument(sub)
+
+
+def _run_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="DIR|MODEL.onnx", type=Path)
+    _input_argument(sub)
+    sub.add_argument(
+        "--output", metavar="OUT.npz", type=Path, help="write the outputs (keys: their ONNX names)"
+    )
+    _model_arguments(sub)
+    _json_argument(sub)
+
+
+def _verify_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL.onnx", type=Path)
+    _input_argument(sub)
+    sub.add_argument(
+        "--samples", metavar="N", type=_positive, default=4, help="random samples, without --input"
+    )
+    sub.add_argument("--seed", metavar="S", type=int, default=0, help="of the random samples")
+    _model_arguments(sub)
+    _json_argument(sub)
+
+
+def _inspect_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL.onnx", type=Path)
+    _model_arguments(sub)
+    _json_argument(sub)
+
+
+def _bench_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="DIR|MODEL.onnx", type=Path)
+    _input_argument(sub)
+    sub.add_argument("--layers", action="store_true", help="time each layer too")
+    sub.add_argument("--repeat", metavar="N", type=_positive, default=20, help="timed runs (default: 20)")
+    _model_arguments(sub)
+    _json_argument(sub)
+
+
+def _model_arguments(sub: argparse.ArgumentParser) -> None:
+    """What says how a model is compiled."""
+    group = sub.add_argument_group("compilation")
+    group.add_argument(
+        "--target", metavar="TARGET", default="native", help="see `bnncc targets` (default: native)"
+    )
+    group.add_argument("--name", metavar="NAME", help="the library's C name (default: from the file's name)")
+    group.add_argument(
+        "--dim",
+        metavar="NAME=N",
+        type=_dimension,
+        action="append",
+        default=[],
+        help="a symbolic dimension's size",
+    )
+    group.add_argument("--input-type", choices=("u8",), help="image inputs are bytes, not float32")
+    group.add_argument(
+        "--input-layout", choices=("nhwc", "nchw"), help="the layout of image inputs, if not the model's"
+    )
+    group.add_argument(
+        "--normalize",
+        metavar="MEAN,STD",
+        type=_normalization,
+        default=((), ()),
+        help="subtract and divide first, in units of the input; for each channel: MEAN,MEAN,MEAN,STD,STD,STD",
+    )
+    group.add_argument(
+        "--assume-sign-zero",
+        metavar="+1|-1",
+        choices=("+1", "1", "-1"),
+        help="take sign(0) for +1 or -1 instead of 0: drops the exact handling of zeros",
+    )
+    group.add_argument("--cc", metavar="COMMAND", help="the C compiler (default: $CC, then cc)")
+
+
+def _input_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--input",
+        metavar="NAME=FILE.npy|FILE.npz",
+        action="append",
+        default=[],
+        help="an input, or an archive of them by name; samples stacked on the first axis; may be repeated",
+    )
+
+
+def _json_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+
+def compile_command(chosen: argparse.Namespace) -> int:
+    """bnncc compile MODEL.onnx [-o DIR] ..."""
+    from bnncc import driver
+
+    options = _options(chosen)
+    output = chosen.output or Path(driver.name_of(chosen.model, options))
+    with Progress() as progress:
+        artifact = driver.compile_model(chosen.model, output, options, progress)
+    if chosen.json:
+        _print_json(
+            {"directory": str(output), "inputs": artifact.input_names, "outputs": artifact.output_names}
+        )
+    else:
+        print(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+    return ExitCode.FINE
+
+
+def run_command(chosen: argparse.Namespace) -> int:
+    """bnncc run DIR|MODEL.onnx --input ... [--output OUT.npz]"""
+    from bnncc import arrays
+
+    with Progress() as progress:
+        artifact = _artifact(chosen, progress)
+        inputs = arrays.read_inputs(chosen.input, artifact.input_names)
+        progress("running")
+        outputs = artifact.run(inputs)
+    rows = [arrays.summarise(name, array) for name, array in outputs.items()]
+    if chosen.output:
+        arrays.write_arrays(chosen.output, outputs)
+    if chosen.json:
+        _print_json({"outputs": rows})
+    elif not chosen.output:
+        print("\n".join(map(arrays.render_summary, rows)))
+    return ExitCode.FINE
+
+
+def verify_command(chosen: argparse.Namespace) -> int:
+    """bnncc verify MODEL.onnx [--target T] [--input ...] [--samples N] [--seed S]"""
+    from bnncc import arrays, verify
+
+    with Progress() as progress:
+        inputs = arrays.read_inputs(chosen.input, _input_names(chosen)) if chosen.input else None
+        report = verify.verify_model(
+            chosen.model, _options(chosen), inputs, chosen.samples, chosen.seed, progress
+        )
+    _print_result(chosen, report.as_dict, report.render)
+    return ExitCode.FINE if report.passed else ExitCode.DIFFERS
+
+
+def inspect_command(chosen: argparse.Namespace) -> int:
+    """bnncc inspect MODEL.onnx"""
+    from bnncc import driver
+    from bnncc.report import inspect
+
+    with Progress() as progress:
+        lowered = driver.lower_model(chosen.model, _options(chosen), progress)
+    rows = inspect.inspect_rows(lowered.program)
+    _print_result(chosen, lambda: {"layers": inspect.as_dicts(rows)}, lambda: inspect.render(rows))
+    return ExitCode.FINE
+
+
+def bench_command(chosen: argparse.Namespace) -> int:
+    """bnncc bench DIR|MODEL.onnx [--layers] [--repeat N]"""
+    from bnncc import arrays, bench
+
+    with Progress() as progress:
+        artifact = _artifact(chosen, progress)
+        inputs = arrays.read_inputs(chosen.input, artifact.input_names) if chosen.input else None
+        progress("timing")
+        result = bench.bench_artifact(artifact, chosen.layers, chosen.repeat, inputs)
+    _print_result(chosen, result.as_dict, result.render)
+    return ExitCode.FINE
+
+
+def targets_command(chosen: argparse.Namespace) -> int:
+    """bnncc targets"""
+    from bnncc import targets
+
+    known = [targets.load(name) for name in targets.names()]
+    rows = [{"name": t.name, "runs_here": t.runs_here(), "description": t.description} for t in known]
+    width = max(len(target.name) for target in known)
+    text = (
+        f"{row['name']:<{width}}  {'*' if row['runs_here'] else ' '}  {row['description']}" for row in rows
+    )
+    _print_result(chosen, lambda: {"targets": rows}, lambda: "\n".join((*text, "", "* runs on this machine")))
+    return ExitCode.FINE
+
+
+def doctor_command(chosen: argparse.Namespace) -> int:
+    """bnncc doctor"""
+    from bnncc import doctor
+
+    findings = doctor.examine()
+    _print_result(chosen, lambda: doctor.as_dict(findings), lambda: doctor.render(findings))
+    return ExitCode.FINE if doctor.healthy(findings) else ExitCode.FAILURE
+
+
+def _options(chosen: argparse.Namespace) -> driver.Options:
+    from bnncc import driver
+
+    mean, std = chosen.normalize
+    dims = dict(chosen.dim)
+    if len(dims) < len(chosen.dim):
+        raise BnnccError("--dim", "one dimension is given two sizes")
+    return driver.Options(
+        target=chosen.target,
+        name=chosen.name,
+        dims=dims,
+        emit=getattr(chosen, "emit", driver.Options.emit),
+        print_ir_after=tuple(getattr(chosen, "print_ir_after", ())),
+        camera=driver.CameraInput(chosen.input_type, chosen.input_layout, mean, std),
+        assume_sign_zero=int(chosen.assume_sign_zero) if chosen.assume_sign_zero else None,
+        cc=chosen.cc,
+    )
+
+
+def _artifact(chosen: argparse.Namespace, progress: Progress) -> Artifact:
+    """What `run` and `bench` are given: a directory that `compile` wrote, or a model to compile now."""
+    if chosen.model.is_dir():
+        from bnncc import artifact
+
+        return artifact.load(chosen.model)
+    from bnncc import driver
+
+    return driver.compile_model(chosen.model, None, _options(chosen), progress)
+
+
+def _input_names(chosen: argparse.Namespace) -> list[str]:
+    from bnncc import driver
+
+    lowered = driver.lower_model(chosen.model, _options(chosen))
+    return [port.name for port in lowered.program.inputs]
+
+
+def _print_result(
+    chosen: argparse.Namespace, as_data: Callable[[], object], as_text: Callable[[], str]
+) -> None:
+    if chosen.json:
+        _print_json(as_data())
+    else:
+        print(as_text().rstrip("\n"))
+
+
+def _print_json(value: object) -> None:
+    from bnncc import arrays
+
+    print(arrays.to_json(value))
+
+
+def _positive(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if int(text) > 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"'{text}' is no positive integer")
+
+
+def _dimension(text: str) -> tuple[str, int]:
+    name, equals, size = text.rpartition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=N")
+    return name, _positive(size)
+
+
+def _emits(text: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(text.split(",")))
+    for kind in kinds:
+        if kind not in EMITS:
+            raise argparse.ArgumentTypeError(f"'{kind}' is none of {', '.join(EMITS)}")
+    return kinds
+
+
+def _normalization(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers") from None
+    half = len(numbers) // 2
+    if len(numbers) % 2 or not all(abs(number) < float("inf") for number in numbers) or 0.0 in numbers[half:]:
+        raise argparse.ArgumentTypeError(
+            f"'{text}': expected as many finite means as deviations, none of these 0"
+        )
+    return numbers[:half], numbers[half:]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bnncc doctor`: is everything there that a compilation needs, and if not, what installs it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from bnncc import __version__
+from bnncc.diagnostics import BnnccError
+
+SECONDS_TO_LOAD = 120
+"""TVM loads in 2 to 3 s; a cold disk takes longer."""
+
+OPTIONAL = ("onnxruntime",)
+REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?(?P<versions>[^;]*)")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. found: what is there. wrong: what is wrong with it, or "" if it is fine.
+    needed: whether a compilation fails without it. mend: the command that mends it, or ""."""
+
+    subject: str
+    found: str
+    wrong: str = ""
+    needed: bool = True
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything; takes some seconds, as TVM is loaded once in a process of its own."""
+    found = [_python(), *(_package(*requirement) for requirement in requirements())]
+    found += [_loads("tvm"), *_tools(), _processor()]
+    return found + [_package(name, "", needed=False) for name in OPTIONAL]
+
+
+def healthy(findings: Sequence[Finding]) -> bool:
+    """Whether nothing that is needed is wrong."""
+    return not any(finding.wrong and finding.needed for finding in findings)
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """One line for each finding, and what mends it below."""
+    width = max(len(finding.subject) for finding in findings)
+    lines = [f"bnncc {__version__}"]
+    for finding in findings:
+        mark = "ok     " if not finding.wrong else "MISSING" if finding.needed else "absent "
+        lines.append(f"{mark}  {finding.subject:<{width}}  {finding.wrong or finding.found}")
+        if finding.wrong and finding.mend:
+            lines.append(f"{'':9}{'':{width}}  {finding.mend}")
+    verdict = "ready" if healthy(findings) else "not ready: something that is needed is missing"
+    return "\n".join((*lines, "", verdict))
+
+
+def as_dict(findings: Sequence[Finding]) -> dict[str, object]:
+    """For `--json`."""
+    return {"version": __version__, "ready": healthy(findings), "findings": [asdict(f) for f in findings]}
+
+
+def requirements() -> list[tuple[str, str]]:
+    """What the package declares that it needs to run: (name, versions), such as ("xdsl", "==0.74.0")."""
+    try:
+        declared = importlib.metadata.requires("bnncc") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    matches = (REQUIREMENT.match(line) for line in declared if "extra ==" not in line)
+    return [(match["name"], match["versions"].strip()) for match in matches if match]
+
+
+def _python() -> Finding:
+    return Finding("python", f"{platform.python_version()} at {sys.executable}")
+
+
+def _package(name: str, versions: str, needed: bool = True) -> Finding:
+    mend = f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(name + versions)}"
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "", "not installed", needed, mend)
+    pin = versions.removeprefix("==") if versions.startswith("==") else version
+    wrong = "" if version == pin else f"version {version}, but {pin} is needed"
+    return Finding(name, version, wrong, needed, mend)
+
+
+def _loads(module: str) -> Finding:
+    """Import it in a process of its own: a wrong pair of binaries may crash."""
+    subject = f"import {module}"
+    mend = f"{shlex.quote(sys.executable)} -m pip install --force-reinstall bnncc"
+    command = [sys.executable, "-c", f"import {module}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_TO_LOAD, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding(subject, "", f"does not load within {SECONDS_TO_LOAD} s", mend=mend)
+    if done.returncode == 0:
+        return Finding(subject, "loads")
+    lines = done.stderr.strip().splitlines()
+    return Finding(subject, "", lines[-1] if lines else f"exit status {done.returncode}", mend=mend)
+
+
+def _tools() -> list[Finding]:
+    from bnncc.codegen import toolchain
+    from bnncc.targets import native
+
+    try:
+        tools = toolchain.find(native())
+        compiler = Finding("C compiler", f"{shlex.join(tools.compiler)}: {tools.version()}")
+    except BnnccError as error:
+        return [Finding("C compiler", "", error.message, mend=error.hint)]
+    return [compiler, Finding("archiver", shlex.join(tools.archiver))]
+
+
+def _processor() -> Finding:
+    from bnncc.targets import native
+
+    target = native()
+    return Finding("processor", f"{target.description}, {target.vector_bits}-bit vectors")
