@@ -10,7 +10,7 @@ The command line `bnncc` says the same in the shell.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnncc.diagnostics import BnnccError
@@ -24,9 +24,9 @@ __version__ = "0.1.0"
 
 
 def compile(
-    path: str | PathLike[str],
+    path: str | Path,
     target: str = "native",
-    output: str | PathLike[str] | None = None,
+    output: str | Path | None = None,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
     **options: Any,
@@ -45,7 +45,7 @@ def compile(
     return driver.compile_model(path, output, chosen)
 
 
-def load(directory: str | PathLike[str]) -> Artifact:
+def load(directory: str | Path) -> Artifact:
     """Open what `compile` wrote. Raises BnnccError where the directory holds no artifact."""
     from bnncc import artifact
 

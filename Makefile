@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything runs in .venv, which the first call makes; nothing has to be installed by hand but Python.
+
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+SOURCES := bnncc passes targets runtime tests
+
+.PHONY: demo test test-all check bench format help clean
+
+help:
+	@echo "make demo      compile the trained digits network, run it, print its accuracy"
+	@echo "make test      all tests but the slow ones"
+	@echo "make test-all  all tests"
+	@echo "make check     formatting, lint, types, layering, then all tests but the slow ones"
+	@echo "make bench     speed, as a table"
+	@echo "make format    put the sources into the house's format"
+
+demo: $(VENV)/installed
+	@$(BIN)/python -m tests.demo
+
+test: $(VENV)/installed-test
+	$(PYTEST) -n $(JOBS) -m "not slow"
+
+test-all: $(VENV)/installed-test
+	$(PYTEST) -n $(JOBS)
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+bench: $(VENV)/installed-test
+	$(PYTEST) tests/bench -s
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bnncc needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $(VENV)/installed $@
