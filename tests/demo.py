@@ -23,9 +23,8 @@ def main() -> int:
     case.write_model(FOLDER)
     for name, images in case.inputs.items():
         np.save(FOLDER / f"{name}.npy", images)
-    print(
-        f"A network with binary weights and activations, trained on 8x8 images of digits ({FOLDER}/model.onnx).\n"
-    )
+    print("A network with binary weights and activations, trained on 8x8 images of digits:")
+    print(f"{FOLDER}/model.onnx\n")
     bnncc("compile", "model.onnx", "-o", "digits", "--name", "digits")
     bnncc("run", "digits", *(f"--input={name}={name}.npy" for name in case.inputs), "--output", "answers.npz")
     with np.load(FOLDER / "answers.npz") as answers:

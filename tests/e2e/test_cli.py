@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line itself: help, exit codes, what goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bnncc as package
+from bnncc import cli, doctor
+from bnncc.progress import Progress
+from tests.cases import load_case
+from tests.e2e.commands import Shell
+
+COMMANDS = ("compile", "run", "verify", "inspect", "bench", "targets", "doctor")
+HEAVY = ("tvm", "xdsl", "onnx", "numpy")
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_loads_nothing_heavy(arguments: list[str]):
+    loaded = python(
+        "import sys, bnncc.cli\n"
+        f"code = bnncc.cli.main({arguments})\n"
+        f"print('loaded', code, [name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert loaded.splitlines()[-1] == "loaded 0 []"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert python(f"import sys, bnncc; print([name for name in {HEAVY} if name in sys.modules])") == "[]\n"
+
+
+def test_inspect_does_not_load_tvm(tmp_path: Path):
+    path = load_case("larq_signzero_exact").write_model(tmp_path)
+    code = f"import sys, bnncc.cli; bnncc.cli.main(['inspect', {str(path)!r}]); print('tvm' in sys.modules)"
+    assert python(code).splitlines()[-1] == "False"
+
+
+def test_version(bnncc: Shell):
+    assert bnncc.fine("--version").out == f"bnncc {package.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needle"),
+    [
+        ([], "COMMAND"),
+        (["frobnicate"], "frobnicate"),
+        (["compile"], "MODEL.onnx"),
+        (["compile", "model.onnx", "--emit", "lib,elf"], "'elf' is none of lib"),
+        (["compile", "model.onnx", "--dim", "N"], "'N' is not NAME=N"),
+        (["compile", "model.onnx", "--dim", "N=0"], "'0' is no positive integer"),
+        (["compile", "model.onnx", "--normalize", "1,2,3"], "as many finite means as deviations"),
+        (["compile", "model.onnx", "--normalize", "0,0"], "none of these 0"),
+        (["compile", "model.onnx", "--normalize", "a,b"], "no list of numbers"),
+        (["compile", "model.onnx", "--assume-sign-zero", "0"], "--assume-sign-zero"),
+        (["bench", "model.onnx", "--repeat", "-3"], "--repeat"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], needle: str, bnncc: Shell):
+    answer = bnncc(*arguments)
+    assert answer.code == 2
+    assert needle in answer.err and answer.out == ""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network, compiled by the Python interface."""
+    folder = tmp_path_factory.mktemp("library")
+    package.compile(
+        load_case("larq_signzero_exact").write_model(folder), output=folder / "build", name="signs"
+    )
+    return folder / "build"
+
+
+def test_run_prints_a_summary(library: Path, tmp_path: Path, bnncc: Shell):
+    case = load_case("larq_signzero_exact")
+    np.save(tmp_path / "x.npy", case.inputs["input"])
+    arguments = ("run", library, "--input", tmp_path / "x.npy")
+    answer = bnncc.fine(*arguments)
+    best = case.outputs["quant_dense_3"].argmax(axis=1)
+    assert answer.out.startswith("quant_dense_3: float32 [4, 10]  min ")
+    assert answer.out.rstrip().endswith(f"argmax {', '.join(map(str, best))}")
+    assert answer.err == "", "quiet where nobody watches"
+    (row,) = bnncc.fine(*arguments, "--json").json["outputs"]
+    assert row["shape"] == [4, 10] and row["argmax"] == best.tolist()
+
+
+def test_the_python_interface(library: Path):
+    case = load_case("larq_signzero_exact")
+    artifact = package.load(library)
+    assert list(artifact.input_names) == ["input"] and list(artifact.output_names) == ["quant_dense_3"]
+    assert case.differences(artifact.run(dict(case.inputs))) == []
+
+
+def test_the_python_interface_reports_the_users_mistakes(tmp_path: Path):
+    with pytest.raises(package.BnnccError, match="no such file"):
+        package.compile(tmp_path / "absent.onnx")
+    with pytest.raises(package.BnnccError, match=str(tmp_path)):
+        package.load(tmp_path)
+
+
+def test_verify_agrees(tmp_path: Path, bnncc: Shell):
+    path = load_case("digits_bnn_bop_legacy").write_model(tmp_path)
+    assert "every value agrees" in bnncc.fine("verify", path, "--samples", "2").out
+    result = bnncc.fine("verify", path, "--samples", "2", "--seed", "7", "--json").json
+    assert result["passed"] and result["samples"] == 2
+
+
+def test_bench_prints_a_table(library: Path, bnncc: Shell):
+    assert "median" in bnncc.fine("bench", library, "--repeat", "2").out
+    layers = bnncc.fine("bench", library, "--repeat", "2", "--layers", "--json").json["layers"]
+    assert len(layers) > 3
+
+
+def test_targets_are_listed(bnncc: Shell):
+    names = [row["name"] for row in bnncc.fine("targets", "--json").json["targets"]]
+    assert {"native", "c", "x86-64-v2", "x86-64-v3", "x86-64-v4", "znver4"} <= set(names)
+    assert all(name in bnncc.fine("targets").out for name in names)
+
+
+def test_doctor_finds_this_machine_ready(bnncc: Shell):
+    answer = bnncc.fine("doctor")
+    assert "ready" in answer.out and "MISSING" not in answer.out
+    subjects = {finding["subject"] for finding in bnncc.fine("doctor", "--json").json["findings"]}
+    assert {"python", "apache-tvm-ffi", "C compiler", "archiver", "processor", "onnxruntime"} <= subjects
+
+
+def test_doctor_says_what_installs_what_is_missing(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
+    wanted = [("apache-tvm-ffi", "==0.1.0"), ("no-such-package-as-this", ">=1")]
+    monkeypatch.setattr(doctor, "requirements", lambda: wanted)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    answer = bnncc("doctor")
+    assert answer.code == 3
+    assert "but 0.1.0 is needed" in answer.out and "pip install apache-tvm-ffi==0.1.0" in answer.out
+    assert "pip install 'no-such-package-as-this>=1'" in answer.out
+    assert "no-such-compiler" in answer.out
+
+
+def test_a_missing_optional_package_is_no_illness(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "OPTIONAL", ("no-such-package-as-this",))
+    answer = bnncc.fine("doctor")
+    assert "absent" in answer.out and "pip install no-such-package-as-this" in answer.out
+
+
+def failing(error: BaseException):
+    def command(_chosen: object) -> int:
+        raise error
+
+    return command
+
+
+def test_a_fault_of_ours_is_one_message(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli, "targets_command", failing(ValueError("the moon\nis full")))
+    answer = bnncc("targets")
+    assert answer.code == 3 and answer.out == ""
+    assert "internal error at test_cli.py:" in answer.err and "ValueError: the moon is full" in answer.err
+    assert "Traceback" not in answer.err
+    assert "Traceback" in bnncc("targets", "--debug").err
+    monkeypatch.setenv("BNNCC_DEBUG", "1")
+    assert "Traceback" in bnncc("targets").err
+
+
+def test_an_interruption_is_no_fault(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli, "targets_command", failing(KeyboardInterrupt()))
+    answer = bnncc("targets")
+    assert answer.code == 130 and "Traceback" not in answer.err
+
+
+def test_a_reader_that_left_is_no_fault():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "bnncc", "targets"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_for_those_who_watch():
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        with Progress(stream) as progress:
+            progress("generating kernels")
+        assert ("generating kernels" in stream.getvalue()) == shown
+        assert stream.getvalue().endswith("\r\x1b[K" if shown else "")
