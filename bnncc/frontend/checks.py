@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 import onnx
 from onnx import AttributeProto, defs
 
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.frontend import qonnx
 
 OLDEST_OPSET = 7
@@ -64,6 +65,22 @@ def raise_problems(file: str, problems: Sequence[BnnccError]) -> None:
     raise BnnccError(file, f"{len(problems)} nodes cannot be compiled{''.join(lines)}", "; ".join(hints))
 
 
+@contextmanager
+def unexpected(location: str, what: str) -> Iterator[None]:
+    """Turn an exception that nobody thought of into a BnnccError: "`what` failed"."""
+    try:
+        yield
+    except BnnccError:
+        raise
+    except Exception as error:
+        raise BnnccError(
+            location,
+            f"{what} failed: {type(error).__name__}: {error}",
+            "this is a fault of bnncc, or a file damaged in a way that it does not know: please report it",
+            ExitCode.FAILURE,
+        ) from error
+
+
 def opset_versions(model: onnx.ModelProto) -> dict[str, int]:
     """Domain -> version that the model was written for; the known domains of quantisation may be missing."""
     versions = {normal_domain(entry.domain): entry.version for entry in model.opset_import}
@@ -81,7 +98,7 @@ def check_opsets(file: str, model: onnx.ModelProto) -> None:
     if version > newest:
         raise BnnccError(
             file,
-            f"the model uses operator set {version}; the installed onnx {onnx.__version__} knows up to {newest}",
+            f"the model uses operator set {version}; onnx {onnx.__version__} knows only those up to {newest}",
             f"export with an operator set of at most {newest}, or install a newer onnx",
         )
     if version < OLDEST_OPSET:
@@ -240,6 +257,6 @@ def find_schema(domain: str, operator: str, opset: int) -> defs.OpSchema | None:
     """ONNX's own description of an operator, or None where there is none or it no longer holds."""
     try:
         schema = defs.get_schema(operator, opset, domain)
-    except defs.SchemaError:
+    except (defs.SchemaError, TypeError):  # TypeError: a version beyond what C++ counts in
         return None
     return None if schema.deprecated else schema

@@ -63,7 +63,7 @@ def dimension_names(value: onnx.ValueInfoProto) -> list[str | None]:
 
 
 def resolve(
-    file: str, name: str, kind: Kind, symbols: Sequence[str | None], sizes: Mapping[str | None, int]
+    file: str, name: str, kind: Kind, symbols: Sequence[str | None], sizes: Mapping[str, int]
 ) -> Kind:
     """The kind with every symbol replaced by its size."""
     location = f"{file}:{name}"
@@ -72,7 +72,7 @@ def resolve(
         if symbol is not None and symbol not in sizes:
             raise BnnccError(
                 location,
-                f"dimension {axis} of the input '{name}' is symbolic ('{symbol}'); only a leading one is taken as 1",
+                f"dimension {axis} of the input '{name}' is symbolic ('{symbol}'), and not the batch",
                 f"say its size: --dim {symbol}=VALUE",
             )
         actual = size if symbol is None else sizes[symbol]

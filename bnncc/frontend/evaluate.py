@@ -55,7 +55,7 @@ class NodeEvaluator:
             replaced = qonnx.evaluators(node.domain, node.op_type)
         else:
             node.domain = ""
-            replaced = operators.replacements(node.op_type, self.opset, len(node.output))
+            replaced = operators.replacements(node.op_type, self.opset)
         graph = helper.make_graph(
             [node],
             "node",
@@ -69,16 +69,25 @@ class NodeEvaluator:
 
 
 def with_defaults(node: onnx.NodeProto, opset: int) -> onnx.NodeProto:
-    """A copy with the attributes that it leaves out, at their defaults in its own version of the operator
-    (`onnx.reference` would take those of the newest)."""
+    """A copy with those of the attributes that it leaves out whose defaults have changed since its version of
+    the operator (`onnx.reference` takes those of the newest)."""
     complete = onnx.NodeProto()
     complete.CopyFrom(node)
-    schema = find_schema(normal_domain(node.domain), node.op_type, opset)
+    if normal_domain(node.domain):
+        return complete
     present = {attribute.name for attribute in node.attribute}
-    for name, attribute in (schema.attributes if schema else {}).items():
-        if name not in present and attribute.default_value.type:
-            complete.attribute.append(attribute.default_value)
+    newest = default_values(node.op_type, onnx.defs.onnx_opset_version())
+    for name, value in default_values(node.op_type, opset).items():
+        if name not in present and newest.get(name) != value:
+            complete.attribute.append(value)
     return complete
+
+
+def default_values(operator: str, opset: int) -> dict[str, onnx.AttributeProto]:
+    """The attributes of one of ONNX's own operators that have defaults, in one version."""
+    schema = find_schema("", operator, opset)
+    attributes = schema.attributes.items() if schema else ()
+    return {name: entry.default_value for name, entry in attributes if entry.default_value.type}
 
 
 class ModelEvaluator:
@@ -117,11 +126,12 @@ def evaluate_model(
 def evaluation_error(node: Node, error: Exception) -> BnnccError:
     """The diagnostic for a node that could not be evaluated."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    bad_values = isinstance(cause, ValueError | IndexError | ArithmeticError | MemoryError)
     return BnnccError(
         node.location,
         f"{node.operator} cannot be evaluated: {type(cause).__name__}: {cause}",
         "if the model runs elsewhere, please report this",
-        ExitCode.FAILURE,
+        ExitCode.USER if bad_values else ExitCode.FAILURE,
     )
 
 

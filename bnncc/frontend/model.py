@@ -19,6 +19,9 @@ from bnncc.frontend.dimensions import input_kinds
 from bnncc.frontend.functions import inline_functions
 from bnncc.frontend.kinds import Kind, element_name
 
+LARGEST_FILE = (1 << 31) - 1
+"""Protocol buffers count their bytes in 31 bits."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -47,7 +50,7 @@ class Model:
         except Exception as error:
             raise BnnccError(
                 f"{self.file}:{name}",
-                f"the initializer '{name}', {element_name(tensor.data_type)}{list(tensor.dims)}, cannot be read: {error}",
+                f"the initializer '{name}' cannot be read as {type_name(tensor)}: {error}",
                 "the file is damaged; export it again",
             ) from error
 
@@ -57,7 +60,12 @@ def read_model(path: str | os.PathLike[str], dims: Mapping[str, int] | None = No
 
     Raises BnnccError for whatever is wrong with the file or with `dims`."""
     path = Path(path)
-    proto = parse(path)
+    with checks.unexpected(path.name, "reading the model"):
+        return check_model(path, parse(path), dims or {})
+
+
+def check_model(path: Path, proto: onnx.ModelProto, dims: Mapping[str, int]) -> Model:
+    """The checked graph of what stands in the file at `path`."""
     file = path.name
     checks.check_opsets(file, proto)
     proto = inline_functions(file, proto)
@@ -73,7 +81,7 @@ def read_model(path: str | os.PathLike[str], dims: Mapping[str, int] | None = No
     initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
     return Model(
         file,
-        input_kinds(file, [i for i in proto.graph.input if i.name not in initializers], dims or {}),
+        input_kinds(file, [i for i in proto.graph.input if i.name not in initializers], dims),
         {name: tensor for name, tensor in initializers.items() if name in needed},
         tuple(nodes),
         outputs,
@@ -103,13 +111,22 @@ def parse(path: Path) -> onnx.ModelProto:
 def read_bytes(path: Path) -> bytes:
     """The contents of the file, or a diagnostic that says why not."""
     try:
+        if path.is_dir():
+            raise BnnccError(str(path), "this is a directory", "give the .onnx file inside it")
+        size = path.stat().st_size
+        if not path.is_file():
+            raise BnnccError(str(path), "this is no ordinary file", "give a .onnx file")
+        if size > LARGEST_FILE:
+            raise BnnccError(
+                str(path),
+                f"the file has {size} bytes, but a protocol buffer has at most {LARGEST_FILE}",
+                "export the model with external data",
+            )
         return path.read_bytes()
     except FileNotFoundError:
         raise BnnccError(str(path), "no such file", "check the path of the model") from None
-    except IsADirectoryError:
-        raise BnnccError(str(path), "this is a directory", "give the .onnx file inside it") from None
-    except OSError as error:
-        raise BnnccError(str(path), f"the file cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise BnnccError(str(path), f"the file cannot be read: {error}") from None
 
 
 def attach_external_data(path: Path, model: onnx.ModelProto) -> None:
@@ -145,8 +162,7 @@ def external_bytes(path: Path, tensor: TensorProto) -> bytes:
     if length != expected or offset < 0:
         raise BnnccError(
             location,
-            f"the external data is {length} bytes at offset {offset}, but {list(tensor.dims)} of "
-            f"{element_name(tensor.data_type)} takes {expected} bytes",
+            f"the external data is {length} bytes from {offset} on, but {type_name(tensor)} takes {expected}",
             "export the model again",
         )
     try:
@@ -184,6 +200,11 @@ def external_path(path: Path, location: str, name: str) -> Path:
     return target
 
 
+def type_name(tensor: TensorProto) -> str:
+    """Element type and shape as people write them: "float[64, 3, 3, 3]"."""
+    return f"{element_name(tensor.data_type)}{list(tensor.dims)}"
+
+
 def tensor_bytes(tensor: TensorProto, location: str) -> int:
     """How many bytes the data of a tensor takes."""
     try:
@@ -193,7 +214,7 @@ def tensor_bytes(tensor: TensorProto, location: str) -> int:
     if dtype.kind == "O" or any(size < 0 for size in tensor.dims):
         raise BnnccError(
             location,
-            f"external data cannot be {element_name(tensor.data_type)}{list(tensor.dims)}",
+            f"external data cannot be {type_name(tensor)}",
         )
     count = 1
     for size in tensor.dims:

@@ -18,13 +18,13 @@ from xdsl.dialects.builtin import ArrayAttr, ModuleOp, NameLoc, NoneAttr, String
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.diagnostics import BnnccError
 from bnncc.dialect.operations import Constant, Onnx
 from bnncc.dialect.sources import set_source
 from bnncc.frontend.attributes import parameters_of
-from bnncc.frontend.checks import Node
+from bnncc.frontend.checks import Node, unexpected
 from bnncc.frontend.evaluate import evaluate_node, evaluation_error
-from bnncc.frontend.kinds import Kind, dialect_type, kind_of
+from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, dialect_type, kind_of
 from bnncc.frontend.model import Model, read_model
 from bnncc.frontend.shapes import attribute, check_result, result_kinds
 
@@ -46,18 +46,9 @@ def load_onnx(path: str | os.PathLike[str], dims: Mapping[str, int] | None = Non
     dims: sizes of symbolic dimensions of the inputs by name (`x.2` for dimension 2 of input x where the file
     gives no name); a leading one that is not given is the batch and 1. The function's attributes `bnn.inputs`
     and `bnn.outputs` hold the ONNX names. Raises BnnccError for whatever is wrong with the model."""
-    file = os.path.basename(os.fspath(path))
-    try:
-        return Importer(read_model(path, dims)).run()
-    except BnnccError:
-        raise
-    except Exception as error:
-        raise BnnccError(
-            file, f"the model cannot be read: {type(error).__name__}: {error}", REPORT, ExitCode.FAILURE
-        ) from error
-
-
-REPORT = "this is a fault of bnncc, or a file that is damaged in a way it does not know: please report it"
+    model = read_model(path, dims)
+    with unexpected(model.file, "importing the model"):
+        return Importer(model).run()
 
 
 @dataclass(eq=False)
@@ -87,6 +78,8 @@ class Importer:
         """By ONNX name."""
         self.kinds: dict[str, Kind] = {}
         """By ONNX name."""
+        self.folded = 0
+        """Bytes of the constants that were evaluated here."""
         for (name, kind), argument in zip(model.inputs.items(), self.block.args, strict=True):
             argument.name_hint = identifier(name)
             self.define(name, argument, kind)
@@ -99,13 +92,8 @@ class Importer:
     def run(self) -> ModuleOp:
         """The module, verified."""
         for node in self.model.nodes:
-            try:
+            with unexpected(node.location, f"importing {node.operator}"):
                 self.import_node(node)
-            except BnnccError:
-                raise
-            except Exception as error:
-                why = f"{node.operator} cannot be imported: {type(error).__name__}: {error}"
-                raise BnnccError(node.location, why, REPORT, ExitCode.FAILURE) from error
         results = [self.operand(name) for name in self.model.outputs]
         self.block.add_op(ReturnOp(*results))
         types = (list(self.block.arg_types), [result.type for result in results])
@@ -210,13 +198,7 @@ class Importer:
     def fold(self, node: Node, kinds: Sequence[Kind], constants: Mapping[str, np.ndarray]) -> bool:
         """Evaluate a node that depends on constants only; False where nobody can."""
         proto = node.proto
-        size = sum(kind.bytes for kind in kinds)
-        if size > LARGEST_CONSTANT:
-            raise BnnccError(
-                node.location,
-                f"{node.operator} makes constants of {size >> 20} MiB, more than {LARGEST_CONSTANT >> 20}",
-                "a shape in the model is wrong",
-            )
+        self.count_folded(node, sum(kind.bytes for kind in kinds))
         try:
             results = evaluate_node(
                 proto, node.opset, [constants[name] if name else None for name in proto.input]
@@ -231,6 +213,16 @@ class Importer:
                 # onnx.reference computes some results in a wider type than the operator's.
                 self.define_known(name, Known(array.astype(kind.dtype, copy=False), name, node.location, nan))
         return True
+
+    def count_folded(self, node: Node, size: int) -> None:
+        """Refuse to make up more constants than a network could need."""
+        self.folded += size
+        if size > LARGEST_CONSTANT or self.folded > LARGEST_TENSOR:
+            raise BnnccError(
+                node.location,
+                f"{node.operator} makes {size >> 20} MiB out of constants, {self.folded >> 20} MiB so far",
+                f"at most {LARGEST_CONSTANT >> 20} MiB a node are accepted; a shape in the model is wrong",
+            )
 
     def known_inputs(self, node: Node) -> list[Known]:
         """Those inputs that depend on no input of the model."""

@@ -130,14 +130,17 @@ class Conv(OpRun):
     ) -> tuple[np.ndarray]:
         kernel = kernel_shape or weight.shape[2:]
         window = make_window(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
-        y = convolve(x, weight, window, group or 1)
+        # Sums of float16 are made in float32, as every framework does.
+        wide = np.promote_types(x.dtype, np.float32) if x.dtype.kind == "f" else x.dtype
+        y = convolve(x.astype(wide, copy=False), weight.astype(wide, copy=False), window, group or 1)
         if bias is not None:
             y += bias.reshape(-1, *[1] * (x.ndim - 2))
-        return (y,)
+        return (y.astype(x.dtype, copy=False),)
 
 
 class MaxPool(OpRun):
-    """The largest value under the window; outside the image there is none. Without the output Indices."""
+    """The largest value under the window (the first of equals) and, if asked for, its index in the flattened
+    tensor; outside the image there is none."""
 
     def _run(
         self,
@@ -149,13 +152,28 @@ class MaxPool(OpRun):
         pads: Sequence[int] | None = None,
         storage_order: int | None = None,
         strides: Sequence[int] | None = None,
-    ) -> tuple[np.ndarray]:
+    ) -> tuple[np.ndarray, ...]:
         window = make_window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
         least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        padded = window.pad(x, least)
         y = np.full((*x.shape[:2], *window.result), least, x.dtype)
-        for _, values in window.taps(window.pad(x, least)):
-            np.maximum(y, values, out=y)
-        return (y,)
+        if len(self.onnx_node.output) == 1:
+            for _, values in window.taps(padded):
+                np.maximum(y, values, out=y)
+            return (y,)
+        y_index = np.full(y.shape, -1, np.int64)
+        places = window.taps(window.pad(flat_indices(x.shape, storage_order or 0), -1))
+        for (_, values), (_, index) in zip(window.taps(padded), places, strict=True):
+            better = (values > y) | ((y_index < 0) & (index >= 0))
+            y[better], y_index[better] = values[better], index[better]
+        return y, y_index
+
+
+def flat_indices(shape: Sequence[int], storage_order: int) -> np.ndarray:
+    """Of each element its index in the flattened tensor; order 1 counts the spatial dimensions column first."""
+    images = np.arange(prod(shape[:2])).reshape(*shape[:2], *[1] * (len(shape) - 2)) * prod(shape[2:])
+    order = "F" if storage_order else "C"
+    return images + np.arange(prod(shape[2:])).reshape(shape[2:], order=order)
 
 
 class AveragePool(OpRun):
@@ -234,10 +252,8 @@ class OldLogSoftmax(OpRun):
         return ((rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))).reshape(x.shape),)
 
 
-def replacements(operator: str, opset: int, outputs: int) -> list[type[OpRun]]:
+def replacements(operator: str, opset: int) -> list[type[OpRun]]:
     """The class that evaluates an operator of ONNX's own domain in place of `onnx.reference`'s, if any."""
-    if operator == "MaxPool" and outputs > 1:
-        return []
     if operator in OLD and opset < 13:
         return [type(operator, (OLD[operator],), {"op_domain": ""})]
     return [REPLACED[operator]] if operator in REPLACED else []

@@ -80,7 +80,7 @@ def stated_kind(name: str, proto: onnx.TypeProto | None) -> Kind:
     except ValueError as why:
         raise ValueError(f"its result '{name}': {why}") from None
     if kind is None:
-        raise ValueError(f"the type of its result '{name}' cannot be told from its inputs")
+        raise ValueError(f"the rank of its result '{name}' is known only when the network runs")
     return kind
 
 
