@@ -1,1 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The C sources that generated libraries are made with: only paths and their text.
+
+Generated code does not include these headers, it contains them: an artifact needs no other file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+INCLUDE = Path(__file__).resolve().parent / "include"
+SOURCES = Path(__file__).resolve().parent / "src"
+
+
+def header_text(name: str) -> str:
+    """The text of `include/bnncc/<name>` from its include guard on, to be put into generated C."""
+    text = (INCLUDE / "bnncc" / name).read_text(encoding="utf-8")
+    return text[text.index("#ifndef") :].rstrip()

@@ -1,1 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+"""From a Program and its kernels to a C library: entry point, weights, header, archive, manifest."""
+
+from bnncc.codegen.manifest import Manifest
+from bnncc.codegen.output import check_output
+from bnncc.codegen.package import EMITTABLE, EmitOptions, check_emit, emit, make_kernels
+
+__all__ = ["EMITTABLE", "EmitOptions", "Manifest", "check_emit", "check_output", "emit", "make_kernels"]

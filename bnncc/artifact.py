@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compiled network on disk, and running it in this process.
+
+Needs only NumPy and the artifact's own files: neither the compiler's front end nor its back end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnncc import targets
+from bnncc.diagnostics import BnnccError, ExitCode
+
+MANIFEST = "manifest.json"
+GENERATOR = "bnncc"
+FORMAT = 1
+"""Of the manifest; a reader refuses any other."""
+
+STATUS = {1: "a pointer is NULL", 2: "the arena is not aligned", 3: "there is no such layer"}
+
+_KEYS: Mapping[str, type] = {
+    "name": str,
+    "target": dict,
+    "inputs": list,
+    "outputs": list,
+    "arena": dict,
+    "steps": list,
+    "files": dict,
+}
+
+_opened: dict[str, str] = {}
+"""SHA-256 by path of the libraries that this process has open: the loader would give the old one again
+for a path that was compiled anew."""
+_opened_lock = threading.Lock()
+
+
+def load(directory: str | PathLike[str]) -> Artifact:
+    """Open an artifact. Raises BnnccError where the directory holds none, or a damaged one."""
+    return Artifact(directory)
+
+
+class Artifact:
+    """What `bnncc compile` wrote into `directory`; `manifest` is its manifest.json as plain data.
+
+    `run` may be called from several threads at a time."""
+
+    directory: Path
+    manifest: dict[str, Any]
+
+    def __init__(self, directory: str | PathLike[str]):
+        self.directory = Path(directory)
+        self.manifest = _read_manifest(self.directory)
+        self._library: ctypes.CDLL | None = None
+        self._lock = threading.Lock()
+        self._arenas = threading.local()
+
+    def __repr__(self) -> str:
+        return f"Artifact({self.name!r}, {str(self.directory)!r}, target={self.manifest['target']['name']!r})"
+
+    @property
+    def name(self) -> str:
+        """The library's name."""
+        return self.manifest["name"]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """As the ONNX graph spells them, in its order."""
+        return tuple(port["name"] for port in self.manifest["inputs"])
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """As the ONNX graph spells them, in its order."""
+        return tuple(port["name"] for port in self.manifest["outputs"])
+
+    @property
+    def batch(self) -> int | None:
+        """Samples of one call of the library; None where axis 0 does not count samples."""
+        return self.manifest.get("batch")
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by ONNX name for inputs by ONNX name.
+
+        Axis 0 of all inputs may hold more samples (or fewer) than the compiled batch: the library is called
+        as often as needed, and the outputs are as long as the inputs. Raises BnnccError where a name,
+        shape or type is wrong, or the artifact cannot run here."""
+        arrays, samples = self._checked(inputs)
+        step = self.batch
+        if samples is None or step is None or samples == step:
+            return dict(zip(self.output_names, self._run_once(arrays), strict=True))
+        chunks = []
+        for start in range(0, samples, step):
+            part = [_padded(array[start : start + step], step) for array in arrays]
+            chunks.append(self._run_once(part))
+        return {
+            name: np.concatenate([chunk[index] for chunk in chunks])[:samples]
+            for index, name in enumerate(self.output_names)
+        }
+
+    # Raw access, for tools that verify and time layers.
+
+    def arena(self) -> np.ndarray:
+        """New memory for the network: uint8 [arena bytes], aligned, all zeros."""
+        size, alignment = self.manifest["arena"]["bytes"], self.manifest["arena"]["alignment_bytes"]
+        memory = np.zeros(size + alignment, np.uint8)
+        start = -memory.ctypes.data % alignment
+        return memory[start : start + size]
+
+    def bind(
+        self, arena: np.ndarray, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> Callable[[], None]:
+        """A function without arguments that runs the network on these arrays, each C-contiguous and of its
+        port's dtype and shape; it does nothing else, so it can be timed."""
+        return self._bound(self._function("run"), (), arena, inputs, outputs)
+
+    def bind_layer(
+        self, index: int, arena: np.ndarray, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> Callable[[], None]:
+        """The same for step `index` of the manifest alone, on what the arena holds."""
+        if not 0 <= index < len(self.manifest["steps"]):
+            raise IndexError(f"{self.name} has {len(self.manifest['steps'])} steps, there is no step {index}")
+        return self._bound(self._function("layer"), (index,), arena, inputs, outputs)
+
+    def run_layer(
+        self, index: int, arena: np.ndarray, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> None:
+        """Run step `index` once."""
+        self.bind_layer(index, arena, inputs, outputs)()
+
+    # Inside.
+
+    def _run_once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        outputs = [np.empty(port["shape"], port["dtype"]) for port in self.manifest["outputs"]]
+        if not hasattr(self._arenas, "arena"):
+            self._arenas.arena = self.arena()
+        self.bind(self._arenas.arena, arrays, outputs)()
+        return outputs
+
+    def _checked(self, inputs: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], int | None]:
+        """The inputs in order, C-contiguous, and how many samples they hold (None: not counted)."""
+        known = ", ".join(_describe(port) for port in self.manifest["inputs"])
+        if not isinstance(inputs, Mapping):
+            raise BnnccError(
+                self.name, f"inputs must be arrays by name, found {type(inputs).__name__}", known
+            )
+        for name in inputs:
+            if name not in self.input_names:
+                raise BnnccError(self.name, f"there is no input '{name}'", f"the inputs are {known}")
+        samples: dict[str, int] = {}
+        arrays = []
+        for port in self.manifest["inputs"]:
+            if port["name"] not in inputs:
+                raise BnnccError(
+                    self.name, f"the input '{port['name']}' is missing", f"the inputs are {known}"
+                )
+            array = inputs[port["name"]]
+            _check_array(array, port, self.batch)
+            if self.batch is not None:
+                samples[port["name"]] = array.shape[0]
+            arrays.append(np.ascontiguousarray(array).reshape(array.shape))
+        if len(set(samples.values())) > 1:
+            counts = ", ".join(f"{count} in '{name}'" for name, count in samples.items())
+            raise BnnccError(self.name, f"the inputs hold different numbers of samples: {counts}")
+        return arrays, next(iter(samples.values()), None)
+
+    def _bound(
+        self,
+        function: Callable[..., int],
+        first: tuple[int, ...],
+        arena: np.ndarray,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+    ) -> Callable[[], None]:
+        for port, array in zip(
+            (*self.manifest["inputs"], *self.manifest["outputs"]), (*inputs, *outputs), strict=True
+        ):
+            right = (
+                array.flags.c_contiguous
+                and array.dtype == port["dtype"]
+                and list(array.shape) == port["shape"]
+            )
+            assert right, (port, array.dtype, array.shape)
+        assert arena.nbytes >= self.manifest["arena"]["bytes"]
+        arrays = (arena, *inputs, *outputs)
+        arguments = (*first, *(ctypes.c_void_p(array.ctypes.data) for array in arrays))
+
+        def call(_alive: tuple[np.ndarray, ...] = arrays) -> None:
+            status = function(*arguments)
+            if status:
+                raise BnnccError(
+                    self.name, STATUS.get(status, f"status {status}"), exit_code=ExitCode.FAILURE
+                )
+
+        return call
+
+    def _function(self, suffix: str) -> Callable[..., int]:
+        with self._lock:
+            if self._library is None:
+                self._library = self._open()
+        function = getattr(self._library, f"{self.name}_{suffix}")
+        function.restype = ctypes.c_int
+        return function
+
+    def _open(self) -> ctypes.CDLL:
+        facts = dict(self.manifest["target"])
+        target = targets.from_facts(facts.pop("name"), facts, str(self.directory / MANIFEST))
+        if not target.runs_here():
+            raise BnnccError(
+                str(self.directory),
+                f"compiled for {target.name}, which this machine cannot run",
+                "compile it with --target native, or run it on a machine of that kind",
+            )
+        file = f"lib{self.name}.so"
+        listed = self.manifest["files"].get(file)
+        if listed is None:
+            raise BnnccError(
+                str(self.directory), f"the artifact has no {file} to run", "compile it with `so` among --emit"
+            )
+        path = self.directory / file
+        if not path.is_file():
+            raise BnnccError(str(path), "the shared library is missing", "compile the model again")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != listed["sha256"]:
+            message = "the shared library is not the one that manifest.json describes"
+            raise BnnccError(str(path), message, "compile the model again")
+        return _open_library(path.resolve(), digest)
+
+
+def _open_library(path: Path, digest: str) -> ctypes.CDLL:
+    """Load a shared library, from a copy where an older one of that path is loaded already."""
+    with _opened_lock:
+        known = _opened.setdefault(str(path), digest)
+    try:
+        if known == digest:
+            return ctypes.CDLL(str(path))
+        with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+            return ctypes.CDLL(str(shutil.copy(path, folder)))
+    except OSError as error:
+        raise BnnccError(
+            str(path), f"the shared library cannot be loaded: {error}", exit_code=ExitCode.FAILURE
+        ) from error
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / MANIFEST
+    again = "compile the model again"
+    if not directory.is_dir():
+        raise BnnccError(str(directory), "there is no such directory", "name what `bnncc compile -o` wrote")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        hint = "name a directory that `bnncc compile` wrote"
+        raise BnnccError(str(directory), f"the directory holds no {MANIFEST}", hint) from error
+    except OSError as error:
+        raise BnnccError(str(path), f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BnnccError(str(path), f"not valid JSON: {error}", again) from error
+    if not isinstance(manifest, dict) or manifest.get("generator") != GENERATOR:
+        raise BnnccError(str(path), "not the manifest of a bnncc artifact")
+    if manifest.get("format") != FORMAT:
+        found = manifest.get("format")
+        raise BnnccError(str(path), f"has format {found!r}, this bnncc reads format {FORMAT}", again)
+    for key, kind in _KEYS.items():
+        if not isinstance(manifest.get(key), kind):
+            raise BnnccError(str(path), f"the key '{key}' is missing or of a wrong type", again)
+    return manifest
+
+
+def _describe(port: Mapping[str, Any]) -> str:
+    return f"'{port['name']}' ({port['dtype']} {port['shape']})"
+
+
+def _check_array(array: object, port: Mapping[str, Any], batch: int | None) -> None:
+    """Raise a BnnccError unless the array suits the port; with a batch, axis 0 may have any length."""
+    where, shape = f"input '{port['name']}'", port["shape"]
+    if not isinstance(array, np.ndarray):
+        raise BnnccError(
+            where, f"expected a NumPy array, got {type(array).__name__}", "numpy.asarray makes one"
+        )
+    if array.dtype != np.dtype(port["dtype"]):
+        hint = f"convert it: array.astype(numpy.{port['dtype']})"
+        raise BnnccError(where, f"expected {port['dtype']}, got {array.dtype}", hint)
+    free = 0 if batch is None else 1
+    if array.ndim != len(shape) or list(array.shape[free:]) != shape[free:]:
+        wanted = shape if batch is None else ["N", *shape[1:]]
+        text = ", ".join(map(str, wanted))
+        raise BnnccError(where, f"expected the shape [{text}], got {list(array.shape)}")
+    if batch is not None and array.shape[0] == 0:
+        raise BnnccError(where, "there are no samples: axis 0 has length 0")
+
+
+def _padded(array: np.ndarray, length: int) -> np.ndarray:
+    """The array with zeros after it along axis 0, up to `length`."""
+    if len(array) == length:
+        return array
+    padded = np.zeros((length, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded

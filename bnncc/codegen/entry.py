@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`<name>.c`: the function that the user calls, which calls the kernels one after the other.
+
+In a library the kernels and the weights are objects of their own, and the entry declares them; in the
+portable C file all three stand together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bnncc import runtime
+from bnncc.codegen import weights as arrays
+from bnncc.codegen.text import in_comment, port_type, run_parameters, starred
+from bnncc.codegen.weights import WeightPool, Weights
+from bnncc.plan.kernel import BinaryConv, KernelSpec
+from bnncc.plan.layout import Layout
+from bnncc.plan.memory import ALIGNMENT
+from bnncc.plan.program import Program, Step
+
+
+class ParameterFacts(Protocol):
+    """What the entry needs of a kernel's parameter."""
+
+    @property
+    def c_type(self) -> str:
+        """What the pointer points to."""
+        ...
+
+    @property
+    def is_const(self) -> bool:
+        """Whether the kernel only reads it."""
+        ...
+
+    @property
+    def declaration(self) -> str:
+        """As in a C prototype."""
+        ...
+
+
+class KernelFacts(Protocol):
+    """What the entry needs of a `bnncc.kernels.kernel.Kernel`."""
+
+    @property
+    def symbol(self) -> str:
+        """The function's name, without the library's."""
+        ...
+
+    @property
+    def parameters(self) -> Sequence[ParameterFacts]:
+        """Inputs, operands, constants, outputs."""
+        ...
+
+    def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
+        """The stored form of a step's constants."""
+        ...
+
+
+INCLUDES = "\n".join(f"#include <{header}.h>" for header in ("math", "stddef", "stdint", "string"))
+
+Kernels = Mapping[KernelSpec, KernelFacts]
+"""One kernel for every KernelSpec of the program."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a kernel: its C arguments, and the weights among them."""
+
+    symbol: str
+    arguments: tuple[str, ...]
+    weights: tuple[Weights, ...]
+
+    def __str__(self) -> str:
+        return f"{self.symbol}({', '.join(self.arguments)});"
+
+
+@dataclass(frozen=True)
+class StepCalls:
+    """What one step does: `plain`, or `masked` instead where the mask plane has a zero."""
+
+    plain: Call
+    masked: Call | None = None
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """All arrays that the step refers to."""
+        return self.plain.weights + (self.masked.weights if self.masked else ())
+
+
+@dataclass(frozen=True)
+class Network:
+    """A program with its kernels chosen and its weights stored: all that the generated files tell."""
+
+    program: Program
+    kernels: Kernels
+    pool: WeightPool
+    calls: tuple[StepCalls, ...]
+
+    @property
+    def distinct_kernels(self) -> tuple[KernelFacts, ...]:
+        """Each kernel once, in the order of first use."""
+        specs: dict[KernelSpec, None] = {}
+        for step in self.program.steps:
+            specs[step.kernel] = None
+            if step.when_zero:
+                specs[step.when_zero.kernel] = None
+        by_symbol = {self.kernels[spec].symbol: self.kernels[spec] for spec in specs}
+        return tuple(by_symbol.values())
+
+
+def connect(program: Program, kernels: Kernels) -> Network:
+    """Store the weights in each kernel's form and write down every call."""
+    pool = WeightPool(program.name)
+    stored = {
+        index: pool.add(buffer.data, in_comment(buffer.name))
+        for index, buffer in enumerate(program.buffers)
+        if buffer.place == "constant" and buffer.data is not None
+    }
+    calls = tuple(_step_calls(program, kernels, pool, stored, step) for step in program.steps)
+    return Network(program, kernels, pool, calls)
+
+
+def _step_calls(
+    program: Program, kernels: Kernels, pool: WeightPool, stored: Mapping[int, Weights], step: Step
+) -> StepCalls:
+    def call(spec: KernelSpec, reads: tuple[int, ...]) -> Call:
+        kernel = kernels[spec]
+        packed = [pool.add(array, _comment(step)) for array in kernel.pack(step.constants)]
+        pointers = [
+            *(_pointer(program, stored, index) for index in reads),
+            *(Pointer(weights.symbol, weights.c_type) for weights in packed),
+            *(_pointer(program, stored, index) for index in step.writes),
+        ]
+        assert len(pointers) == len(kernel.parameters), (kernel.symbol, pointers)
+        arguments = tuple(p.passed_to(q) for p, q in zip(pointers, kernel.parameters, strict=True))
+        constants = tuple(stored[index] for index in reads if index in stored)
+        return Call(f"{program.name}_{kernel.symbol}", arguments, (*packed, *constants))
+
+    plain = call(step.kernel, step.reads)
+    if step.when_zero is None:
+        return StepCalls(plain)
+    return StepCalls(plain, call(step.when_zero.kernel, step.when_zero.reads))
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A pointer as a C expression, and what it points to ("void" converts by itself)."""
+
+    expression: str
+    c_type: str
+
+    def passed_to(self, parameter: ParameterFacts) -> str:
+        """The expression, converted to the parameter's type where the two differ."""
+        if self.c_type in ("void", parameter.c_type):
+            return self.expression
+        const = "const " if parameter.is_const else ""
+        return f"({const}{parameter.c_type} *)({const}void *){self.expression}"
+
+
+def _pointer(program: Program, stored: Mapping[int, Weights], index: int) -> Pointer:
+    buffer = program.buffers[index]
+    match buffer.place:
+        case "arena":
+            return Pointer(f"(void *)(memory->arena + {program.offsets[index]})", "void")
+        case "input":
+            port = program.inputs[buffer.index]
+            return Pointer(f"memory->{port.c_name}", port_type(port))
+        case "output":
+            port = program.outputs[buffer.index]
+            return Pointer(f"memory->{port.c_name}", port_type(port))
+        case "constant":
+            return Pointer(stored[index].symbol, stored[index].c_type)
+
+
+def library_entry(network: Network, banner: str) -> str:
+    """The entry of a library: kernels and weights are declared, the linker finds them."""
+    prototypes = "\n".join(
+        f"void {network.program.name}_{kernel.symbol}({', '.join(p.declaration for p in kernel.parameters)});"
+        for kernel in network.distinct_kernels
+    )
+    outside = f"{_HIDDEN_PUSH}\n{arrays.declarations(network.pool)}\n\n{prototypes}\n{_HIDDEN_POP}"
+    return _file(network, banner, outside)
+
+
+def library_entry_with_kernels(network: Network, banner: str, kernels_source: str) -> str:
+    """The entry of a library whose kernels are C as well; only the weights are elsewhere."""
+    outside = (
+        f"{_HIDDEN_PUSH}\n{arrays.declarations(network.pool)}\n{_HIDDEN_POP}\n\n{kernels_source.strip()}"
+    )
+    return _file(network, banner, outside)
+
+
+def portable_file(network: Network, banner: str, kernels_source: str) -> str:
+    """The whole library as one C99 file: weights, kernels, entry."""
+    placement = runtime.header_text("placement.h")
+    return _file(
+        network,
+        banner,
+        f"{placement}\n\n{arrays.typed_definitions(network.pool)}\n\n{kernels_source.strip()}",
+    )
+
+
+def weights_file(network: Network, banner: str) -> str:
+    """The weights of a library, in the form that compiles quickly."""
+    placement = runtime.header_text("placement.h")
+    definitions = arrays.byte_definitions(network.pool)
+    return f"{_comment_block(banner)}\n{placement}\n\n{_HIDDEN_PUSH}\n{definitions}\n{_HIDDEN_POP}\n"
+
+
+_HIDDEN_PUSH = "#if defined(__GNUC__) && !defined(__MINGW32__)\n#pragma GCC visibility push(hidden)\n#endif"
+_HIDDEN_POP = "#if defined(__GNUC__) && !defined(__MINGW32__)\n#pragma GCC visibility pop\n#endif"
+
+
+def _file(network: Network, banner: str, outside: str) -> str:
+    program = network.program
+    name = program.name
+    masked = any(calls.masked for calls in network.calls)
+    helpers = [runtime.header_text(file) for file in ("profile.h", *(("mask.h",) if masked else ()))]
+    parts = [
+        _comment_block(banner),
+        f'#include "{name}.h"\n\n{INCLUDES}',
+        *helpers,
+        outside,
+        _memory_struct(program),
+        *(_step_function(program, index, calls) for index, calls in enumerate(network.calls)),
+        _check_function(program),
+        _run_function(program),
+        _layer_function(program),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _memory_struct(program: Program) -> str:
+    fields = ["    unsigned char *arena;"]
+    fields += [f"    const {port_type(port)} *{port.c_name};" for port in program.inputs]
+    fields += [f"    {port_type(port)} *{port.c_name};" for port in program.outputs]
+    body = "\n".join(fields)
+    return f"/* The memory of one run. */\nstruct {program.name}_memory {{\n{body}\n}};"
+
+
+def _step_function(program: Program, index: int, calls: StepCalls) -> str:
+    step = program.steps[index]
+    opening = f"/* {index}: {_comment(step)} */\n{_step_head(program, index)}\n{{\n"
+    if calls.masked is None:
+        return f"{opening}    {calls.plain}\n}}"
+    assert step.when_zero is not None
+    root = step.when_zero.kernel.root
+    assert isinstance(root, BinaryConv) and root.mask is not None
+    mask = f"memory->arena + {program.offsets[step.when_zero.mask]}"
+    return (
+        f"{opening}"
+        f"    /* sign(0) is 0: where that happened, its taps must not count. */\n"
+        f"    static const struct bnncc_plane mask = {_plane(root.mask)};\n"
+        f"    if (bnncc_any_zero((const uint32_t *)(const void *)({mask}), &mask))\n"
+        f"        {calls.masked}\n"
+        f"    else\n"
+        f"        {calls.plain}\n"
+        f"}}"
+    )
+
+
+def _step_head(program: Program, index: int) -> str:
+    return f"static void {program.name}_step_{index}(const struct {program.name}_memory *memory)"
+
+
+def _plane(layout: Layout) -> str:
+    """The layout as a `struct bnncc_plane`, in the order of its fields."""
+    return "{" + ", ".join(str(value) for value in (layout.offset, *layout.shape, *layout.strides[:3])) + "}"
+
+
+def _check_function(program: Program) -> str:
+    name, upper = program.name, program.name.upper()
+    ports = [f"!memory->{port.c_name}" for port in (*program.inputs, *program.outputs)]
+    condition = " || ".join(("!memory->arena", *ports))
+    return f"""\
+static int {name}_check(const struct {name}_memory *memory)
+{{
+    if ({condition})
+        return {upper}_ERROR_NULL;
+    if ((uintptr_t)memory->arena % {ALIGNMENT} != 0)
+        return {upper}_ERROR_ALIGNMENT;
+    return {upper}_OK;
+}}"""
+
+
+def _run_function(program: Program) -> str:
+    name, upper = program.name, program.name.upper()
+    steps = "\n".join(
+        f"        BNNCC_STEP({name}_on_layer, {index}, {name}_step_{index}(&memory_));"
+        for index in range(len(program.steps))
+    )
+    return f"""\
+int {name}_run({run_parameters(program.inputs, program.outputs)})
+{{
+    {_memory_variable(program)}
+    const int status_ = {name}_check(&memory_);
+    if (status_ == {upper}_OK) {{
+{steps}
+    }}
+    return status_;
+}}"""
+
+
+def _layer_function(program: Program) -> str:
+    name, upper = program.name, program.name.upper()
+    parameters = f"int index_, {run_parameters(program.inputs, program.outputs)}"
+    cases = "\n".join(
+        f"    case {index}: {name}_step_{index}(&memory_); return {upper}_OK;"
+        for index in range(len(program.steps))
+    )
+    return f"""\
+#ifdef BNNCC_LAYERS
+/* One layer by itself, on what the arena holds: for tools that verify or time layers. */
+int {name}_layer({parameters});
+
+int {name}_layer({parameters})
+{{
+    {_memory_variable(program)}
+    const int status_ = {name}_check(&memory_);
+    if (status_ != {upper}_OK)
+        return status_;
+    switch (index_) {{
+{cases}
+    default: return {upper}_ERROR_INDEX;
+    }}
+}}
+#endif"""
+
+
+def _memory_variable(program: Program) -> str:
+    """A port's C name never ends in an underscore, so the local names that do cannot clash with one."""
+    values = ", ".join(("(unsigned char *)arena", *(p.c_name for p in (*program.inputs, *program.outputs))))
+    return f"const struct {program.name}_memory memory_ = {{{values}}};"
+
+
+def _comment(step: Step) -> str:
+    about = f"{step.operation} ({step.domains})" if step.domains else step.operation
+    return in_comment(": ".join(part for part in (step.location or step.name, about) if part))
+
+
+def _comment_block(banner: str) -> str:
+    return f"/*\n{starred(banner)}\n */"

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`<name>.h`: all that somebody who links the library needs to read."""
+
+from __future__ import annotations
+
+import textwrap
+
+from bnncc.codegen.text import dimensions, elements, in_comment, port_type, run_parameters, starred
+from bnncc.plan.memory import ALIGNMENT
+from bnncc.plan.program import Port, Program
+
+ABI_VERSION = 1
+"""Changes when a program that was written for the generated interface has to be changed."""
+
+RANGES = {
+    "float32": "numbers as the model was trained on; not NaN",
+    "uint8": "0 to 255",
+    "int8": "-128 to 127",
+    "int32": "any",
+}
+
+
+def header_text(program: Program, banner: str, weights_bytes: int) -> str:
+    """The header; `banner` says what made it."""
+    name, upper = program.name, program.name.upper()
+    macros = element_macros(program)
+    sizes = "\n".join(f"#define {macro} {elements(port)}" for port, macro in macros.items())
+    return f"""\
+/*
+{starred(banner)}
+ *
+ * How to use it:
+ *
+{starred(_example(program, macros))}
+ *
+ * Link with lib{name}.a (and the mathematical library, -lm). No function allocates memory or prints, and
+ * none keeps state between calls: threads may call at the same time, each with an arena of its own.
+ */
+#ifndef {upper}_H
+#define {upper}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Changes when programs that call this library must be changed. */
+#define {upper}_ABI_VERSION {ABI_VERSION}
+
+/* The memory that {name}_run works in, in bytes, and the alignment of its address. */
+#define {upper}_ARENA_BYTES {arena_bytes(program)}
+#define {upper}_ARENA_ALIGNMENT {ALIGNMENT}
+
+/* Constant weights within the library, in bytes. */
+#define {upper}_WEIGHTS_BYTES {weights_bytes}
+
+/* Values of each input and output. */
+{sizes}
+
+/* Stands before the declaration of an arena, as above. */
+#if defined(__GNUC__)
+#define {upper}_ALIGNED __attribute__((aligned({ALIGNMENT})))
+#elif defined(_MSC_VER)
+#define {upper}_ALIGNED __declspec(align({ALIGNMENT}))
+#elif defined(__cplusplus)
+#define {upper}_ALIGNED alignas({ALIGNMENT})
+#else
+#define {upper}_ALIGNED _Alignas({ALIGNMENT})
+#endif
+
+/* What {name}_run returns. */
+enum {name}_status {{
+    {upper}_OK = 0,
+    /* A pointer is NULL. */
+    {upper}_ERROR_NULL = 1,
+    /* The arena's address is no multiple of {upper}_ARENA_ALIGNMENT. */
+    {upper}_ERROR_ALIGNMENT = 2,
+    /* There is no such layer. */
+    {upper}_ERROR_INDEX = 3
+}};
+
+/*
+ * Runs the network once. Returns {upper}_OK, or another {name}_status; then nothing was written.
+ *
+ * arena: {upper}_ARENA_BYTES bytes of the caller's, aligned to {upper}_ARENA_ALIGNMENT.
+ *     It needs no initial content, and nothing in it is needed after the call. It must not overlap inputs
+ *     or outputs.
+{_parameter_docs(program)}
+ */
+int {name}_run({run_parameters(program.inputs, program.outputs)});
+
+#ifdef BNNCC_PROFILE
+/* Yours to define where the library was compiled with BNNCC_PROFILE: called before (after = 0) and after
+ * (after = 1) each of the {len(program.steps)} layers that manifest.json lists. */
+void {name}_on_layer(int layer, int after);
+#endif
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif /* {upper}_H */
+"""
+
+
+def arena_bytes(program: Program) -> int:
+    """The arena's size; one unit where the network needs none, as C has no empty arrays."""
+    return max(program.arena_bytes, ALIGNMENT)
+
+
+def element_macros(program: Program) -> dict[Port, str]:
+    """The name of the constant that holds each port's number of values; names that differ only in
+    case get a number."""
+    result: dict[Port, str] = {}
+    for port in (*program.inputs, *program.outputs):
+        base = macro = f"{program.name.upper()}_{port.c_name.upper()}_ELEMENTS"
+        number = 2
+        while macro in result.values():
+            macro = base.replace("_ELEMENTS", f"_{number}_ELEMENTS")
+            number += 1
+        result[port] = macro
+    return result
+
+
+def _example(program: Program, macros: dict[Port, str]) -> str:
+    name, upper = program.name, program.name.upper()
+    arrays = "\n".join(f"static {port_type(port)} {port.c_name}[{macro}];" for port, macro in macros.items())
+    arguments = ", ".join(("arena", *(port.c_name for port in macros)))
+    return f"""\
+    #include "{name}.h"
+
+    static {upper}_ALIGNED unsigned char arena[{upper}_ARENA_BYTES];
+{textwrap.indent(arrays, "    ")}
+
+    int main(void)
+    {{
+        return {name}_run({arguments});
+    }}"""
+
+
+def _parameter_docs(program: Program) -> str:
+    docs = [_port_doc(port, "input", "read only") for port in program.inputs]
+    docs += [
+        _port_doc(port, "output", "written wholly; must not overlap an input") for port in program.outputs
+    ]
+    return "\n".join(docs)
+
+
+def _port_doc(port: Port, what: str, access: str) -> str:
+    layout = f"{port_type(port)}{dimensions(port)}, row-major without gaps"
+    values = f"; values: {RANGES[port.dtype]}" if what == "input" else ""
+    text = (
+        f"{port.c_name}: {what} '{in_comment(port.name)}', {layout}{values}. "
+        f"The caller's, {access}; aligned as its type."
+    )
+    return textwrap.fill(
+        text,
+        110,
+        initial_indent=" * ",
+        subsequent_indent=" *     ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

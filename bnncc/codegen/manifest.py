@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""manifest.json: what the artifact is, for programs that read it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import bnncc
+from bnncc.artifact import FORMAT, GENERATOR
+from bnncc.codegen.entry import Network
+from bnncc.codegen.header import ABI_VERSION, arena_bytes
+from bnncc.codegen.text import PORT_TYPES
+from bnncc.plan.memory import ALIGNMENT
+from bnncc.plan.program import Buffer, Port, Program
+from bnncc.targets import Target
+
+Manifest = dict[str, Any]
+
+
+def make_manifest(network: Network, target: Target, source: str, options: Mapping[str, Any]) -> Manifest:
+    """All but the list of files. source: the model's file name; options: what the user chose."""
+    program = network.program
+    return {
+        "format": FORMAT,
+        "generator": GENERATOR,
+        "version": bnncc.__version__,
+        "abi": ABI_VERSION,
+        "name": program.name,
+        "source": source,
+        "target": {"name": target.name, **target.facts()},
+        "options": dict(options),
+        "batch": batch_of(program),
+        "inputs": [_port(port) for port in program.inputs],
+        "outputs": [_port(port) for port in program.outputs],
+        "arena": {
+            "bytes": arena_bytes(program),
+            "lower_bound_bytes": program.arena_lower_bound,
+            "alignment_bytes": ALIGNMENT,
+        },
+        "weights_bytes": network.pool.bytes,
+        "steps": [_step(network, index) for index in range(len(program.steps))],
+        "buffers": [_buffer(program, index, buffer) for index, buffer in enumerate(program.buffers)],
+    }
+
+
+def list_files(directory: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file in a directory, by name."""
+    result = {}
+    for path in sorted(directory.iterdir()):
+        data = path.read_bytes()
+        result[path.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return result
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """As it is written: keys in the order above, one value a line."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+
+
+def batch_of(program: Program) -> int | None:
+    """Samples of one call: the common extent of axis 0 of all inputs and outputs, None where they differ."""
+    ports = (*program.inputs, *program.outputs)
+    extents = {port.shape[0] if port.shape else 0 for port in ports}
+    return extents.pop() if len(extents) == 1 and 0 not in extents else None
+
+
+def _port(port: Port) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "c_name": port.c_name,
+        "c_type": PORT_TYPES[port.dtype],
+        "dtype": port.dtype,
+        "shape": list(port.shape),
+        "buffer": port.buffer,
+    }
+
+
+def _buffer(program: Program, index: int, buffer: Buffer) -> dict[str, Any]:
+    place: dict[str, Any] = {"name": buffer.name, "place": buffer.place, "bytes": buffer.bytes}
+    if buffer.place == "arena" and index in program.offsets:
+        place["offset"] = program.offsets[index]
+    if buffer.place in ("input", "output"):
+        place["index"] = buffer.index
+    return place
+
+
+def _step(network: Network, index: int) -> dict[str, Any]:
+    step, calls = network.program.steps[index], network.calls[index]
+    kernel = network.kernels[step.kernel]
+    distinct = {weights.symbol: weights.data.nbytes for weights in calls.weights}
+    return {
+        "name": step.name,
+        "location": step.location,
+        "operation": step.operation,
+        "domains": step.domains,
+        "macs": step.macs,
+        "note": step.note,
+        "kernel": kernel.symbol,
+        "description": getattr(kernel, "description", ""),
+        "schedule": dict(getattr(kernel, "schedule", {})),
+        "kernel_when_zero": network.kernels[step.when_zero.kernel].symbol if step.when_zero else None,
+        "weights_bytes": sum(distinct.values()),
+        "reads": list(step.reads),
+        "writes": list(step.writes),
+    }

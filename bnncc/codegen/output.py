@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output directories: written beside their place and moved there whole, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bnncc.artifact import GENERATOR, MANIFEST
+from bnncc.diagnostics import BnnccError
+
+
+def check_output(directory: Path) -> None:
+    """Raise a BnnccError where `directory` could not be written or is not ours to replace; so a mistake
+    shows before a long compilation, not after it."""
+    directory = directory.absolute()
+    if directory.is_dir():
+        if any(directory.iterdir()) and not _is_artifact(directory):
+            raise BnnccError(
+                str(directory),
+                "the output directory holds other files",
+                "choose an empty or a new directory; only what bnncc wrote itself is replaced",
+            )
+    elif directory.exists() or directory.is_symlink():
+        raise BnnccError(str(directory), "the output directory is a file", "choose a directory with -o")
+    ancestor = next(path for path in directory.parents if path.exists() or path.is_symlink())
+    if not ancestor.is_dir():
+        raise BnnccError(str(directory), f"the output directory cannot be made: {ancestor} is a file")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise BnnccError(
+            str(directory), f"the output directory cannot be written: no permission in {ancestor}"
+        )
+
+
+@contextmanager
+def replacing(directory: Path) -> Iterator[Path]:
+    """A new empty directory to write into, which takes the place of `directory` at the end of the block.
+
+    If the block raises, everything is as it was before. An artifact that was there is replaced; files in it
+    that its manifest does not list (a user's) stay."""
+    check_output(directory)
+    directory = directory.resolve()
+    made: list[Path] = []
+    try:
+        made = _make_parents(directory.parent)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    except OSError as error:
+        _remove_parents(made)
+        raise _unwritable(directory, error) from error
+    try:
+        yield fresh
+        fresh.chmod(0o777 & ~_umask())
+        _move(fresh, directory)
+    except BaseException as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        _remove_parents(made)
+        if isinstance(error, OSError):
+            raise _unwritable(directory, error) from error
+        raise
+
+
+def _move(fresh: Path, directory: Path) -> None:
+    if not directory.exists() or not any(directory.iterdir()):
+        fresh.rename(directory)
+        return
+    ours = _listed(directory)
+    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
+    directory.rename(old)
+    try:
+        fresh.rename(directory)
+    except OSError:
+        old.rename(directory)
+        raise
+    for path in old.iterdir():
+        if path.name not in ours and not (directory / path.name).exists():
+            path.rename(directory / path.name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_artifact(directory: Path) -> bool:
+    return bool(_listed(directory))
+
+
+def _listed(directory: Path) -> frozenset[str]:
+    """The files that the manifest there lists, with the manifest; none if it is not bnncc's."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["generator"] == GENERATOR:
+            return frozenset((*manifest["files"], MANIFEST))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return frozenset()
+
+
+def _make_parents(directory: Path) -> list[Path]:
+    """Make missing directories; those that were made, innermost first."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    made: list[Path] = []
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+            made.insert(0, path)
+    except OSError:
+        _remove_parents(made)
+        raise
+    return made
+
+
+def _remove_parents(made: list[Path]) -> None:
+    for path in made:
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def _unwritable(directory: Path, error: OSError) -> BnnccError:
+    return BnnccError(str(directory), f"the output directory cannot be written: {error.strerror or error}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a Program and its kernels to the artifact's files, all of them or none."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import bnncc
+from bnncc import artifact, targets
+from bnncc.codegen import entry, toolchain
+from bnncc.codegen.entry import KernelFacts, Kernels, Network, connect
+from bnncc.codegen.header import header_text
+from bnncc.codegen.manifest import Manifest, list_files, make_manifest, manifest_text
+from bnncc.codegen.output import replacing
+from bnncc.codegen.text import in_comment
+from bnncc.codegen.toolchain import Toolchain
+from bnncc.diagnostics import BnnccError
+from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.names import check_library_name
+from bnncc.plan.program import Program
+from bnncc.targets import Target
+
+EMITTABLE = ("lib", "so", "c", "mlir", "tir")
+"""lib: static library; so: shared library that `run` loads; c: one portable C99 file; mlir: the network
+before lowering; tir: the kernels. Header, manifest and report are always written."""
+
+
+class Backend(Protocol):
+    """Who makes kernels and compiles them: `bnncc.kernels.build`, or a stand-in of a test."""
+
+    def make_kernel(self, spec: KernelSpec, target: Target) -> KernelFacts:
+        """The kernel of a specification."""
+        ...
+
+    def compile_object(self, kernels: tuple[KernelFacts, ...], prefix: str, target: Target) -> bytes:
+        """An object file that defines `<prefix><symbol>` of every kernel."""
+        ...
+
+    def compile_c(self, kernels: tuple[KernelFacts, ...], prefix: str) -> str:
+        """C99 text that defines them as static functions."""
+        ...
+
+
+@dataclass(frozen=True)
+class EmitOptions:
+    """How the artifact is written.
+
+    source: the model's file name without folders. emit: which files (EMITTABLE). compiler: the C compiler
+    command, or None to search. chosen: the user's options as the header and the manifest tell them.
+    mlir: the text of <name>.mlir. report: the text of report.txt, or what makes it from the manifest.
+    profile: compile the calls of `<name>_on_layer` in. weights_section: where the linker finds the weights
+    (default: .rodata.<name>_weights).
+    """
+
+    source: str = "model.onnx"
+    emit: tuple[str, ...] = ("lib", "so")
+    compiler: str | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    mlir: str = ""
+    report: str | Callable[[Manifest], str] = ""
+    profile: bool = False
+    weights_section: str | None = None
+
+
+def make_kernels(program: Program, target: Target, backend: Backend) -> Kernels:
+    """One kernel for each KernelSpec of the program, made once."""
+    kernels: dict[KernelSpec, KernelFacts] = {}
+    for step in program.steps:
+        alternative = (step.when_zero.kernel,) if step.when_zero else ()
+        for spec in (step.kernel, *alternative):
+            if spec not in kernels:
+                kernels[spec] = backend.make_kernel(spec, target)
+    return kernels
+
+
+def emit(
+    program: Program,
+    kernels: Kernels,
+    target: Target,
+    directory: Path,
+    options: EmitOptions,
+    backend: Backend,
+) -> Manifest:
+    """Write the artifact into `directory`; its manifest.
+
+    Raises BnnccError where an option is wrong, the directory is not ours to replace or cannot be written,
+    or a tool is missing or fails; then the directory is as it was."""
+    check_emit(options.emit)
+    check_library_name(program.name)
+    with replacing(directory) as folder:
+        writer = _Writer(program, kernels, target, folder, options, backend)
+        return writer.write()
+
+
+def check_emit(emit: tuple[str, ...]) -> None:
+    """Raise a BnnccError unless every word is in EMITTABLE."""
+    for word in emit:
+        if word not in EMITTABLE:
+            raise BnnccError("--emit", f"'{word}' cannot be emitted", f"choose among {', '.join(EMITTABLE)}")
+
+
+class _Writer:
+    """The writing of one artifact into an empty folder."""
+
+    def __init__(
+        self,
+        program: Program,
+        kernels: Kernels,
+        target: Target,
+        folder: Path,
+        options: EmitOptions,
+        backend: Backend,
+    ):
+        self.network = connect(program, kernels)
+        self.target = target
+        self.folder = folder
+        self.options = options
+        self.backend = backend
+        self.name = program.name
+        self.banner = banner(target, options)
+
+    def write(self) -> Manifest:
+        """Every file, the manifest last."""
+        emit = self.options.emit
+        header = header_text(self.network.program, self.banner, self.network.pool.bytes)
+        self._text(f"{self.name}.h", header)
+        if "lib" in emit or "so" in emit:
+            with tempfile.TemporaryDirectory(prefix="bnncc-") as work:
+                self._libraries(Path(work), header)
+        if "c" in emit:
+            self._text(f"{self.name}.c", self._portable())
+        if "mlir" in emit:
+            self._text(f"{self.name}.mlir", self.options.mlir)
+        if "tir" in emit:
+            self._text(f"{self.name}.tir", self._tir())
+        manifest = make_manifest(self.network, self.target, self.options.source, self.options.chosen)
+        report = self.options.report
+        self._text("report.txt", report(manifest) if callable(report) else report)
+        manifest["files"] = list_files(self.folder)
+        self._text(artifact.MANIFEST, manifest_text(manifest))
+        return manifest
+
+    def _text(self, file: str, text: str) -> None:
+        (self.folder / file).write_text(text, encoding="utf-8", newline="\n")
+
+    def _libraries(self, work: Path, header: str) -> None:
+        tools = toolchain.find(self.target, self.options.compiler)
+        (work / f"{self.name}.h").write_text(header, encoding="utf-8", newline="\n")
+        parts = [self._weights(work, tools), *self._kernels(work)]
+        source = work / f"{self.name}.c"
+        source.write_text(self._entry(), encoding="utf-8", newline="\n")
+        flags = [*self._optimisation(), *(("-DBNNCC_PROFILE",) if self.options.profile else ())]
+        if "lib" in self.options.emit:
+            run = work / f"{self.name}.o"
+            tools.compile(source, run, flags)
+            tools.archive([run, *parts], self.folder / f"lib{self.name}.a")
+        if "so" in self.options.emit:
+            run = work / f"{self.name}_layers.o"
+            tools.compile(source, run, [*self._optimisation(), "-DBNNCC_LAYERS"])
+            exported = (f"{self.name}_run", f"{self.name}_layer")
+            tools.link_shared([run, *parts], self.folder / f"lib{self.name}.so", exported)
+
+    def _optimisation(self) -> tuple[str, ...]:
+        """Portable kernels are loops that the C compiler shall unroll and vectorise."""
+        return ("-O3",) if self.target.kind == "c" else ()
+
+    def _entry(self) -> str:
+        if self.target.kind == "c":
+            return entry.library_entry_with_kernels(self.network, self.banner, self._kernels_c(self.network))
+        return entry.library_entry(self.network, self.banner)
+
+    def _weights(self, work: Path, tools: Toolchain) -> Path:
+        source, compiled = work / f"{self.name}_weights.c", work / f"{self.name}_weights.o"
+        source.write_text(entry.weights_file(self.network, self.banner), encoding="utf-8", newline="\n")
+        tools.compile(source, compiled, self._section())
+        return compiled
+
+    def _section(self) -> tuple[str, ...]:
+        section = self.options.weights_section
+        if section is None and "darwin" not in self.target.triple and self.target.triple:
+            section = f".rodata.{self.name}_weights"
+        return (f'-DBNNCC_WEIGHTS_SECTION="{section}"',) if section else ()
+
+    def _kernels(self, work: Path) -> tuple[Path, ...]:
+        if self.target.kind == "c":
+            return ()
+        compiled = work / f"{self.name}_kernels.o"
+        compiled.write_bytes(
+            self.backend.compile_object(self.network.distinct_kernels, f"{self.name}_", self.target)
+        )
+        return (compiled,)
+
+    def _portable(self) -> str:
+        """The one C file; where the libraries are for a processor, with kernels of the portable kind."""
+        network, description = self.network, self.banner
+        if self.target.kind != "c":
+            target = targets.load("c")
+            network = connect(network.program, make_kernels(network.program, target, self.backend))
+            description = banner(target, self.options)
+        return entry.portable_file(network, description, self._kernels_c(network))
+
+    def _kernels_c(self, network: Network) -> str:
+        return self.backend.compile_c(network.distinct_kernels, f"{self.name}_")
+
+    def _tir(self) -> str:
+        functions = (getattr(kernel, "function", None) for kernel in self.network.distinct_kernels)
+        return "\n\n".join(str(function) for function in functions) + "\n"
+
+
+def banner(target: Target, options: EmitOptions) -> str:
+    """What made the files: no dates and no folders, so the same input gives the same bytes."""
+    processor = " ".join((target.mcpu, *target.features)).strip()
+    lines = [
+        f"Made by bnncc {bnncc.__version__} from {in_comment(options.source)}; do not edit.",
+        f"Target: {in_comment(target.name)}{f' ({processor})' if processor else ''}",
+    ]
+    chosen = " ".join(f"{key}={value}" for key, value in options.chosen.items())
+    if chosen:
+        lines.append(f"Options: {in_comment(chosen)}")
+    return "\n".join(lines)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small pieces of C text."""
+
+from __future__ import annotations
+
+import re
+
+from bnncc.plan.program import Port
+
+PORT_TYPES = {"float32": "float", "uint8": "uint8_t", "int8": "int8_t", "int32": "int32_t"}
+
+
+def in_comment(text: str) -> str:
+    """Any text so that it can stand in a C comment: ASCII, one line, nothing that ends the comment."""
+    plain = text.encode("ascii", "backslashreplace").decode("ascii")
+    plain = re.sub(r"[\x00-\x1f\x7f]", " ", plain).replace("??", "? ?").replace("\\", "/")
+    return re.sub(r"(?<=/)(?=\*)|(?<=\*)(?=/)", " ", plain)
+
+
+def port_type(port: Port) -> str:
+    """The C type of one element of an input or output."""
+    return PORT_TYPES[port.dtype]
+
+
+def run_parameters(inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> str:
+    """The parameters of `<name>_run`, in order."""
+    parameters = ["void *arena"]
+    parameters += [f"const {port_type(port)} *{port.c_name}" for port in inputs]
+    parameters += [f"{port_type(port)} *{port.c_name}" for port in outputs]
+    return ", ".join(parameters)
+
+
+def elements(port: Port) -> int:
+    """How many values an input or output has."""
+    count = 1
+    for extent in port.shape:
+        count *= extent
+    return count
+
+
+def dimensions(port: Port) -> str:
+    """The shape as C declares an array: `[1][3][32][32]`."""
+    return "".join(f"[{extent}]" for extent in port.shape) or "[1]"
+
+
+def starred(text: str) -> str:
+    """The inner lines of a block comment."""
+    return "\n".join(f" * {line}".rstrip() for line in text.splitlines())

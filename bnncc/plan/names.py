@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The library's own name: what every C symbol of it begins with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+from bnncc.diagnostics import BnnccError
+
+MAXIMUM_LENGTH = 40
+"""Some compilers and linkers look at 63 characters of a symbol; the rest is for the suffix."""
+
+KEYWORDS = frozenset(
+    """
+    alignas alignof and asm auto bitand bitor bool break case catch char class compl concept const constexpr
+    continue decltype default delete do double else enum explicit export extern false float for friend goto
+    if inline int long main mutable namespace new noexcept not nullptr operator or private protected public
+    register requires restrict return short signed sizeof static struct switch template this throw true try
+    typedef typeid typename typeof union unsigned using virtual void volatile while xor
+    """.split()
+)
+"""Of C and of C++: legal in front of `_run`, but nobody means them."""
+
+
+def library_name(model: str | PurePath) -> str:
+    """The library's name where the user gives none: `nets/Digits-v2.onnx` is `Digits_v2`."""
+    path = PurePath(model)
+    stem = path.stem if path.suffix == ".onnx" else path.name
+    text = re.sub(r"[^0-9A-Za-z]+", "_", stem).strip("_")[:MAXIMUM_LENGTH].rstrip("_")
+    if not text:
+        return "model"
+    return f"model_{text}" if text[0].isdigit() or text in KEYWORDS else text
+
+
+def check_library_name(name: str) -> str:
+    """The name, if C symbols may begin with it; a BnnccError otherwise."""
+    if re.fullmatch(r"[A-Za-z][0-9A-Za-z_]*", name) and name not in KEYWORDS and len(name) <= MAXIMUM_LENGTH:
+        return name
+    raise BnnccError(
+        "--name",
+        f"'{name}' is not a name that C symbols can begin with",
+        f"letters, digits and underscores, a letter first, at most {MAXIMUM_LENGTH} characters, no keyword "
+        f"of C or C++; for example {library_name(name)}",
+    )
