@@ -7,16 +7,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 Shape = Sequence[int | str | None]
+
+
+def real(values: ArrayLike) -> np.ndarray:
+    """A float32 array."""
+    return np.array(values, np.float32)
+
+
+def whole(values: ArrayLike) -> np.ndarray:
+    """An int64 array."""
+    return np.array(values, np.int64)
 
 
 def make_model(
     nodes: Sequence[NodeProto],
     inputs: Mapping[str, Shape],
     outputs: Iterable[str],
-    constants: Mapping[str, np.ndarray] | None = None,
+    constants: Mapping[str, ArrayLike] | None = None,
     opset: int = 17,
     domains: Iterable[str] = (),
 ) -> ModelProto:

@@ -197,13 +197,15 @@ def sort_nodes(file: str, nodes: Sequence[Node]) -> list[Node]:
 
 
 def find_circle(reads: Sequence[set[int]], stuck: set[int]) -> list[int]:
-    """Nodes on one cycle, in the order of the data, given those that could not be sorted."""
+    """Nodes on one cycle, in the order of the data; `stuck` are those that could not be sorted."""
     path: list[int] = []
     index = min(stuck)
     while index not in path:
         path.append(index)
         index = min(reads[index] & stuck)
-    return path[path.index(index) :][::-1]
+    circle = path[path.index(index) :][::-1]
+    first = circle.index(min(circle))
+    return circle[first:] + circle[:first]
 
 
 def live_nodes(nodes: Sequence[Node], outputs: Iterable[str]) -> list[Node]:

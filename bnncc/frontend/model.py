@@ -46,6 +46,8 @@ class Model:
         """The value of an initializer; raises BnnccError where its data do not fit its type and shape."""
         tensor = self.initializers[name]
         try:
+            if any(size < 0 for size in tensor.dims):
+                raise ValueError("a dimension is negative")
             return numpy_helper.to_array(tensor)
         except Exception as error:
             raise BnnccError(

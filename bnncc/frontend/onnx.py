@@ -24,12 +24,15 @@ from bnncc.dialect.sources import set_source
 from bnncc.frontend.attributes import parameters_of
 from bnncc.frontend.checks import Node, unexpected
 from bnncc.frontend.evaluate import evaluate_node, evaluation_error
-from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, dialect_type, kind_of
+from bnncc.frontend.kinds import Kind, dialect_type, kind_of
 from bnncc.frontend.model import Model, read_model
 from bnncc.frontend.shapes import attribute, check_result, result_kinds
 
 LARGEST_CONSTANT = 256 << 20
 """A node that would make more bytes than this out of constants is refused."""
+
+LARGEST_CONSTANTS = 1 << 30
+"""All nodes together must not make more bytes than this out of constants."""
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization"})
 """Operators whose constant operands are trained numbers, which must be finite."""
@@ -217,11 +220,11 @@ class Importer:
     def count_folded(self, node: Node, size: int) -> None:
         """Refuse to make up more constants than a network could need."""
         self.folded += size
-        if size > LARGEST_CONSTANT or self.folded > LARGEST_TENSOR:
+        if size > LARGEST_CONSTANT or self.folded > LARGEST_CONSTANTS:
             raise BnnccError(
                 node.location,
                 f"{node.operator} makes {size >> 20} MiB out of constants, {self.folded >> 20} MiB so far",
-                f"at most {LARGEST_CONSTANT >> 20} MiB a node are accepted; a shape in the model is wrong",
+                f"at most {LARGEST_CONSTANT >> 20} and {LARGEST_CONSTANTS >> 20} MiB; a shape must be wrong",
             )
 
     def known_inputs(self, node: Node) -> list[Known]:

@@ -170,7 +170,7 @@ class MaxPool(OpRun):
 
 
 def flat_indices(shape: Sequence[int], storage_order: int) -> np.ndarray:
-    """Of each element its index in the flattened tensor; order 1 counts the spatial dimensions column first."""
+    """Of each element its index in the flattened tensor; order 1 counts along the columns of an image."""
     images = np.arange(prod(shape[:2])).reshape(*shape[:2], *[1] * (len(shape) - 2)) * prod(shape[2:])
     order = "F" if storage_order else "C"
     return images + np.arange(prod(shape[2:])).reshape(shape[2:], order=order)

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.frontend import qonnx
 from bnncc.frontend.evaluate import ModelEvaluator, evaluate_model, evaluate_node
-from tests.models import make_model, write
+from tests.models import make_model, real, whole, write
 
 node = helper.make_node
 
@@ -176,7 +176,7 @@ def test_old_clip(opset: int, attributes: dict) -> None:
 def test_the_rest_is_onnx_reference(proto: NodeProto) -> None:
     """Everything else, functions with a body among it, comes out as onnx.reference has it."""
     values = {"x": noise(4, 6), "w": noise(5, 4), "b": noise(6, 5), "s": noise(6), "x4": noise(1, 2, 3, 3)}
-    values["p"] = np.int64([1, 0, 0, 2])
+    values["p"] = whole([1, 0, 0, 2])
     inputs = [values[name] for name in proto.input]
     (got,) = evaluate_node(proto, 17, inputs)
     model = make_model([proto], {name: None for name in proto.input}, ["y"], opset=17)  # type: ignore[dict-item]
@@ -186,9 +186,9 @@ def test_the_rest_is_onnx_reference(proto: NodeProto) -> None:
 
 def test_optional_inputs_may_be_left_out() -> None:
     proto = node("Clip", ["x", "", "high"], ["y"])
-    (got,) = evaluate_node(proto, 17, [np.float32([-3, 3]), None, np.float32(1)])
+    (got,) = evaluate_node(proto, 17, [real([-3, 3]), None, real(1)])
     assert got.tolist() == [-3, 1]
-    (doubled,) = evaluate_node(node("Add", ["x", "x"], ["y"]), 17, [np.float32([1]), np.float32([1])])
+    (doubled,) = evaluate_node(node("Add", ["x", "x"], ["y"]), 17, [real([1]), real([1])])
     assert doubled.tolist() == [2]
 
 
@@ -196,16 +196,16 @@ def test_optional_inputs_may_be_left_out() -> None:
 
 
 def test_bipolar_quant() -> None:
-    x = np.float32([[-2, -0.0, 0.0], [1e-40, -1e-40, 5]])
+    x = real([[-2, -0.0, 0.0], [1e-40, -1e-40, 5]])
     proto = node("BipolarQuant", ["x", "s"], ["y"], domain="onnx.brevitas")
-    (got,) = evaluate_node(proto, 1, [x, np.float32([[2], [0.5]])])
+    (got,) = evaluate_node(proto, 1, [x, real([[2], [0.5]])])
     assert got.dtype == np.float32
     assert got.tolist() == [[-2, 2, 2], [0.5, -0.5, 0.5]]
 
 
 def quantise(x: list[float], scale: float, zero: float, bits: float, **attributes: Any) -> list[float]:
     proto = node("Quant", list("xszb"), ["y"], domain="qonnx.custom_op.general", **attributes)
-    (got,) = evaluate_node(proto, 1, [np.float32(x), np.float32(scale), np.float32(zero), np.float32(bits)])
+    (got,) = evaluate_node(proto, 1, [real(x), real(scale), real(zero), real(bits)])
     assert got.dtype == np.float32
     return got.tolist()
 
@@ -253,12 +253,12 @@ def test_quant_scale_and_zero_point() -> None:
 @pytest.mark.parametrize(("mode", "bits"), [("SIDEWAYS", 8), ("ROUND", 0), ("ROUND", 64)])
 def test_quant_refuses(mode: str, bits: int) -> None:
     with pytest.raises(ValueError, match=r"rounding mode|bit width"):
-        qonnx.quant(np.float32([1]), np.float32(1), np.float32(0), np.float32(bits), rounding=mode)
+        qonnx.quant(real([1]), real(1), real(0), real(bits), rounding=mode)
 
 
 def test_multi_threshold() -> None:
-    x = np.float32([[0.0, 0.5], [1.0, 2.0]])[:, :, None, None]
-    thresholds = np.float32([[0.0, 1.0], [0.6, 1.9]])
+    x = real([[0.0, 0.5], [1.0, 2.0]])[:, :, None, None]
+    thresholds = real([[0.0, 1.0], [0.6, 1.9]])
     proto = node(
         "MultiThreshold", ["x", "t"], ["y"], domain="finn.custom_op.general", out_scale=2.0, out_bias=-1.0
     )
@@ -339,7 +339,7 @@ def test_inputs_that_do_not_fit(tmp_path: Path, inputs: dict, message: str) -> N
 
 def test_a_node_that_nobody_can_evaluate(tmp_path: Path) -> None:
     nodes = [node("Upsample", ["x", "s"], ["y"], mode="linear", name="up")]
-    model = make_model(nodes, {"x": [1, 1, 2, 2]}, ["y"], {"s": np.float32([1, 1, 2, 2])}, opset=9)
+    model = make_model(nodes, {"x": [1, 1, 2, 2]}, ["y"], {"s": real([1, 1, 2, 2])}, opset=9)
     with pytest.raises(BnnccError, match=r"model\.onnx:up: Upsample cannot be evaluated") as caught:
         evaluate_model(write(tmp_path, model), {"x": noise(1, 1, 2, 2)})
     assert caught.value.exit_code == ExitCode.FAILURE

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from bnncc.dialect.parameters import plain_parameters
 from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of, i64, shape_of
 from bnncc.frontend.onnx import load_onnx
-from tests.models import make_model, write
+from tests.models import make_model, real, whole, write
 
 node = helper.make_node
 
@@ -114,7 +115,7 @@ def test_text_round_trip(tmp_path: Path) -> None:
 
 def test_optional_inputs_keep_their_slots(tmp_path: Path) -> None:
     clip = node("Clip", ["x", "", "high"], ["y"])
-    module = load(tmp_path, make_model([clip], {"x": [2]}, ["y"], {"high": np.float32(1)}))
+    module = load(tmp_path, make_model([clip], {"x": [2]}, ["y"], {"high": real(1)}))
     (op,) = nodes_of(module)
     assert ops.unpack(op.slots) == (0, 2)
     assert len(op.inputs) == 2
@@ -139,7 +140,7 @@ def test_parameters_of_every_type(tmp_path: Path) -> None:
     quant.attribute.append(
         helper.make_attribute("t", helper.make_tensor("t", TensorProto.INT8, [2], [1, -1]))
     )
-    constants = {"scales": np.float32([1, 1, 2, 2]), "t": np.zeros((1, 1), np.float32)}
+    constants = {"scales": real([1, 1, 2, 2]), "t": np.zeros((1, 1), np.float32)}
     module = load(tmp_path, make_model([upsample, quant], {"x": [1, 2, 3, 3]}, ["z"], constants))
     resize, threshold = (plain_parameters(op) for op in nodes_of(module))
     assert resize == {"mode": "nearest", "cubic_coeff_a": -0.5}
@@ -176,13 +177,13 @@ def test_weight_expressions_are_folded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("domain", ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"])
 def test_bipolar_weights_are_folded(tmp_path: Path, domain: str) -> None:
     """The domain need not be imported: older Brevitas does not."""
-    weight = np.float32([[0.0, -0.0, -1e-30, 3.0]])
+    weight = real([[0.0, -0.0, -1e-30, 3.0]])
     nodes = [
         node("BipolarQuant", ["w", "s"], ["q"], domain=domain),
         node("BipolarQuant", ["x", "s"], ["b"], domain=domain),
         node("Gemm", ["b", "q"], ["y"], transB=1),
     ]
-    constants = {"w": weight, "s": np.float32(0.5)}
+    constants = {"w": weight, "s": real(0.5)}
     module = load(tmp_path, make_model(nodes, {"x": [1, 4]}, ["y"], constants))
     quant, gemm = nodes_of(module)
     assert (quant.operator.data, quant.domain.data, quant.opset.value.data) == ("BipolarQuant", domain, 1)
@@ -199,7 +200,7 @@ def test_shape_arithmetic_is_folded(tmp_path: Path) -> None:
         node("Concat", ["u", "rest"], ["target"], axis=0),
         node("Reshape", ["x", "target"], ["y"]),
     ]
-    constants = {"zero": np.int64(0), "axes": np.int64([0]), "rest": np.int64([-1])}
+    constants = {"zero": whole(0), "axes": whole([0]), "rest": whole([-1])}
     model = make_model(nodes, {"x": ["N", 2, 3]}, ["y"], constants)
     (reshape,) = nodes_of(load(tmp_path, model, {"N": 5}))
     assert shape_of(reshape.outputs[0]) == (5, 6)
@@ -212,7 +213,7 @@ def test_shape_of_a_slice_and_size(tmp_path: Path) -> None:
         node("Unsqueeze", ["n", "axes"], ["u"]),
         node("Concat", ["s", "u"], ["y"], axis=0),
     ]
-    module = load(tmp_path, make_model(nodes, {"x": [1, 2, 3, 4]}, ["y"], {"axes": np.int64([0])}))
+    module = load(tmp_path, make_model(nodes, {"x": [1, 2, 3, 4]}, ["y"], {"axes": whole([0])}))
     assert constant_result(module).tolist() == [2, 3, 24]
     assert nodes_of(module) == []
 
@@ -220,14 +221,18 @@ def test_shape_of_a_slice_and_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("value", helper.make_tensor("t", TensorProto.FLOAT16, [2], [1.0, 2.0]), np.float16([1, 2])),
-        ("value_float", 0.5, np.float32(0.5)),
-        ("value_floats", [0.5, 1.5], np.float32([0.5, 1.5])),
-        ("value_int", 3, np.int64(3)),
-        ("value_ints", [3, 4], np.int64([3, 4])),
+        (
+            "value",
+            helper.make_tensor("t", TensorProto.FLOAT16, [2], [1.0, 2.0]),
+            np.array([1, 2], np.float16),
+        ),
+        ("value_float", 0.5, real(0.5)),
+        ("value_floats", [0.5, 1.5], real([0.5, 1.5])),
+        ("value_int", 3, whole(3)),
+        ("value_ints", [3, 4], whole([3, 4])),
     ],
 )
-def test_constant_nodes(tmp_path: Path, name: str, value: object, expected: np.ndarray) -> None:
+def test_constant_nodes(tmp_path: Path, name: str, value: Any, expected: np.ndarray) -> None:
     model = make_model([node("Constant", [], ["y"], **{name: value})], {}, ["y"])
     array = constant_result(load(tmp_path, model))
     assert array.dtype == expected.dtype and array.tolist() == expected.tolist()
@@ -244,7 +249,7 @@ def test_identity_and_dropout_vanish(tmp_path: Path) -> None:
         node("Dropout", ["a", "ratio", "training"], ["b", "mask"]),
         node("Neg", ["b"], ["y"]),
     ]
-    constants = {"ratio": np.float32(0.5), "training": np.bool_(False)}
+    constants = {"ratio": real(0.5), "training": np.array(False)}
     module = load(tmp_path, make_model(nodes, {"x": [1, 2]}, ["y", "mask", "b"], constants))
     (neg,) = nodes_of(module)
     assert neg.inputs[0] is main_of(module).body.block.args[0]
@@ -259,7 +264,7 @@ def test_identity_and_dropout_vanish(tmp_path: Path) -> None:
 
 def test_outputs_may_be_inputs_constants_or_the_same_value(tmp_path: Path) -> None:
     nodes = [node("Neg", ["x"], ["n"]), node("Identity", ["n"], ["m"])]
-    module = load(tmp_path, make_model(nodes, {"x": [1, 2]}, ["x", "w", "n", "m"], {"w": np.float32([1, 2])}))
+    module = load(tmp_path, make_model(nodes, {"x": [1, 2]}, ["x", "w", "n", "m"], {"w": real([1, 2])}))
     last = body_of(module)[-1]
     assert last.operands[0] is main_of(module).body.block.args[0]
     assert isinstance(last.operands[1].owner, ops.Constant)
@@ -268,9 +273,7 @@ def test_outputs_may_be_inputs_constants_or_the_same_value(tmp_path: Path) -> No
 
 
 def test_inputs_that_have_initializers_are_constants(tmp_path: Path) -> None:
-    model = make_model(
-        [node("Add", ["x", "w"], ["y"])], {"x": [2], "w": [2]}, ["y"], {"w": np.float32([1, 2])}
-    )
+    model = make_model([node("Add", ["x", "w"], ["y"])], {"x": [2], "w": [2]}, ["y"], {"w": real([1, 2])})
     module = load(tmp_path, model)
     assert len(main_of(module).body.block.args) == 1
     assert str(main_of(module).attributes["bnn.inputs"]) == '["x"]'
@@ -285,7 +288,7 @@ def test_nodes_in_the_wrong_order_are_sorted(tmp_path: Path) -> None:
 
 def test_what_no_output_needs_is_left_out(tmp_path: Path) -> None:
     nodes = [node("Relu", ["x"], ["y"]), node("Mystery", ["x"], ["z"], domain="nowhere")]
-    module = load(tmp_path, make_model(nodes, {"x": [2]}, ["y"], {"unused": np.float32([1])}))
+    module = load(tmp_path, make_model(nodes, {"x": [2]}, ["y"], {"unused": real([1])}))
     assert len(body_of(module)) == 2
 
 
@@ -295,7 +298,7 @@ def test_other_element_types(tmp_path: Path) -> None:
         node("Cast", ["x"], ["i"], to=TensorProto.INT64),
         node("Greater", ["x", "zero"], ["b"]),
     ]
-    module = load(tmp_path, make_model(nodes, {"x": [2]}, ["h", "i", "b"], {"zero": np.float32(0)}))
+    module = load(tmp_path, make_model(nodes, {"x": [2]}, ["h", "i", "b"], {"zero": real(0)}))
     half, long, boolean = (element_of(op.outputs[0]) for op in nodes_of(module))
     assert (half, long, str(boolean)) == (f16, i64, "i1")
     assert element_of(main_of(module).body.block.args[0]) == f32
