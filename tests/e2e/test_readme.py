@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the README tells a newcomer to type does what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from onnx import helper
+
+from bnncc import targets
+from bnncc.codegen import toolchain
+from tests.e2e.commands import Shell
+from tests.models import make_model, write
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def halves(folder: Path) -> Path:
+    """A binary network with the face of docs/first_model.py: brighter on the left, or on the right?"""
+    side = np.ones((2, 1, 8, 8), np.float32)
+    side[1, :, :, 4:] = side[0, :, :, :4] = -1
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["sum"], "/conv"),
+        helper.make_node("Flatten", ["sum"], ["score"], "/flatten"),
+    ]
+    model = make_model(nodes, {"image": (1, 1, 8, 8)}, ["score"], {"w": side})
+    return write(folder, model, "halves.onnx")
+
+
+def test_the_c_program_is_compiled_and_runs(tmp_path: Path, bnncc: Shell):
+    (program,) = re.findall(r"```c\n(.*?)```", README, re.DOTALL)
+    bnncc.fine("compile", halves(tmp_path), "-o", tmp_path / "build")
+    (tmp_path / "main.c").write_text(program)
+    compiler = toolchain.find(targets.native()).compiler
+    command = [*compiler, "-Wall", "-Wextra", "-Werror", "-Ibuild", "main.c", "build/libhalves.a", "-lm"]
+    subprocess.run([*command, "-o", "program"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True)
+    assert done.stdout == "left\n"
+
+
+def test_its_commands_and_options_exist(bnncc: Shell):
+    for command in set(re.findall(r"bnncc (compile|run|verify|inspect|bench|targets|doctor)\b", README)):
+        assert bnncc.fine(command, "--help").out
+    known = "".join(bnncc.fine(command, "--help").out for command in ("compile", "run", "bench"))
+    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)):
+        assert option in known
+
+
+def test_its_links_lead_somewhere():
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            assert link.startswith("https://") or (ROOT / link).exists(), f"{page.name}: {link}"
+
+
+def test_its_python_is_that_of_the_first_model():
+    snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    assert snippet in (ROOT / "docs" / "first_model.py").read_text()
