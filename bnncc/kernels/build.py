@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From KernelSpecs to code: the template of a spec, one object file or C text for many kernels."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm import tirx
+from tvm.tirx.op import register_intrin_lowering
+
+from bnncc.kernels import elf
+from bnncc.kernels.functions import LIBM, LITERAL
+from bnncc.kernels.isa import Isa, TargetFacts
+from bnncc.kernels.kernel import Kernel, Schedule
+from bnncc.plan.kernel import (
+    BinaryConv,
+    ChannelMean,
+    FillHalo,
+    KernelSpec,
+    Map,
+    Pool,
+    RealConv,
+    Root,
+    Softmax,
+)
+
+ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "powf", *LIBM.values()})
+"""What an object may expect from elsewhere: the compiler's own helpers and libm."""
+
+POPCOUNT = "bnncc_popcount32"
+
+POPCOUNT_SOURCE = f"""\
+/* The number of bits set in v. */
+static uint32_t {POPCOUNT}(uint32_t v) {{
+  v = v - ((v >> 1) & UINT32_C(0x55555555));
+  v = (v & UINT32_C(0x33333333)) + ((v >> 2) & UINT32_C(0x33333333));
+  v = (v + (v >> 4)) & UINT32_C(0x0f0f0f0f);
+  return (v * UINT32_C(0x01010101)) >> 24;
+}}
+"""
+
+register_intrin_lowering(
+    "tirx.popcount", "c", level=11, f=lambda call: tirx.call_pure_extern(call.ty, POPCOUNT, *call.args)
+)
+
+
+def make_kernel(spec: KernelSpec, target: TargetFacts, schedule: Schedule | None = None) -> Kernel:
+    """The kernel of `spec` for `target`, by the schedule given or a good default."""
+    return _template(spec.root)(spec, Isa.of(target), schedule)
+
+
+def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> bytes:
+    """One relocatable, position-independent ELF object with a function `<prefix>_<symbol>` for each kernel.
+
+    The functions are hidden: other objects of the same library see them, programs that link it do not. Kernels of
+    equal symbols are compiled once. Equal arguments give equal bytes.
+    """
+    isa = Isa.of(target)
+    module = _lower(kernels, prefix, isa)
+    compiled = tvm.get_global_func("target.build.llvm")(module, isa.tvm_target())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernels.o"
+        compiled.write_to_file(str(path), "o")
+        code = elf.hide_symbols(path.read_bytes())
+    unexpected = elf.undefined_symbols(code) - ALLOWED_SYMBOLS
+    assert not unexpected, f"kernels refer to {sorted(unexpected)}"
+    return code
+
+
+def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> str:
+    """C99 text with a `static void <prefix>_<symbol>(...)` for each kernel, and what these need.
+
+    It compiles without warnings where every function is called. Equal arguments give equal text.
+    """
+    isa = Isa.of(target)
+    source = tvm.get_global_func("target.build.c")(_lower(kernels, prefix, isa), isa.tvm_target()).inspect_source()
+    bodies = _bodies(source)
+    functions = [_c_function(kernel, f"{prefix}_{kernel.symbol}", bodies) for kernel in _distinct(kernels)]
+    text = "\n".join(functions)
+    helpers = [POPCOUNT_SOURCE] if POPCOUNT in text else []
+    headers = [name for name, used in (("math.h", _MATH), ("stdbool.h", r"\bbool\b")) if re.search(used, text)]
+    includes = "".join(f"#include <{name}>\n" for name in (*headers, "stdint.h"))
+    return "\n".join([includes, *helpers, text])
+
+
+def _template(root: Root) -> Callable[[KernelSpec, Isa, Schedule | None], Kernel]:
+    """The maker of kernels with this root."""
+    from bnncc.kernels import halo, map, pool, reduce
+
+    match root:
+        case BinaryConv():
+            from bnncc.kernels import binary_conv
+
+            return binary_conv.make
+        case RealConv():
+            from bnncc.kernels import real_conv
+
+            return real_conv.make
+        case Pool():
+            return pool.make
+        case ChannelMean():
+            return reduce.make_channel_mean
+        case Softmax():
+            return reduce.make_softmax
+        case Map():
+            return map.make
+        case FillHalo():
+            return halo.make
+
+
+def _distinct(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """One kernel of each symbol, in order of first appearance."""
+    return list({kernel.symbol: kernel for kernel in kernels}.values())
+
+
+def _lower(kernels: Sequence[Kernel], prefix: str, isa: Isa) -> tvm.IRModule:
+    """The functions under their final names, ready for code generation.
+
+    Only the passes that our functions need: templates emit final loops, name shared values themselves and take raw
+    pointers, so vectorisation, common subexpressions and the packed calling convention have nothing to do.
+    """
+    named = {}
+    for kernel in _distinct(kernels):
+        name = f"{prefix}_{kernel.symbol}"
+        named[name] = kernel.function.with_attr("global_symbol", name)
+    transform = tirx.transform
+    passes = [
+        transform.BindTarget(isa.tvm_target().with_host(isa.tvm_target())),
+        transform.StmtSimplify(),
+        transform.FlattenBuffer(),
+        transform.UnrollLoop(),
+        transform.StmtSimplify(),
+        transform.LowerTVMBuiltin(),
+        transform.LowerIntrin(),
+    ]
+    return tvm.ir.transform.Sequential(passes)(tvm.IRModule(named))
+
+
+# --- Portable C --------------------------------------------------------------------------------------------------
+
+_MATH = r"\bINFINITY\b|\bNAN\b|\b(?:" + "|".join(sorted({"powf", *LIBM.values()})) + r")\("
+_DEFINITION = re.compile(r"^TVM_DLL void (\w+)\(([^)]*)\) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
+
+
+def _bodies(source: str) -> dict[str, tuple[list[str], str]]:
+    """Of TVM's C text, by function: the names of the parameters and the statements."""
+    return {
+        name: ([parameter.split()[-1] for parameter in parameters.split(", ")], body)
+        for name, parameters, body in _DEFINITION.findall(source)
+    }
+
+
+def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], str]]) -> str:
+    """The definition of one kernel, with a comment on its parameters."""
+    names, body = bodies[name]
+    body = re.sub(LITERAL + r"([0-9a-f]{8})\(\)", lambda match: _literal(int(match[1], 16)), body)
+    parameters = [
+        f"{'const ' if parameter.is_const else ''}{parameter.c_type} *restrict {c_name}"
+        for parameter, c_name in zip(kernel.parameters, names, strict=True)
+    ]
+    comment = [f"/* {kernel.symbol}: {kernel.description}"]
+    comment += [f" * {p.name}: {p.doc}" for p in kernel.parameters]
+    unused = [f"  (void){c_name};" for c_name in names if not re.search(rf"\b{c_name}\b", body)]
+    lines = ["\n".join(comment) + " */", f"static void {name}({', '.join(parameters)}) {{", *unused]
+    return "\n".join(lines) + "\n" + body + "}\n"
+
+
+def _literal(bits: int) -> str:
+    """The C literal of a float given by its bits."""
+    value = np.uint32(bits).view(np.float32)
+    if np.isnan(value):
+        return "NAN"
+    if np.isinf(value):
+        return "INFINITY" if value > 0 else "(-INFINITY)"
+    text = f"{float(value):.9g}"
+    text += "f" if "e" in text or "." in text else ".0f"
+    return f"({text})" if value < 0 else text

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing TIR: functions over raw pointers, addresses, vectors and their pieces.
+
+A template is a Python function that emits the final loop nest, nothing is scheduled afterwards:
+
+    epilogue = Epilogue(spec, isa)
+    parameters = (emit.input_parameter("input0", layout), *epilogue.operands,
+                  emit.constant_parameter("weight", "uint32", count, "..."), *epilogue.constants, *epilogue.outputs)
+
+    def body(buffers):
+        epilogue.attach(buffers)
+        with T.serial(0, h) as y, T.serial(0, w) as x:
+            value = emit.load(buffers["input0"], emit.address(layout, 0, y, x, 0), isa.lanes)
+            ...
+            epilogue.store((0, y, x), first=0, count=c, accumulator=...)
+
+    function = emit.function(symbol, parameters, body)
+
+Values are TIR expressions; a vector of n lanes has a dtype such as "float32x16". Only `bind` names a value: a
+Python variable is an expression that is written again wherever it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import tvm
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from bnncc.kernels.kernel import Parameter
+from bnncc.plan.layout import Element, Layout
+
+Index = int | tirx.Expr
+Buffers = Mapping[str, tirx.Buffer]
+
+C_TYPES = {
+    "float32": "float",
+    "int32": "int32_t",
+    "uint32": "uint32_t",
+    "uint16": "uint16_t",
+    "int16": "int16_t",
+    "uint8": "uint8_t",
+    "int8": "int8_t",
+}
+
+
+def layout_parameter(name: str, layout: Layout, *, is_const: bool, dtype: str | None = None) -> Parameter:
+    """The parameter through which a tensor of `layout` is read or written, by default as it is stored.
+
+    dtype "uint8" sees packed bits as bytes (byte i of a word holds channels 8i..8i+7).
+    """
+    stored = layout.element.dtype
+    dtype = dtype or stored
+    factor = layout.element.bytes // tvm.DataType(dtype).itemsize
+    doc = describe_layout(layout)
+    return Parameter(name, dtype, layout.extent * factor, is_const, C_TYPES[stored], doc)
+
+
+def input_parameter(name: str, layout: Layout, dtype: str | None = None) -> Parameter:
+    """A tensor that is read."""
+    return layout_parameter(name, layout, is_const=True, dtype=dtype)
+
+
+def constant_parameter(name: str, dtype: str, extent: int, doc: str) -> Parameter:
+    """A constant in the template's stored form: `extent` elements of dtype."""
+    return Parameter(name, dtype, extent, True, C_TYPES[dtype], doc)
+
+
+def describe_layout(layout: Layout) -> str:
+    """One line on a parameter's tensor for comments in C."""
+    shape = "x".join(str(extent) for extent in layout.shape)
+    text = f"{layout.element} [{shape}]"
+    if layout.halo:
+        halo = layout.halo
+        text += f", halo {halo.top} {halo.left} {halo.bottom} {halo.right}"
+    elif not layout.is_contiguous:
+        text += f", strides {' '.join(str(stride) for stride in layout.strides)}"
+    return text
+
+
+def function(symbol: str, parameters: Sequence[Parameter], body: Callable[[Buffers], None]) -> tirx.PrimFunc:
+    """The PrimFunc `void symbol(parameters...)` on raw pointers; `body` emits it, given a flat buffer a name.
+
+    Pointers are taken not to alias, except that an output may be the very buffer of an operand of equal layout
+    (the epilogue loads an element, once, before it stores it).
+    """
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name(symbol)
+            T.func_attr({"global_symbol": symbol, "tirx.noalias": True, "calling_conv": 1})
+            handles = [T.arg(p.name, T.handle(p.dtype)) for p in parameters]
+            buffers = {
+                p.name: T.decl_buffer((p.extent,), p.dtype, data=handle)
+                for p, handle in zip(parameters, handles, strict=True)
+            }
+            body(buffers)
+    return builder.get()
+
+
+def address(layout: Layout, n: Index, y: Index, x: Index, c: Index, unit: int = 1) -> Index:
+    """Index of element [n, y, x, c] in the flat buffer of `layout`; dimensions of extent 1 are broadcast.
+
+    For packed bits c counts words (unit 1) or bytes (unit 4, a buffer of bytes).
+    """
+    total: Index = layout.offset * unit
+    strides = [stride * unit for stride in layout.strides[:3]]
+    for index, stride, extent in zip((n, y, x), strides, layout.shape[:3], strict=True):
+        if extent > 1:
+            total = total + index * stride
+    if layout.element is Element.BIT or layout.shape[3] > 1:
+        total = total + c * layout.strides[3]
+    return total
+
+
+def pixel_address(layout: Layout, n: Index, y: Index, x: Index, unit: int = 1) -> Index:
+    """Index of channel 0 of the pixel [n, y, x], which may lie in the halo (no broadcasting)."""
+    n_stride, y_stride, x_stride = (stride * unit for stride in layout.strides[:3])
+    return layout.offset * unit + n * n_stride + y * y_stride + x * x_stride
+
+
+def pieces(count: int, lanes: int, smallest: int = 1) -> list[tuple[int, int]]:
+    """[0, count) as (offset, width): full vectors, then ever smaller powers of two down to `smallest`,
+    then single elements. pieces(10, 4) is (0, 4), (4, 4), (8, 2)."""
+    result: list[tuple[int, int]] = []
+    offset, width = 0, lanes
+    while offset < count:
+        while width > count - offset:
+            width = width // 2 if width > smallest else 1
+        result.append((offset, width))
+        offset += width
+    return result
+
+
+def vector_type(dtype: str, lanes: int) -> str:
+    """ "float32", 16 -> "float32x16"."""
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+def lanes_of(value: tirx.Expr) -> int:
+    """Lanes of a value."""
+    return value.ty.dtype.lanes
+
+
+def load(buffer: tirx.Buffer, index: Index, lanes: int = 1, stride: int = 1) -> tirx.Expr:
+    """`lanes` elements from `index` on: one vector load if the stride is 1, single loads otherwise."""
+    if lanes == 1:
+        return buffer[index]
+    if stride == 1:
+        return buffer.vload([index], vector_type(buffer.dtype, lanes))
+    if stride == 0:
+        return broadcast(buffer[index], lanes)
+    return concatenate([buffer[index + lane * stride] for lane in range(lanes)])
+
+
+def store(buffer: tirx.Buffer, value: tirx.Expr, index: Index, stride: int = 1) -> None:
+    """Store the lanes of `value` at `index`, `index + stride`, ..."""
+    lanes = lanes_of(value)
+    if lanes == 1:
+        T.buffer_store(buffer, value, [index])
+    elif stride == 1:
+        T.buffer_store(buffer, value, [T.Ramp(index, 1, lanes)])
+    else:
+        value = bind(value)
+        for lane in range(lanes):
+            T.buffer_store(buffer, extract(value, lane), [index + lane * stride])
+
+
+def broadcast(value: tirx.Expr, lanes: int) -> tirx.Expr:
+    """The scalar in every lane."""
+    return value if lanes == 1 else T.Broadcast(value, lanes)
+
+
+def constant(value: float, dtype: str, lanes: int = 1) -> tirx.Expr:
+    """A number of the scalar type `dtype` in every lane."""
+    return broadcast(tirx.const(value, dtype), lanes)
+
+
+def concatenate(values: Iterable[tirx.Expr]) -> tirx.Expr:
+    """Scalars or vectors of equal length, one after the other, as one vector."""
+    values = list(values)
+    lanes = sum(lanes_of(value) for value in values)
+    return values[0] if len(values) == 1 else tirx.Shuffle(values, list(range(lanes)))
+
+
+def extract(value: tirx.Expr, offset: int, count: int = 1) -> tirx.Expr:
+    """Lanes [offset, offset + count) of a vector."""
+    if offset == 0 and count == lanes_of(value):
+        return value
+    return tirx.Shuffle([value], list(range(offset, offset + count)))
+
+
+def bind(value: tirx.Expr) -> tirx.Expr:
+    """Name a value, so that it is computed once. Not for booleans: TIR cannot bind vectors of them."""
+    if isinstance(value, tirx.Var | tirx.IntImm | tirx.FloatImm):
+        return value
+    return T.bind(value)
+
+
+def local(dtype: str, count: int) -> tirx.Buffer:
+    """`count` elements on the stack (registers, where every index is constant). Less than 1024 bytes: TVM
+    would allocate more than that from a run-time library that we do not have."""
+    assert count * tvm.DataType(dtype).itemsize < 1024, "larger than TVM keeps on the stack"
+    return T.alloc_buffer((count,), dtype)
+
+
+def bind_index(index: Index) -> Index:
+    """Name an index, unless it is known."""
+    return index if isinstance(index, int) else bind(index)

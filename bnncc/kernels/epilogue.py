@@ -1,0 +1,553 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the values of a root to what is stored: the epilogue that all templates share.
+
+A template makes one, puts its parameters in order, attaches it to the buffers of the function and then hands over
+channels pixel by pixel:
+
+    epilogue = Epilogue(spec, isa)
+    parameters = (emit.input_parameter(...), *epilogue.operands, <own constants>, *epilogue.constants,
+                  *epilogue.outputs)
+    ...
+    epilogue.attach(buffers)
+    epilogue.store((n, y, x), first, count, lambda offset, lanes: <channels first+offset ... as a vector>)
+
+Numbers of several channels are vectors; the code for portable C is scalar, in loops over the channels.
+
+Packed bits are written bytewise by vector code (a comparison of 8, 16 or 32 lanes is a mask of as many bits) and
+wordwise by scalar code. A kernel all of whose outputs are bits made of bits (`is_bitwise`: the maximum over packed
+bits, for instance) is evaluated on whole words instead: see `store_words`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from bnncc.kernels import emit, functions
+from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.graph import Graph, Node
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Parameter
+from bnncc.plan.expression import (
+    Accumulator,
+    Binary,
+    Channel,
+    Compare,
+    Flip,
+    FromBit,
+    Operand,
+    Scalar,
+    Select,
+    ToFloat,
+    Unary,
+)
+from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Pool, RealConv
+from bnncc.plan.layout import WORD_BITS, Element, Layout, words
+
+Position = tuple[Index, Index, Index]
+"""n, y, x of an output pixel."""
+
+Accumulate = Callable[[Index, int], tirx.Expr]
+"""(offset, lanes) -> the root's values of channels first + offset, ..., `lanes` of them. The offset is a Python int
+in vector code and a loop variable in scalar code."""
+
+Threshold = Callable[[int, Index, int], tirx.Expr]
+"""(index, offset, lanes) -> the booleans "accumulator >= constant `index`" of these channels."""
+
+COMPARISONS = {"ge": tirx.GE, "gt": tirx.GT, "le": tirx.LE, "lt": tirx.LT, "eq": tirx.EQ, "ne": tirx.NE}
+BYTE_BITS = 8
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Channels first + offset, ..., evaluated in `lanes` lanes, of which the leading `valid` are stored."""
+
+    offset: int
+    lanes: int
+    valid: int
+
+
+class Epilogue:
+    """The epilogue of a kernel for one instruction set.
+
+    operands, constants, outputs: its parameters. constants are those after the weight of the root, if it has one.
+    """
+
+    def __init__(self, spec: KernelSpec, isa: Isa):
+        self.spec = spec
+        self.isa = isa
+        self.graph = Graph.of([output.expression for output in spec.outputs])
+        self.layouts = tuple(output.layout for output in spec.outputs)
+        self.writes_bits = any(layout.element is Element.BIT for layout in self.layouts)
+        self.is_bitwise = _is_bitwise(spec, self.graph)
+        self.reserved = 1 if isinstance(spec.root, BinaryConv | RealConv) else 0
+        overwritten = {operand for operand, _ in spec.in_place}
+        self.operands = tuple(
+            emit.layout_parameter(
+                f"operand{i}", layout, is_const=i not in overwritten, dtype=self._bit_type(layout)
+            )
+            for i, layout in enumerate(spec.operands)
+        )
+        self.constants = tuple(
+            self._constant_parameter(self.reserved + i, constant)
+            for i, constant in enumerate(spec.constants[self.reserved :])
+        )
+        self.outputs = tuple(
+            emit.layout_parameter(f"output{i}", layout, is_const=False, dtype=self._bit_type(layout))
+            for i, layout in enumerate(self.layouts)
+        )
+        self._buffers: Buffers = {}
+        self._reads_numbers = any(
+            isinstance(node.expression, Operand) and spec.operands[node.expression.index].shape[3] > 1
+            for node in self.graph.nodes
+        )
+
+    @property
+    def lanes(self) -> int:
+        """Channels that are best handed over at once (or a multiple)."""
+        return self.isa.bit_lanes if self.writes_bits else self.isa.lanes
+
+    @property
+    def granule(self) -> int:
+        """`first` of `store` must be a multiple of this."""
+        if not self.writes_bits:
+            return 1
+        return WORD_BITS if self.isa.is_scalar else BYTE_BITS
+
+    def pack(self, constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """All constants of the Step -> the stored form of those in `self.constants`."""
+        return tuple(self._stored(array) for array in constants[self.reserved :])
+
+    def attach(self, buffers: Buffers) -> None:
+        """Use these parameters. An output that shares the buffer of an operand is written through the operand's
+        pointer, so that no memory is reached through two pointers."""
+        shared = {f"output{output}": buffers[f"operand{operand}"] for operand, output in self.spec.in_place}
+        self._buffers = {**buffers, **shared}
+
+    def store(
+        self,
+        position: Position,
+        first: Index,
+        count: int,
+        accumulator: Accumulate | None = None,
+        threshold: Threshold | None = None,
+        available: int | None = None,
+    ) -> None:
+        """Evaluate and store channels [first, first + count) of one pixel in all outputs.
+
+        first: a multiple of `granule`; where bits are written and it is no Python int, count is a multiple of 32,
+        so that the last word of a pixel is written by a call that knows its place, and fills it with zeros.
+        threshold: evaluates "accumulator >= constant" in place of accumulator and constant, if given.
+        available: how many channels the callbacks can give, at least `count`: those beyond are not stored, but
+        save the narrow vectors at the end.
+        """
+        assert not self.is_bitwise or self.isa.is_scalar or count <= self.spec.shape[3]
+        assert not self.writes_bits or isinstance(first, int) or count % WORD_BITS == 0
+        if self.isa.is_scalar:
+            self._store_scalars(position, first, count, accumulator, threshold)
+            return
+        for piece in self._pieces(first, count, available or count):
+            values = _Values(self, position, first, piece.offset, piece.lanes, accumulator, threshold)
+            results = [self._settled(values.value(root), piece) for root in self.graph.roots]
+            for output, result in enumerate(results):
+                self._store_piece(output, position, first, piece, result)
+        if isinstance(first, int) and first + count == self.spec.shape[3]:
+            self._fill_last_word(position)
+
+    def store_words(
+        self, position: Position, first: Index, count: int, accumulator: Accumulate | None = None
+    ) -> None:
+        """The same for a bitwise kernel: words [first, first + count) of one pixel. accumulator(offset, lanes) gives
+        uint32 words."""
+        assert self.is_bitwise
+        for offset, lanes in emit.pieces(count, self.isa.lanes):
+            values = _Words(self, position, first, offset, lanes, accumulator, None)
+            results = [emit.bind(values.value(root)) for root in self.graph.roots]
+            for output, result in enumerate(results):
+                index = emit.address(self.layouts[output], *position, first + offset)
+                emit.store(self._buffers[f"output{output}"], result, index)
+
+    # --- Parameters ----------------------------------------------------------------------------------------------
+
+    def _bit_type(self, layout: Layout) -> str | None:
+        """Packed bits are seen as bytes by vector code."""
+        if layout.element is Element.BIT and not self.isa.is_scalar and not self.is_bitwise:
+            return "uint8"
+        return None
+
+    def _constant_parameter(self, index: int, constant: Constant) -> Parameter:
+        name = f"constant{index}"
+        if self.is_bitwise:
+            return emit.constant_parameter(
+                name, "uint32", words(constant.shape[0]), "channels to flip, packed"
+            )
+        doc = f"{constant.element} [{constant.shape[0]}], one per channel, zeros up to a multiple of {WORD_BITS}"
+        extent = words(constant.shape[0]) * WORD_BITS
+        return emit.constant_parameter(name, constant.element.dtype, extent, doc)
+
+    def _stored(self, array: np.ndarray) -> np.ndarray:
+        padded = np.zeros(words(array.size) * WORD_BITS, array.dtype)
+        padded[: array.size] = array.reshape(-1)
+        if not self.is_bitwise:
+            return padded
+        return np.packbits(padded != 0, bitorder="little").view("<u4").astype(np.uint32)
+
+    # --- Vectors -------------------------------------------------------------------------------------------------
+
+    def _pieces(self, first: Index, count: int, available: int) -> list[Piece]:
+        """Vectors, then narrower ones, then single channels; or one last vector that reaches beyond the end,
+        where nothing but constants and the root's values is read."""
+        smallest = BYTE_BITS if self.writes_bits else 2
+        result: list[Piece] = []
+        offset = 0
+        while offset < count:
+            lanes = self.lanes
+            while lanes > smallest and lanes // 2 >= count - offset:
+                lanes //= 2
+            rest = count - offset
+            if lanes > rest and not self._can_exceed(first, offset + lanes, available):
+                return result + [Piece(offset + o, w, w) for o, w in emit.pieces(rest, lanes, smallest)]
+            result.append(Piece(offset, lanes, min(lanes, rest)))
+            offset += lanes
+        return result
+
+    def _can_exceed(self, first: Index, end: int, available: int) -> bool:
+        stored = words(self.spec.shape[3]) * WORD_BITS
+        return (
+            not self._reads_numbers and end <= available and isinstance(first, int) and first + end <= stored
+        )
+
+    def _settled(self, value: tirx.Expr, piece: Piece) -> tirx.Expr:
+        """The value, computed before anything is stored: an output may lie where an operand was read."""
+        if not _is_boolean(value):
+            return emit.bind(value)
+        if piece.lanes == 1:
+            return emit.bind(T.Cast("uint8", value))
+        bits = T.Cast(f"uint1x{piece.lanes}", value)
+        mask = T.reinterpret(f"uint{piece.lanes}", bits)
+        if piece.valid < piece.lanes:
+            mask = mask & tirx.const((1 << piece.valid) - 1, f"uint{piece.lanes}")
+        return emit.bind(mask)
+
+    def _store_piece(
+        self, output: int, position: Position, first: Index, piece: Piece, value: tirx.Expr
+    ) -> None:
+        layout, buffer = self.layouts[output], self._buffers[f"output{output}"]
+        if layout.element is not Element.BIT:
+            for offset, lanes in emit.pieces(piece.valid, piece.lanes):
+                index = emit.address(layout, *position, first + piece.offset + offset)
+                emit.store(buffer, emit.extract(value, offset, lanes), index, layout.strides[3])
+            return
+        index = emit.address(layout, *position, first // BYTE_BITS + piece.offset // BYTE_BITS, 4)
+        if piece.lanes > 1:
+            emit.store(buffer, T.reinterpret(_bytes(piece.lanes), value), index)
+            return
+        bit = piece.offset % BYTE_BITS
+        value = T.shift_left(value, tirx.const(bit, "uint8"))
+        T.buffer_store(buffer, value if bit == 0 else buffer[index] | value, [index])
+
+    def _fill_last_word(self, position: Position) -> None:
+        """Zeros in the bytes of the last word that hold no channel."""
+        channels = self.spec.shape[3]
+        for output, layout in enumerate(self.layouts):
+            if layout.element is Element.BIT:
+                for byte in range(-(-channels // BYTE_BITS), 4 * words(channels)):
+                    index = emit.address(layout, *position, byte, 4)
+                    T.buffer_store(self._buffers[f"output{output}"], tirx.const(0, "uint8"), [index])
+
+    # --- Scalars -------------------------------------------------------------------------------------------------
+
+    def _store_scalars(
+        self,
+        position: Position,
+        first: Index,
+        count: int,
+        accumulator: Accumulate | None,
+        threshold: Threshold | None,
+    ) -> None:
+        chunk = WORD_BITS if self.writes_bits else count
+        for start in range(0, count, chunk):
+            packed = {
+                output: emit.local("uint32", 1)
+                for output, layout in enumerate(self.layouts)
+                if layout.element is Element.BIT
+            }
+            for word in packed.values():
+                T.buffer_store(word, tirx.const(0, "uint32"), [0])
+            with T.serial(0, min(chunk, count - start)) as lane:
+                offset = start + lane if start else lane
+                values = _Values(self, position, first, offset, 1, accumulator, threshold)
+                results = [values.value(root) for root in self.graph.roots]
+                results = [r if _is_boolean(r) else emit.bind(r) for r in results]
+                for output, result in enumerate(results):
+                    self._store_scalar(output, position, first + offset, lane, result, packed)
+            for output, word in packed.items():
+                index = emit.address(self.layouts[output], *position, first // WORD_BITS + start // WORD_BITS)
+                T.buffer_store(self._buffers[f"output{output}"], word[0], [index])
+
+    def _store_scalar(
+        self,
+        output: int,
+        position: Position,
+        channel: Index,
+        lane: Index,
+        value: tirx.Expr,
+        packed: dict[int, tirx.Buffer],
+    ) -> None:
+        if output in packed:
+            bit = T.shift_left(T.Cast("uint32", value), T.Cast("uint32", lane))
+            T.buffer_store(packed[output], packed[output][0] | bit, [0])
+            return
+        index = emit.address(self.layouts[output], *position, channel)
+        T.buffer_store(self._buffers[f"output{output}"], value, [index])
+
+
+class _Values:
+    """The nodes of the graph at one position, for `lanes` channels from first + offset on."""
+
+    def __init__(
+        self,
+        epilogue: Epilogue,
+        position: Position,
+        first: Index,
+        offset: Index,
+        lanes: int,
+        accumulator: Accumulate | None,
+        threshold: Threshold | None,
+    ):
+        self.epilogue = epilogue
+        self.position = position
+        self.first = first
+        self.offset = offset
+        self.lanes = lanes
+        self.accumulator = accumulator
+        self.threshold = threshold
+        self.is_c = epilogue.isa.is_scalar
+        self.known: dict[int, tirx.Expr] = {}
+
+    @property
+    def channel(self) -> Index:
+        """The first channel."""
+        return self.first + self.offset
+
+    def value(self, number: int) -> tirx.Expr:
+        """The value of a node; named, if it is used more than once."""
+        if number not in self.known:
+            node = self.epilogue.graph.nodes[number]
+            value = self.evaluate(node)
+            if node.uses > 1 and not _is_boolean(value) and not isinstance(node.expression, Scalar):
+                value = emit.bind(value)
+            self.known[number] = value
+        return self.known[number]
+
+    def evaluate(self, node: Node) -> tirx.Expr:
+        """The node from its operands."""
+        match node.expression:
+            case Accumulator():
+                assert self.accumulator is not None, "this kernel has no accumulator"
+                return self.accumulator(self.offset, self.lanes)
+            case Operand(index=index):
+                return self.operand(index)
+            case Channel(index=index):
+                return self.constant(index)
+            case Scalar(value=value):
+                return functions.number(value, self.lanes, self.is_c)
+            case Flip(index=index):
+                return tirx.NE(self.value(node.operands[0]), self.flags(index))
+            case Compare() if self.threshold is not None and self.is_threshold(node):
+                right = self.epilogue.graph.nodes[node.operands[1]].expression
+                assert isinstance(right, Channel)
+                return self.threshold(right.index, self.offset, self.lanes)
+            case expression:
+                values = [self.value(operand) for operand in node.operands]
+                return self.apply(expression, values)
+
+    def apply(self, expression: object, values: list[tirx.Expr]) -> tirx.Expr:
+        """An operation on numbers or booleans."""
+        match expression, values:
+            case ToFloat(), [x]:
+                return self.as_float(x)
+            case FromBit(low=low, high=high), [x]:
+                yes, no = (functions.number(v, self.lanes, self.is_c) for v in (high, low))
+                return tirx.Select(x, yes, no)
+            case Unary(kind=kind), [x]:
+                return functions.unary(kind, emit.bind(self.as_float(x)), self.is_c)
+            case Binary(kind=kind), [left, right]:
+                return self.binary(kind, *self.alike(left, right))
+            case Compare(kind=kind), [left, right]:
+                return COMPARISONS[kind](*self.alike(left, right))
+            case Select(), [condition, then, otherwise]:
+                if _is_boolean(then):
+                    return tirx.Or(tirx.And(condition, then), tirx.And(tirx.Not(condition), otherwise))
+                return tirx.Select(condition, *self.alike(then, otherwise))
+        raise AssertionError(f"no code for {expression}")
+
+    def binary(self, kind: str, left: tirx.Expr, right: tirx.Expr) -> tirx.Expr:
+        """An arithmetic operation on two numbers of one type."""
+        match kind:
+            case "add":
+                return left + right
+            case "sub":
+                return left - right
+            case "mul":
+                return left * right
+            case "div":
+                return left / right
+            case "pow":
+                return functions.power(left, right)
+        left, right = emit.bind(left), emit.bind(right)
+        if _is_constant(right):
+            left, right = right, left
+        # The comparison is false for NaN, which so survives from the right side, the one that is no number.
+        condition = left > right if kind == "max" else left < right
+        return tirx.Select(condition, left, right)
+
+    def is_threshold(self, node: Node) -> bool:
+        """Whether the node is accumulator >= channel constant."""
+        nodes = self.epilogue.graph.nodes
+        left, right = (nodes[operand].expression for operand in node.operands)
+        is_ge = isinstance(node.expression, Compare) and node.expression.kind == "ge"
+        return is_ge and isinstance(left, Accumulator) and isinstance(right, Channel)
+
+    def operand(self, index: int) -> tirx.Expr:
+        """Operand `index` at this position."""
+        layout = self.epilogue.spec.operands[index]
+        buffer = self.epilogue._buffers[f"operand{index}"]
+        if layout.element is Element.BIT:
+            return self.bits(layout, buffer)
+        place = emit.address(layout, *self.position, self.channel)
+        stride = layout.strides[3] if layout.shape[3] > 1 else 0
+        value = emit.load(buffer, place, self.lanes, stride)
+        if layout.element in (Element.U8, Element.I8):
+            return T.Cast(emit.vector_type("int32", self.lanes), value)
+        return value
+
+    def bits(self, layout: Layout, buffer: tirx.Buffer) -> tirx.Expr:
+        """Booleans from packed bits."""
+        if layout.shape[3] == 1:
+            unit = 1 if self.is_c else 4
+            word = buffer[emit.address(layout, *self.position, 0, unit)]
+            return _spread(T.Cast("int32", word), 0, self.lanes, is_one=True)
+        if self.is_c:
+            word = buffer[emit.address(layout, *self.position, _quotient(self.channel, WORD_BITS))]
+            bit = T.Cast("uint32", _remainder(self.channel, WORD_BITS))
+            one, zero = tirx.const(1, "uint32"), tirx.const(0, "uint32")
+            return (T.shift_right(word, bit) & one) != zero
+        assert isinstance(self.offset, int)
+        byte, bit = self.first // BYTE_BITS + self.offset // BYTE_BITS, self.offset % BYTE_BITS
+        place = emit.address(layout, *self.position, byte, 4)
+        if self.lanes <= BYTE_BITS:
+            return _spread(T.Cast("int32", buffer[place]), bit, self.lanes)
+        mask = emit.load(buffer, place, self.lanes // BYTE_BITS)
+        return _spread(T.reinterpret(f"uint{self.lanes}", mask), 0, self.lanes)
+
+    def constant(self, index: int) -> tirx.Expr:
+        """Channel constant `index`."""
+        return emit.load(self.epilogue._buffers[f"constant{index}"], self.channel, self.lanes)
+
+    def flags(self, index: int) -> tirx.Expr:
+        """Channel constant `index` as booleans."""
+        return tirx.NE(self.constant(index), emit.constant(0, "int32", self.lanes))
+
+    def as_float(self, x: tirx.Expr) -> tirx.Expr:
+        """A number as float32."""
+        if x.ty.dtype.startswith("float"):
+            return x
+        return T.Cast(emit.vector_type("float32", self.lanes), x)
+
+    def alike(self, left: tirx.Expr, right: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+        """Both as float32 unless both are integers."""
+        if _is_integer(left) and _is_integer(right):
+            return left, right
+        return self.as_float(left), self.as_float(right)
+
+
+class _Words(_Values):
+    """The same on whole words of bits; `first` and `offset` count words."""
+
+    def evaluate(self, node: Node) -> tirx.Expr:
+        """The node from its operands."""
+        if isinstance(node.expression, Flip):
+            return self.value(node.operands[0]) ^ self.constant(node.expression.index)
+        return super().evaluate(node)
+
+    def operand(self, index: int) -> tirx.Expr:
+        """Words of an operand."""
+        place = emit.address(self.epilogue.spec.operands[index], *self.position, self.channel)
+        return emit.load(self.epilogue._buffers[f"operand{index}"], place, self.lanes)
+
+
+def bits_of_word(word: tirx.Expr, offset: Index, lanes: int) -> tirx.Expr:
+    """Booleans from bits offset, offset + 1, ... of a uint32 word."""
+    if lanes == 1:
+        one, zero = tirx.const(1, "uint32"), tirx.const(0, "uint32")
+        return (T.shift_right(word, T.Cast("uint32", _expression(offset))) & one) != zero
+    assert isinstance(offset, int)
+    return _spread(T.shift_right(word, tirx.const(offset, "uint32")), 0, lanes)
+
+
+def _spread(bits: tirx.Expr, first: int, lanes: int, is_one: bool = False) -> tirx.Expr:
+    """Lane i: whether bit first + i of an integer of at most 32 bits is set; bit `first` in every lane if is_one."""
+    ones = emit.constant(1, "uint32", lanes)
+    zeros = emit.constant(0, "uint32", lanes)
+    word = emit.broadcast(T.Cast("uint32", bits), lanes)
+    if is_one or lanes == 1:
+        return (word & emit.constant(1 << first, "uint32", lanes)) != zeros
+    numbers = T.Cast(emit.vector_type("uint32", lanes), T.Ramp(tirx.const(first, "int32"), 1, lanes))
+    return (word & T.shift_left(ones, numbers)) != zeros
+
+
+def _is_bitwise(spec: KernelSpec, graph: Graph) -> bool:
+    """Whether every output is bits made of bits of the same channel."""
+
+    def is_bits(node: Node) -> bool:
+        match node.expression:
+            case Accumulator():
+                return isinstance(spec.root, Pool) and spec.root.input.element is Element.BIT
+            case Operand(index=index):
+                layout = spec.operands[index]
+                return layout.element is Element.BIT and layout.shape[3] == spec.shape[3]
+            case expression:
+                return isinstance(expression, Flip)
+
+    outputs_bits = all(output.layout.element is Element.BIT for output in spec.outputs)
+    return bool(spec.outputs) and outputs_bits and all(is_bits(node) for node in graph.nodes)
+
+
+def _bytes(lanes: int) -> str:
+    return emit.vector_type("uint8", lanes // BYTE_BITS)
+
+
+def _is_boolean(value: tirx.Expr) -> bool:
+    return value.ty.dtype.startswith("bool")
+
+
+def _is_integer(value: tirx.Expr) -> bool:
+    return value.ty.dtype.startswith("int")
+
+
+def _is_constant(value: tirx.Expr) -> bool:
+    if isinstance(value, tirx.Broadcast):
+        value = value.value
+    return isinstance(value, tirx.FloatImm | tirx.IntImm)
+
+
+def _expression(index: Index) -> tirx.Expr:
+    return tirx.const(index, "int32") if isinstance(index, int) else index
+
+
+def _quotient(index: Index, divisor: int) -> Index:
+    """index / divisor, a power of two; index is not negative."""
+    if isinstance(index, int):
+        return index // divisor
+    return T.shift_right(index, tirx.const(divisor.bit_length() - 1, "int32"))
+
+
+def _remainder(index: Index, divisor: int) -> Index:
+    if isinstance(index, int):
+        return _expression(index % divisor)
+    return index & tirx.const(divisor - 1, "int32")

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the templates need to know about a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import tvm
+
+Popcount = Literal["vector32", "bytes", "scalar"]
+
+
+class TargetFacts(Protocol):
+    """The facts of `bnncc.targets.Target` that kernels use."""
+
+    @property
+    def kind(self) -> str:
+        """ "llvm" or "c"."""
+        ...
+
+    @property
+    def triple(self) -> str:
+        """The LLVM triple; empty for "c"."""
+        ...
+
+    @property
+    def mcpu(self) -> str:
+        """The processor in LLVM's spelling; empty for "c"."""
+        ...
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """LLVM features beyond those of `mcpu`, such as "+avx512vpopcntdq"."""
+        ...
+
+    @property
+    def vector_bits(self) -> int:
+        """Bits of a vector register."""
+        ...
+
+    @property
+    def popcount(self) -> Popcount:
+        """How bits are counted: in 32-bit lanes, in byte lanes, or one word at a time."""
+        ...
+
+
+@dataclass(frozen=True)
+class Isa:
+    """A target as the templates see it.
+
+    name: the field of kernel symbols ("x512", "x256", "x128", "c"). lanes: float32 lanes of a
+    vector, 1 where the code is scalar. bit_lanes: how many channels make one piece where packed bits
+    are written, at least a whole byte.
+    """
+
+    name: str
+    kind: Literal["llvm", "c"]
+    triple: str
+    mcpu: str
+    features: tuple[str, ...]
+    vector_bits: int
+    popcount: Popcount
+
+    @staticmethod
+    def of(target: TargetFacts) -> Isa:
+        """The view of a target."""
+        if target.kind == "c":
+            return PORTABLE
+        counting = {"vector32": "p", "bytes": "b", "scalar": "s"}[target.popcount]
+        return Isa(
+            f"v{target.vector_bits}{counting}",
+            "llvm",
+            target.triple,
+            target.mcpu,
+            tuple(target.features),
+            target.vector_bits,
+            target.popcount,
+        )
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether the code is plain loops over scalars (portable C)."""
+        return self.kind == "c"
+
+    @property
+    def lanes(self) -> int:
+        """float32 lanes of one vector."""
+        return 1 if self.is_scalar else self.vector_bits // 32
+
+    @property
+    def bit_lanes(self) -> int:
+        """Channels of one piece of a kernel that writes packed bits."""
+        return 1 if self.is_scalar else max(8, self.lanes)
+
+    def tvm_target(self) -> tvm.target.Target:
+        """The target in TVM's terms."""
+        if self.is_scalar:
+            return tvm.target.Target("c")
+        facts: dict = {"kind": "llvm", "mtriple": self.triple, "vector-width": self.vector_bits}
+        if self.mcpu:
+            facts["mcpu"] = self.mcpu
+        if self.features:
+            facts["mattr"] = list(self.features)
+        return tvm.target.Target({key: value for key, value in facts.items() if value != ""})
+
+
+PORTABLE = Isa("c", "c", "", "", (), 32, "scalar")
+"""Portable C99: scalar code, a popcount of its own."""

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a template hands back: a function, its parameters, and how its constants are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+
+from bnncc.plan.kernel import KernelSpec
+
+Schedule = Mapping[str, int]
+"""Tile parameters of a template by name; which there are is the template's business."""
+
+Pack = Callable[[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]
+"""Constants of a Step in canonical form -> one array per constant parameter of the kernel."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One pointer parameter of a kernel.
+
+    dtype: what the code reads or writes through it (NumPy's name). It may be finer than `c_type`: packed
+    bits are uint32_t words to the caller, a vector kernel may write them bytewise. extent: elements of dtype.
+    """
+
+    name: str
+    dtype: str
+    extent: int
+    is_const: bool
+    c_type: str
+    doc: str
+
+    @property
+    def declaration(self) -> str:
+        """As in a C prototype, without `restrict`."""
+        return f"{'const ' if self.is_const else ''}{self.c_type} *{self.name}"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled-to-be function `void symbol(parameters...)`.
+
+    Parameters: the root's inputs, the operands, the constants in the template's stored form (`pack` makes them),
+    the outputs. schedule: the tile that was chosen. description: one line for the report.
+    """
+
+    symbol: str
+    spec: KernelSpec
+    function: tvm.tirx.PrimFunc
+    parameters: tuple[Parameter, ...]
+    pack: Pack
+    schedule: Schedule = field(default_factory=dict)
+    description: str = ""
