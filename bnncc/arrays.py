@@ -7,6 +7,7 @@ What is read is not trusted: no pickles, and every fault ends in one BnnccError.
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -92,7 +93,9 @@ def summarise(name: str, array: np.ndarray) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
     if array.size:
         numbers = array.astype(np.float64)
-        row |= {"min": float(numbers.min()), "mean": float(numbers.mean()), "max": float(numbers.max())}
+        with np.errstate(all="ignore"):
+            mean = float(numbers.mean())
+        row |= {"min": float(numbers.min()), "mean": mean, "max": float(numbers.max())}
     if array.size and array.ndim == 2 and 1 < array.shape[-1] <= CLASSES:
         row["argmax"] = np.argmax(array, axis=-1).tolist()
     return row
@@ -110,14 +113,25 @@ def render_summary(row: Mapping[str, Any]) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON for a script: indented, numbers of NumPy as plain ones."""
-    return json.dumps(value, indent=1, default=_plain)
+    """JSON for a script: indented; what JSON has no number for (NaN, infinity) becomes null."""
+    return json.dumps(_plain(value), indent=1, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return str(value)
+    """The value in dicts, lists, strings and finite numbers."""
+    match value:
+        case Mapping():
+            return {str(key): _plain(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_plain(entry) for entry in value]
+        case np.generic() | np.ndarray():
+            return _plain(value.tolist())
+        case float():
+            return value if math.isfinite(value) else None
+        case str() | int() | None:
+            return value
+        case _:
+            return str(value)
 
 
 def _one_line(why: Exception) -> str:

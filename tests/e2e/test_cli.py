@@ -204,3 +204,9 @@ def test_progress_is_for_those_who_watch():
             progress("generating kernels")
         assert ("generating kernels" in stream.getvalue()) == shown
         assert stream.getvalue().endswith("\r\x1b[K" if shown else "")
+
+
+def test_what_can_be_emitted_is_what_the_help_says():
+    from bnncc.codegen import EMITTABLE
+
+    assert cli.EMITS == EMITTABLE
