@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planning of a binary convolution: its reduction, its constants, and the threshold it may end in.
+
+The kernel counts mismatches, m = number of taps whose bits differ, over all taps of the window, those in the
+halo included. The value of the convolution follows from m by a table: value = base[case][o] - 2*m, where the
+case says which taps lie outside the image (see `borders`). With N[o] non-zero weights, S[case][o] their sum
+over the outside taps, h the value that the halo's bits stand for and p the value that padding counts as:
+
+    base[case][o] = N[o] + (p - h) * S[case][o]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnncc.kernels.borders import Borders
+from bnncc.kernels.interleave import interleave, merge_groups, merged_groups, pack_channels, pad_lanes
+from bnncc.kernels.nest import Channels, Level, Levels, count_steps, fuse
+from bnncc.plan.expression import Accumulator, Channel, Compare, Flip
+from bnncc.plan.kernel import BinaryConv, KernelSpec
+from bnncc.plan.layout import WORD_BITS, Element
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The only output is packed bits of: accumulator `kind` constant[`index`], flipped where constant[`flip`] is 1."""
+
+    kind: str
+    index: int
+    flip: int | None
+
+    @staticmethod
+    def of(spec: KernelSpec) -> Threshold | None:
+        """The threshold that `spec` ends in, if that is all it ends in."""
+        if len(spec.outputs) != 1 or spec.outputs[0].layout.element is not Element.BIT:
+            return None
+        expression, flip = spec.outputs[0].expression, None
+        if isinstance(expression, Flip):
+            expression, flip = expression.value, expression.index
+        match expression:
+            case Compare("ge" | "gt" | "le" | "lt" as kind, Accumulator(), Channel(index)):
+                is_integer = spec.constants[index].element is Element.I32
+                return Threshold(kind, index, flip) if is_integer else None
+            case _:
+                return None
+
+    def at_least(self, constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """(signs, thresholds), int64 [O]: the bit is signs * value >= thresholds, signs being -1 or +1."""
+        thresholds = constants[self.index].astype(np.int64) + (self.kind in ("gt", "le"))
+        negated = np.full(thresholds.shape, self.kind in ("le", "lt"))
+        if self.flip is not None:
+            negated ^= constants[self.flip] != 0
+        return np.where(negated, -1, 1), np.where(negated, 1 - thresholds, thresholds)
+
+
+@dataclass(frozen=True)
+class BinaryPlan:
+    """Facts of a binary convolution in items of `dtype` ("uint32" or "uint8") along the channels.
+
+    joined: groups merged into one of the kernel's groups, `channels.groups` of which are left. masked: weights
+    have a second plane, 1 where they are not zero. unit: items of the kernel in one stored word.
+    items: items of a group per tap. levels: the walk over the items of the window.
+    """
+
+    spec: KernelSpec
+    root: BinaryConv
+    channels: Channels
+    borders: Borders
+    dtype: str
+    joined: int
+    masked: bool
+    items: int
+    levels: Levels
+
+    @staticmethod
+    def of(spec: KernelSpec, dtype: str, lanes: int) -> BinaryPlan:
+        """Plan for vectors of `lanes` output channels."""
+        root = spec.root
+        assert isinstance(root, BinaryConv)
+        _, height, width, depth = root.input.shape
+        outputs = spec.shape[3]
+        has_bits = any(output.layout.element is Element.BIT for output in spec.outputs)
+        unit = max(lanes, WORD_BITS) if has_bits else lanes
+        joined = merged_groups(root.groups, depth // root.groups, outputs // root.groups, WORD_BITS, unit)
+        groups = root.groups // joined
+        bits = 8 if dtype == "uint8" else WORD_BITS
+        items = -(-depth // groups // bits)
+        per_word, window, strides = WORD_BITS // bits, root.window, root.input.strides
+        levels = (
+            Level(window.height, window.dilation_y * strides[1] * per_word),
+            Level(window.width, window.dilation_x * strides[2] * per_word),
+            Level(items, 1),
+        )
+        return BinaryPlan(
+            spec,
+            root,
+            Channels(groups, outputs // groups, lanes, unit, narrowest=8),
+            Borders.of(root.window, (height, width), spec.shape[1:3]),
+            dtype,
+            joined,
+            root.ternary_weight or joined > 1,
+            items,
+            fuse(levels),
+        )
+
+    @property
+    def items_per_word(self) -> int:
+        """Items of the kernel in one stored word of the activations."""
+        return 4 if self.dtype == "uint8" else 1
+
+    @property
+    def steps(self) -> int:
+        """Items of one window."""
+        return count_steps(self.levels)
+
+    @property
+    def planes(self) -> int:
+        """Weight planes: signs, and where masked also which weights are not zero."""
+        return 2 if self.masked else 1
+
+    @property
+    def max_count(self) -> int:
+        """No count of mismatches exceeds this."""
+        return self.steps * (8 if self.dtype == "uint8" else WORD_BITS)
+
+    @property
+    def halo_value(self) -> int:
+        """What the bits of the halo stand for."""
+        return 1 if self.root.halo_bit else -1
+
+    @property
+    def cases(self) -> int:
+        """Border cases that the table tells apart."""
+        return self.borders.count if self.has_cases else 1
+
+    @property
+    def has_cases(self) -> bool:
+        """Whether taps outside the image must be corrected for, and differ by pixel."""
+        corrected = self.root.pad_value != self.halo_value and not self.root.ternary_input
+        return corrected and self.borders.count > 1
+
+    def pack_weight(self, weight: np.ndarray) -> np.ndarray:
+        """int8 [O, KH, KW, C/groups] to [vectors][steps][planes][lanes], flat."""
+        weight = merge_groups(weight, self.root.groups, self.joined)
+        planes = [weight > 0, weight != 0][: self.planes]
+        packed = np.stack([pack_channels(plane, self.dtype) for plane in planes], axis=-1)
+        return interleave(packed.reshape(len(weight), self.steps, self.planes), self.channels)
+
+    def base(self, weight: np.ndarray) -> np.ndarray:
+        """int64 [cases, O]: the value where nothing mismatches."""
+        nonzero = (weight != 0).sum(axis=(1, 2, 3), dtype=np.int64)
+        if self.root.pad_value == self.halo_value:
+            return nonzero[None]
+        per_tap = weight.sum(axis=3, dtype=np.int64)
+        outside = np.einsum("okl,ckl->co", per_tap, self.borders.outside_taps().astype(np.int64))
+        return nonzero + (self.root.pad_value - self.halo_value) * outside
+
+    def pack_base(self, weight: np.ndarray) -> np.ndarray:
+        """`base` as the kernel reads it: int32 [cases][stored], flat."""
+        return pad_lanes(self.base(weight), self.channels).astype(np.int32).reshape(-1)
+
+    def pack_limits(self, weight: np.ndarray, thresholds: np.ndarray, dtype: str) -> np.ndarray:
+        """[cases][stored], flat: value >= thresholds[o] is m <= limit[case][o]; -1 is never."""
+        limits = np.clip((self.base(weight) - thresholds) // 2, -1, self.max_count)
+        return pad_lanes(limits, self.channels, -1).astype(dtype).reshape(-1)

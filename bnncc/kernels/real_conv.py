@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real convolution, pointwise and dense layers in float32: one activation against a vector of output channels.
+
+Stored form of the weights: [vectors][steps][lanes], the steps of the window in the order ky, kx, channel; a vector's
+lanes are consecutive output channels. Activations may lie in any strides, so a channels-first image is read as it is.
+Groups whose outputs do not fill vectors are joined, with zero weights between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tvm.script.ir_builder import tirx as T
+
+from bnncc.kernels import depthwise, emit
+from bnncc.kernels.emit import Buffers
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.nest import Pixels, Tile, even_tile, walk
+from bnncc.kernels.real_plan import (
+    RealPlan,
+    Schedule,
+    Sums,
+    add_product,
+    assemble_kernel,
+    default_lanes,
+    root_of,
+    zeros,
+)
+from bnncc.plan.kernel import KernelSpec
+
+
+def default(spec: KernelSpec, isa: Isa) -> Schedule:
+    """A good schedule without tuning: as many accumulators as the registers of the target hold."""
+    if depthwise.fits(spec):
+        return depthwise.default(spec, isa)
+    lanes = default_lanes(spec, isa)
+    vectors = -(-spec.shape[3] // lanes)
+    pixels = Pixels.of(spec, root_of(spec).window)
+    if isa.is_scalar:
+        return Schedule(lanes, 1, min(2, pixels.columns), 1)
+    registers = 32 if isa.vector_bits == 512 else 16
+    most_vectors = min(vectors, 2)
+    most_pixels = (14 if registers == 32 else 6 * 2) // most_vectors
+    columns = even_tile(pixels.columns, most_pixels)
+    rows = even_tile(pixels.rows, max(1, most_pixels // columns))
+    channel_vectors = even_tile(vectors, max(most_vectors, 8 // (rows * columns)))
+    return Schedule(lanes, rows, columns, channel_vectors)
+
+
+def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
+    """Schedules worth measuring, the default first."""
+    if depthwise.fits(spec):
+        yield from depthwise.candidates(spec, isa)
+        return
+    best = default(spec, isa)
+    yield best
+    pixels = Pixels.of(spec, root_of(spec).window)
+    vectors = -(-spec.shape[3] // best.lanes)
+    seen = {best}
+    for most in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14):
+        columns = even_tile(pixels.columns, most)
+        for rows in sorted({1, even_tile(pixels.rows, max(1, most // columns))}):
+            for channel_vectors in (1, 2, 3, 4, 6, 8):
+                if channel_vectors > vectors or not 3 <= rows * columns * channel_vectors <= 24:
+                    continue
+                for outermost in (1, 0):
+                    schedule = Schedule(best.lanes, rows, columns, channel_vectors, outermost)
+                    if schedule not in seen:
+                        seen.add(schedule)
+                        yield schedule
+
+
+def make(spec: KernelSpec, isa: Isa, schedule: Mapping[str, int] | None = None) -> Kernel:
+    """The kernel of `spec`, whose root is a RealConv; schedule: the fields of a Schedule."""
+    tile = Schedule(**schedule) if schedule else default(spec, isa)
+    if depthwise.fits(spec):
+        return depthwise.make(spec, isa, tile)
+    plan = RealPlan.of(spec, tile.lanes)
+    accumulate = _accumulate_scalars if isa.is_scalar else _accumulate_vectors
+    return assemble_kernel(spec, isa, tile, plan, accumulate)
+
+
+def _accumulate_vectors(plan: RealPlan, tile: Tile, buffers: Buffers) -> Sums:
+    """Emit the sums of a tile, one multiplication and addition of vectors a step."""
+    sums = zeros(tile)
+    starts = plan.starts(tile)
+    for offset, number in walk(plan.levels):
+        weights = [
+            emit.bind(emit.load(buffers["weight"], plan.weight_at(v, number), v.width)) for v in tile.vectors
+        ]
+        for p, start in enumerate(starts):
+            spread = {
+                width: emit.bind(emit.broadcast(buffers["input"][start + offset], width))
+                for width in {v.width for v in tile.vectors}
+            }
+            for v, weight in enumerate(weights):
+                add_product(sums[p, v], spread[emit.lanes_of(weight)], weight)
+    return sums
+
+
+def _accumulate_scalars(plan: RealPlan, tile: Tile, buffers: Buffers) -> Sums:
+    """The same in loops over the lanes."""
+    sums = zeros(tile, loop=True)
+    starts = plan.starts(tile)
+    for offset, number in walk(plan.levels):
+        inputs = [emit.bind(buffers["input"][start + offset]) for start in starts]
+        for v, vector in enumerate(tile.vectors):
+            with T.serial(0, vector.valid) as lane:
+                weight = emit.bind(buffers["weight"][plan.weight_at(vector, number) + lane])
+                for p, x in enumerate(inputs):
+                    T.buffer_store(sums[p, v], sums[p, v][lane] + x * weight, [lane])
+    return sums

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the templates of real convolutions share: the plan, the register tile, the assembly of the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from bnncc.kernels import emit
+from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.interleave import interleave, merge_groups, merged_groups
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.naming import kernel_symbol
+from bnncc.kernels.nest import (
+    Channels,
+    Level,
+    Levels,
+    Pixels,
+    Tile,
+    TileSize,
+    Vector,
+    count_steps,
+    fuse,
+    register_tiles,
+)
+from bnncc.kernels.tiles import local_piece, store_tile
+from bnncc.plan.kernel import KernelSpec, RealConv
+from bnncc.plan.layout import WORD_BITS, Element
+
+Sums = dict[tuple[int, int], tirx.Buffer]
+"""Locals with one element a lane, for every (pixel, vector) of a register tile."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Tile parameters: vectors of `lanes` output channels, register tiles of `rows` x `pixels` output pixels by
+    `channel_vectors` vectors; `channels_outermost` is 1 where the loop over the channels is the outer one."""
+
+    lanes: int
+    rows: int
+    pixels: int
+    channel_vectors: int
+    channels_outermost: int = 1
+
+    @property
+    def size(self) -> TileSize:
+        """As the loop nest wants it."""
+        return TileSize(self.rows, self.pixels, self.channel_vectors, bool(self.channels_outermost))
+
+
+@dataclass(frozen=True)
+class RealPlan:
+    """Facts of a real convolution. joined: groups merged into one of `channels.groups`; inputs: channels of
+    such a group. levels: the walk over its window."""
+
+    spec: KernelSpec
+    root: RealConv
+    channels: Channels
+    pixels: Pixels
+    joined: int
+    inputs: int
+    levels: Levels
+
+    @staticmethod
+    def of(spec: KernelSpec, lanes: int) -> RealPlan:
+        """Plan for vectors of `lanes` output channels."""
+        root = spec.root
+        assert isinstance(root, RealConv)
+        depth, outputs = root.input.shape[3], spec.shape[3]
+        unit = max(lanes, WORD_BITS) if writes_bits(spec) else lanes
+        joined = merged_groups(root.groups, depth // root.groups, outputs // root.groups, 1, unit)
+        groups = root.groups // joined
+        inputs, window, strides = depth // groups, root.window, root.input.strides
+        levels = (
+            Level(window.height, window.dilation_y * strides[1]),
+            Level(window.width, window.dilation_x * strides[2]),
+            Level(inputs, strides[3]),
+        )
+        channels = Channels(groups, outputs // groups, lanes, unit)
+        return RealPlan(spec, root, channels, Pixels.of(spec, window), joined, inputs, fuse(levels))
+
+    @property
+    def steps(self) -> int:
+        """Steps of one window."""
+        return count_steps(self.levels)
+
+    def starts(self, tile: Tile) -> list[Index]:
+        """Where in the input's buffer the window of each pixel starts."""
+        channel = tile.group * (self.inputs * self.root.input.strides[3])
+        return [start + channel for start in window_starts(self.root, self.pixels, tile)]
+
+    def weight_at(self, vector: Vector, number: Index) -> Index:
+        """The place of a step's weights in their buffer."""
+        return vector.channel * self.steps + number * vector.width
+
+    def pack_weight(self, weight: np.ndarray) -> np.ndarray:
+        """float32 [O, KH, KW, C/groups] to the stored form, flat."""
+        weight = merge_groups(weight, self.root.groups, self.joined)
+        return interleave(weight.reshape(len(weight), self.steps), self.channels)
+
+
+def root_of(spec: KernelSpec) -> RealConv:
+    """The root of `spec`."""
+    assert isinstance(spec.root, RealConv)
+    return spec.root
+
+
+def writes_bits(spec: KernelSpec) -> bool:
+    """Whether an output is packed bits."""
+    return any(output.layout.element is Element.BIT for output in spec.outputs)
+
+
+def window_starts(root: RealConv, pixels: Pixels, tile: Tile) -> list[Index]:
+    """Where in the input's buffer channel 0 of the first tap of each pixel of a tile lies."""
+    window, result = root.window, []
+    for row, column in tile.pixels():
+        n, y, x = pixels.position(tile.image, row, column)
+        top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
+        result.append(emit.pixel_address(root.input, n, top, left))
+    return result
+
+
+def default_lanes(spec: KernelSpec, isa: Isa) -> int:
+    """Output channels of a vector; in scalar code, of an inner loop."""
+    if isa.is_scalar:
+        return WORD_BITS if writes_bits(spec) else min(16, spec.shape[3])
+    return isa.lanes
+
+
+def assemble_kernel(
+    spec: KernelSpec,
+    isa: Isa,
+    schedule: Schedule,
+    plan: RealPlan,
+    accumulate: Callable[[RealPlan, Tile, Buffers], Sums],
+) -> Kernel:
+    """The kernel that sums register tiles by `accumulate` and hands them to the epilogue."""
+    epilogue = Epilogue(spec, isa)
+    doc = f"weight [vectors][{plan.steps}][lanes]"
+    parameters = (
+        emit.input_parameter("input", plan.root.input),
+        *epilogue.operands,
+        emit.constant_parameter("weight", "float32", plan.channels.stored * plan.steps, doc),
+        *epilogue.constants,
+        *epilogue.outputs,
+    )
+
+    def body(buffers: Buffers) -> None:
+        epilogue.attach(buffers)
+        for tile in register_tiles(plan.pixels, plan.channels, plan.channels.tile(schedule.size)):
+            sums = accumulate(plan, tile, buffers)
+
+            def value(
+                pixel: int, position: Position, number: int, offset: Index, lanes: int, sums: Sums = sums
+            ) -> tirx.Expr:
+                return local_piece(sums[pixel, number], offset, lanes)
+
+            store_tile(epilogue, plan.pixels, tile, value)
+
+    def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return plan.pack_weight(constants[0]), *epilogue.pack(constants)
+
+    tile = asdict(schedule)
+    symbol = kernel_symbol(spec, isa, tile)
+    description = (
+        f"{schedule.rows}x{schedule.pixels} pixels, {schedule.channel_vectors} vectors of {schedule.lanes}"
+    )
+    return Kernel(symbol, spec, emit.function(symbol, parameters, body), parameters, pack, tile, description)
+
+
+def zeros(tile: Tile, loop: bool = False) -> Sums:
+    """Locals for the sums of a tile, zeroed; in a loop over the lanes where asked for."""
+    sums = {
+        (p, v): emit.local("float32", vector.width)
+        for p in range(tile.rows * tile.columns)
+        for v, vector in enumerate(tile.vectors)
+    }
+    for (_, v), total in sums.items():
+        if loop:
+            with T.serial(0, tile.vectors[v].valid) as lane:
+                T.buffer_store(total, tirx.const(0, "float32"), [lane])
+        else:
+            emit.store(total, emit.constant(0, "float32", tile.vectors[v].width), 0)
+    return sums
+
+
+def add_product(total: tirx.Buffer, left: tirx.Expr, right: tirx.Expr) -> None:
+    """Emit total += left * right."""
+    emit.store(total, emit.load(total, 0, emit.lanes_of(left)) + left * right, 0)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the sums of a register tile to the epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import tirx
+
+from bnncc.kernels import emit
+from bnncc.kernels.emit import Index
+from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.nest import Pixels, Tile
+
+Value = Callable[[int, Position, int, Index, int], tirx.Expr]
+"""(pixel, its position, vector, offset, lanes) -> the root's values of `lanes` channels of a tile's vector."""
+
+
+def store_tile(epilogue: Epilogue, pixels: Pixels, tile: Tile, value: Value) -> None:
+    """Emit the epilogue of every pixel and channel of a tile."""
+    for pixel, place in enumerate(tile.pixels()):
+        position = pixels.position(tile.image, *place)
+        if epilogue.isa.is_scalar:
+            _store_vectors_apart(epilogue, position, pixel, tile, value)
+        else:
+            _store_vectors_together(epilogue, position, pixel, tile, value)
+
+
+def _store_vectors_apart(
+    epilogue: Epilogue, position: Position, pixel: int, tile: Tile, value: Value
+) -> None:
+    for number, vector in enumerate(tile.vectors):
+
+        def one(offset: Index, lanes: int, number: int = number) -> tirx.Expr:
+            return value(pixel, position, number, offset, lanes)
+
+        epilogue.store(position, vector.channel, vector.valid, one)
+
+
+def _store_vectors_together(
+    epilogue: Epilogue, position: Position, pixel: int, tile: Tile, value: Value
+) -> None:
+    width = tile.vectors[0].width
+
+    def across(offset: Index, lanes: int) -> tirx.Expr:
+        assert isinstance(offset, int) and offset % width + lanes <= tile.vectors[offset // width].width
+        return value(pixel, position, offset // width, offset % width, lanes)
+
+    count = sum(vector.valid for vector in tile.vectors)
+    available = sum(vector.width for vector in tile.vectors)
+    epilogue.store(position, tile.vectors[0].channel, count, across, available=available)
+
+
+def local_piece(local: tirx.Buffer, offset: Index, lanes: int) -> tirx.Expr:
+    """Elements [offset, offset + lanes) of a local; of vectors as part of the whole, which stays in a register."""
+    if lanes == 1 and not isinstance(offset, int):
+        return local[offset]
+    return emit.extract(emit.load(local, 0, int(local.shape[0])), offset, lanes)

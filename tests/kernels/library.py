@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled kernels that tests and benchmarks call with NumPy buffers."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bnncc.codegen.toolchain import find
+from bnncc.kernels.build import compile_c, compile_object
+from bnncc.kernels.kernel import Kernel
+from bnncc.targets import Target
+
+PREFIX = "test"
+TABLE = "kernel_table"
+
+
+class Library:
+    """Kernels, compiled for a target that this machine runs, and loaded."""
+
+    def __init__(self, kernels: Sequence[Kernel], target: Target):
+        self.symbols = sorted({kernel.symbol for kernel in kernels})
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "kernels.so"
+            if target.kind == "c":
+                text = compile_c(kernels, PREFIX, target)
+                sources = [_write(Path(folder) / "kernels.c", text + self._table(declared=False))]
+            else:
+                table = _write(Path(folder) / "table.c", self._table(declared=True))
+                code = Path(folder) / "kernels.o"
+                code.write_bytes(compile_object(kernels, PREFIX, target))
+                sources = [table, code]
+            flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-o", str(path)]
+            subprocess.run([*find(target).compiler, *flags, *map(str, sources), "-lm"], check=True)
+            library = ctypes.CDLL(str(path))
+        table = (ctypes.c_void_p * len(self.symbols)).in_dll(library, TABLE)
+        self._addresses = dict(zip(self.symbols, table, strict=True))
+
+    def bind(self, kernel: Kernel, *buffers: np.ndarray) -> Callable[[], None]:
+        """A call of the kernel with these buffers, one for every parameter."""
+        assert len(buffers) == len(kernel.parameters)
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(buffers))(self._addresses[kernel.symbol])
+        pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
+        return lambda kept=buffers: function(*pointers)
+
+    def run(
+        self,
+        kernel: Kernel,
+        reads: Sequence[np.ndarray],
+        constants: tuple[np.ndarray, ...],
+        writes: Sequence[np.ndarray],
+    ) -> None:
+        """Call the kernel as a Step would; checks that the packed constants have the declared extents."""
+        packed = kernel.pack(constants)
+        stored = kernel.parameters[len(reads) : len(reads) + len(packed)]
+        for array, parameter in zip(packed, stored, strict=True):
+            assert (array.dtype, array.shape) == (parameter.dtype, (parameter.extent,)), parameter
+        self.bind(kernel, *map(aligned, reads), *map(aligned, packed), *writes)()
+
+    def _table(self, declared: bool) -> str:
+        names = [f"{PREFIX}_{symbol}" for symbol in self.symbols]
+        externs = [f"extern void {name}(void);" for name in names] if declared else []
+        entries = ", ".join(f"(void (*)(void)){name}" for name in names)
+        count = len(names)
+        lines = [*externs, f"extern void (*const {TABLE}[{count}])(void);"]
+        return "\n".join([*lines, f"void (*const {TABLE}[{count}])(void) = {{{entries}}};", ""])
+
+
+def aligned(array: np.ndarray, boundary: int = 64) -> np.ndarray:
+    """A copy that starts at a cache line, as buffers and weights of a compiled network do."""
+    raw = np.empty(array.nbytes + boundary, np.uint8)
+    start = -raw.ctypes.data % boundary
+    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Binary convolutions against NumPy, bit for bit, on every instruction set that this machine runs."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from bnncc import targets
+from bnncc.kernels import binary_conv
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel
+from bnncc.plan.expression import (
+    Accumulator,
+    Binary,
+    Channel,
+    Compare,
+    Flip,
+    FromBit,
+    Operand,
+    Scalar,
+    ToFloat,
+    Unary,
+)
+from bnncc.plan.kernel import BinaryConv, KernelSpec
+from bnncc.plan.layout import Element, Halo, Layout
+from bnncc.plan.simulate import allocate, run_step
+from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise, random_buffer
+from tests.kernels.library import Library
+
+TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
+
+INTEGERS = ((Element.I32, Accumulator()),)
+FLIPPED = ((Element.BIT, Flip(Compare("gt", Accumulator(), Channel(1)), 2)),)
+FLIPPED_LE = ((Element.BIT, Flip(Compare("le", Accumulator(), Channel(1)), 2)),)
+LESS = ((Element.BIT, Compare("lt", Accumulator(), Channel(1))),)
+
+
+def _stream(operand: int) -> tuple:
+    """What QuickNet does: scale, bias, residual, ReLU; the stream, and its signs after a batch norm."""
+    scaled = Binary("add", Binary("mul", ToFloat(Accumulator()), Channel(1)), Channel(2))
+    stream = Binary("add", Unary("relu", scaled), Operand(operand))
+    return (Element.F32, stream), (Element.BIT, Compare("ge", Binary("mul", stream, Channel(1)), Scalar(0.5)))
+
+
+def _with_residual(shape: Shape, **options) -> KernelSpec:
+    floats = (Element.F32, Element.F32)
+    return binary_spec(shape, _stream(0), floats, (Layout.packed(Element.F32, shape.output),), **options)
+
+
+def _cases() -> dict[str, KernelSpec]:
+    plain = Shape((1, 6, 9, 64), 64)
+    strided = Shape((2, 7, 8, 40), 48, (3, 3), (2, 2), pads=(1, 1, 0, 0))
+    dilated = Shape((1, 9, 9, 33), 72, (5, 3), (1, 2), (2, 1), pads=(4, 1, 4, 1))
+    tiny = Shape((1, 2, 2, 32), 40, (7, 7), pads=(3, 3, 3, 3))
+    signs = (Element.I32, Element.I32)
+    residual_bit = (Layout.packed(Element.BIT, plain.output),)
+    mixed = (
+        (Element.BIT, THRESHOLD),
+        (Element.F32, Binary("add", ToFloat(Accumulator()), FromBit(Operand(0)))),
+    )
+    cases = {
+        "plain": binary_spec(plain),
+        "plain-halo-0": binary_spec(plain, halo_bit=0),
+        "plain-i32": binary_spec(plain, INTEGERS),
+        "plain-wide-halo": binary_spec(plain, halo=Halo(3, 2, 4, 5), output_halo=Halo(1, 1, 1, 1)),
+        "pad-plus-one": binary_spec(plain, pad_value=1),
+        "pad-plus-one-halo-0": binary_spec(plain, pad_value=1, halo_bit=0),
+        "pad-minus-one": binary_spec(plain, INTEGERS, pad_value=-1),
+        "pad-minus-one-halo-0": binary_spec(plain, pad_value=-1, halo_bit=0),
+        "flipped": binary_spec(plain, FLIPPED, signs),
+        "flipped-le-pad": binary_spec(plain, FLIPPED_LE, signs, pad_value=1, halo_bit=0),
+        "less": binary_spec(strided, LESS),
+        "strided": binary_spec(strided),
+        "strided-i32": binary_spec(strided, INTEGERS),
+        "dilated": binary_spec(dilated),
+        "dilated-i32-halo-0": binary_spec(dilated, INTEGERS, halo_bit=0),
+        "tiny": binary_spec(tiny),
+        "tiny-i32": binary_spec(tiny, INTEGERS),
+        "few-outputs": binary_spec(Shape((1, 5, 5, 10), 10)),
+        "few-outputs-i32": binary_spec(Shape((1, 5, 5, 10), 7), INTEGERS),
+        "one-row": binary_spec(Shape((1, 1, 40, 20), 8, (1, 11), (1, 3), pads=(0, 5, 0, 5))),
+        "deep": binary_spec(Shape((1, 4, 3, 512), 130)),
+        "groups": binary_spec(Shape((1, 6, 6, 64), 64, groups=2)),
+        "groups-i32": binary_spec(Shape((1, 6, 6, 128), 96, groups=4), INTEGERS),
+        "narrow-groups": binary_spec(Shape((1, 6, 6, 24), 36, groups=4), halo_bit=0),
+        "depthwise": binary_spec(Shape((1, 6, 6, 48), 48, groups=48), INTEGERS),
+        "dense": binary_spec(dense(1, 100, 1000)),
+        "dense-i32": binary_spec(dense(1, 4100, 70), INTEGERS),
+        "dense-batch": binary_spec(dense(5, 2049, 33)),
+        "pointwise": binary_spec(pointwise(7, 64, 80)),
+        "batch-of-pixels": binary_spec(Shape((3, 1, 1, 64), 16)),
+        "ternary-weight": binary_spec(plain, ternary_weight=True),
+        "ternary-weight-i32": binary_spec(dilated, INTEGERS, ternary_weight=True, pad_value=-1),
+        "ternary-input": binary_spec(plain, ternary_input=True),
+        "ternary-input-i32": binary_spec(strided, INTEGERS, ternary_input=True, halo_bit=0),
+        "ternary-both": binary_spec(dilated, INTEGERS, ternary_input=True, ternary_weight=True),
+        "ternary-groups": binary_spec(Shape((1, 6, 6, 24), 36, groups=4), INTEGERS, ternary_input=True),
+        "mixed": binary_spec(plain, mixed, operands=residual_bit),
+        "stream": _with_residual(plain),
+        "stream-tails": _with_residual(Shape((1, 5, 6, 35), 43), halo_bit=0),
+        "stream-dense": _with_residual(dense(3, 65, 24)),
+    }
+    return cases
+
+
+CASES = _cases()
+
+
+@cache
+def _library(target: str) -> tuple[dict[str, Kernel], Library]:
+    facts = targets.load(target)
+    if not facts.runs_here():
+        pytest.skip(f"this machine is no {target}")
+    kernels = {name: binary_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
+    return kernels, Library(list(kernels.values()), facts)
+
+
+def _numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+    """Buffers to read and constants; some thresholds are extreme."""
+    root, rng = spec.root, np.random.default_rng(seed)
+    assert isinstance(root, BinaryConv)
+    reads = [random_buffer(root.input, rng, root.halo_bit)]
+    if root.mask is not None:
+        reads.append(random_buffer(root.mask, rng, 0))
+    reads += [random_buffer(layout, rng) for layout in spec.operands]
+    weight = rng.choice([-1, 0, 1] if root.ternary_weight else [-1, 1], spec.constants[0].shape)
+    constants = [weight.astype(np.int8)]
+    flips = {e.index for output in spec.outputs for e in output.expression.walk() if isinstance(e, Flip)}
+    for index, constant in enumerate(spec.constants[1:], start=1):
+        if index in flips:
+            constants.append(rng.integers(0, 2, constant.shape).astype(np.int32))
+        elif constant.element is Element.I32:
+            constants.append(_thresholds(rng, weight))
+        else:
+            constants.append(rng.uniform(-1, 1, constant.shape).astype(np.float32))
+    return reads, tuple(constants)
+
+
+def _thresholds(rng: np.random.Generator, weight: np.ndarray) -> np.ndarray:
+    taps = weight[0].size
+    thresholds = rng.integers(-20, 20, len(weight)).astype(np.int32)
+    extremes = [-taps, taps, taps + 1, -taps - 1, -(2**31), 2**31 - 1, 0]
+    thresholds[: len(extremes)] = extremes
+    return thresholds
+
+
+def _check(target: str, name: str, reads: list[np.ndarray], constants: tuple[np.ndarray, ...]) -> None:
+    spec = CASES[name]
+    kernels, library = _library(target)
+    expected, actual = ([allocate(output.layout, 0xAB) for output in spec.outputs] for _ in range(2))
+    run_step(spec, reads, constants, expected)
+    library.run(kernels[name], reads, constants, actual)
+    for output, want, have in zip(spec.outputs, expected, actual, strict=True):
+        if output.layout.element is Element.F32:
+            np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(have, want)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_equals_simulation(target: str, name: str):
+    _check(target, name, *_numbers(CASES[name], seed=3))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("input_sign", "weight_sign"), [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+@pytest.mark.parametrize("name", ["plain", "pad-minus-one", "deep", "dense-i32", "dilated"])
+def test_all_equal_signs(target: str, name: str, input_sign: int, weight_sign: int):
+    """The largest and smallest sums, where counts would overflow first."""
+    spec = CASES[name]
+    reads, constants = _numbers(spec, seed=4)
+    fill = random_buffer(spec.root.input, np.random.default_rng(0), spec.root.halo_bit)  # type: ignore[union-attr]
+    reads[0] = _filled(spec.root.input, fill, input_sign > 0)  # type: ignore[union-attr]
+    _check(target, name, reads, (np.full_like(constants[0], weight_sign), *constants[1:]))
+
+
+def _filled(layout: Layout, buffer: np.ndarray, value: bool) -> np.ndarray:
+    from bnncc.plan.simulate import store
+
+    store(layout, buffer, np.full(layout.shape, value))
+    return buffer
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_value_does_not_depend_on_what_the_halo_holds(target: str):
+    """Layers that differ in halo_bit only, fed halos of that bit, agree."""
+    kernels, library = _library(target)
+    results = []
+    for name in ("plain", "plain-halo-0"):
+        reads, constants = _numbers(CASES[name], seed=5)
+        output = allocate(CASES[name].outputs[0].layout)
+        library.run(kernels[name], reads, constants, [output])
+        results.append(output)
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_wrong_bit_is_noticed():
+    """The comparison itself: one flipped weight must show."""
+    spec = CASES["plain-i32"]
+    reads, constants = _numbers(spec, seed=6)
+    kernels, library = _library("c")
+    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
+    run_step(spec, reads, constants, [expected])
+    constants[0][5, 1, 1, 7] *= -1
+    library.run(kernels["plain-i32"], reads, constants, [actual])
+    assert np.count_nonzero(expected != actual) == 6 * 9
+
+
+def test_every_candidate_computes_the_same():
+    target = targets.load("native")
+    isa = Isa.of(target)
+    spec = binary_spec(Shape((1, 5, 9, 40), 72))
+    schedules = list(binary_conv.candidates(spec, isa))[::4]
+    from dataclasses import asdict
+
+    kernels = [binary_conv.make(spec, isa, asdict(schedule)) for schedule in schedules]
+    library = Library(kernels, target)
+    reads, constants = _numbers(spec, seed=7)
+    expected = allocate(spec.outputs[0].layout)
+    run_step(spec, reads, constants, [expected])
+    for kernel in kernels:
+        actual = allocate(spec.outputs[0].layout)
+        library.run(kernel, reads, constants, [actual])
+        np.testing.assert_array_equal(actual, expected, kernel.symbol)
