@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bnncc import codegen, targets
 from bnncc.codegen import toolchain
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Map, Output, Window
@@ -208,4 +208,10 @@ class TinyBackend:
         return "\n".join(kernel.source(prefix, "static ") for kernel in kernels)
 
 
-Emit = Callable[..., Path]
+def emit(directory: Path, target: str = "native", network: Program | None = None, **options) -> Path:
+    """Write the artifact of `network` (default: the one above); the directory."""
+    chosen = network or program()
+    backend, facts = TinyBackend(), targets.load(target)
+    kernels = codegen.make_kernels(chosen, facts, backend)
+    codegen.emit(chosen, kernels, facts, directory, codegen.EmitOptions(**options), backend)
+    return directory

@@ -15,7 +15,7 @@ import numpy as np
 
 from bnncc import runtime
 from bnncc.codegen import weights as arrays
-from bnncc.codegen.text import in_comment, port_type, run_parameters, starred
+from bnncc.codegen.text import in_comment, port_type, run_parameters, starred, wrapped
 from bnncc.codegen.weights import WeightPool, Weights
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import Layout
@@ -74,8 +74,9 @@ class Call:
     arguments: tuple[str, ...]
     weights: tuple[Weights, ...]
 
-    def __str__(self) -> str:
-        return f"{self.symbol}({', '.join(self.arguments)});"
+    def text(self, indent: int) -> str:
+        """The statement, its first line to stand at column `indent`."""
+        return f"{wrapped(self.symbol, self.arguments, indent)};"
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,9 @@ def _pointer(program: Program, stored: Mapping[int, Weights], index: int) -> Poi
 
 def library_entry(network: Network, banner: str) -> str:
     """The entry of a library: kernels and weights are declared, the linker finds them."""
+    name = network.program.name
     prototypes = "\n".join(
-        f"void {network.program.name}_{kernel.symbol}({', '.join(p.declaration for p in kernel.parameters)});"
+        f"{wrapped(f'void {name}_{kernel.symbol}', [p.declaration for p in kernel.parameters])};"
         for kernel in network.distinct_kernels
     )
     outside = f"{_HIDDEN_PUSH}\n{arrays.declarations(network.pool)}\n\n{prototypes}\n{_HIDDEN_POP}"
@@ -246,7 +248,7 @@ def _step_function(program: Program, index: int, calls: StepCalls) -> str:
     step = program.steps[index]
     opening = f"/* {index}: {_comment(step)} */\n{_step_head(program, index)}\n{{\n"
     if calls.masked is None:
-        return f"{opening}    {calls.plain}\n}}"
+        return f"{opening}    {calls.plain.text(4)}\n}}"
     assert step.when_zero is not None
     root = step.when_zero.kernel.root
     assert isinstance(root, BinaryConv) and root.mask is not None
@@ -256,9 +258,9 @@ def _step_function(program: Program, index: int, calls: StepCalls) -> str:
         f"    /* sign(0) is 0: where that happened, its taps must not count. */\n"
         f"    static const struct bnncc_plane mask = {_plane(root.mask)};\n"
         f"    if (bnncc_any_zero((const uint32_t *)(const void *)({mask}), &mask))\n"
-        f"        {calls.masked}\n"
+        f"        {calls.masked.text(8)}\n"
         f"    else\n"
-        f"        {calls.plain}\n"
+        f"        {calls.plain.text(8)}\n"
         f"}}"
     )
 

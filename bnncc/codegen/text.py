@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bnncc.plan.program import Port
 
+LINE_LENGTH = 110
 PORT_TYPES = {"float32": "float", "uint8": "uint8_t", "int8": "int8_t", "int32": "int32_t"}
 
 
@@ -46,3 +48,12 @@ def dimensions(port: Port) -> str:
 def starred(text: str) -> str:
     """The inner lines of a block comment."""
     return "\n".join(f" * {line}".rstrip() for line in text.splitlines())
+
+
+def wrapped(function: str, arguments: Sequence[str], indent: int = 0) -> str:
+    """`function(arguments)`, one argument a line where all do not fit into one; starts at column `indent`."""
+    line = f"{function}({', '.join(arguments)})"
+    if indent + len(line) < LINE_LENGTH:
+        return line
+    inner = " " * (indent + 4)
+    return f"{function}(\n{inner}" + f",\n{inner}".join(arguments) + ")"

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of libraries, and ONNX names inside C."""
+
+import pytest
+
+from bnncc.codegen.text import in_comment
+from bnncc.diagnostics import BnnccError
+from bnncc.plan.names import check_library_name, library_name
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("nets/Digits-v2.onnx", "Digits_v2"),
+        ("model.v2.onnx", "model_v2"),
+        ("3x3.onnx", "model_3x3"),
+        ("int.onnx", "model_int"),
+        ("...onnx", "model"),
+        ("数字.onnx", "model"),
+        ("_mine.onnx", "mine"),
+        ("private.onnx", "model_private"),
+        ("x" * 100 + ".onnx", "x" * 40),
+    ],
+)
+def test_library_name(file: str, name: str):
+    assert library_name(file) == name
+    assert check_library_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "3x", "a-b", "_a", "int", "class", "a b", "é", "x" * 41, "a\n"])
+def test_names_that_c_refuses(name: str):
+    with pytest.raises(BnnccError, match="not a name that C symbols can begin with") as caught:
+        check_library_name(name)
+    assert caught.value.location == "--name"
+
+
+@pytest.mark.parametrize("text", ["*/", "/*", "/*/", "*//*", "a\\\nb", "??/", "\x00\x7f\r", "ü€"])
+def test_nothing_ends_a_comment(text: str):
+    safe = in_comment(text)
+    assert safe.isascii() and safe.isprintable()
+    assert not any(forbidden in safe for forbidden in ("*/", "/*", "\\", "??"))

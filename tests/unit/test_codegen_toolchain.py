@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding and calling the C compiler and the archiver."""
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bnncc import targets
+from bnncc.codegen import toolchain
+from bnncc.diagnostics import BnnccError, ExitCode
+
+NATIVE = targets.native()
+
+
+def nothing_on_path(name: str) -> None:
+    del name
+
+
+def test_order(monkeypatch: pytest.MonkeyPatch):
+    there = {"gcc": "/bin/gcc", "clang": "/bin/clang", "ar": "/bin/ar", "mycc": "/opt/mycc"}
+    monkeypatch.setattr(shutil, "which", there.get)
+    assert toolchain.find(NATIVE, None, {}).compiler == ("/bin/gcc",)
+    assert toolchain.find(NATIVE, None, {"CC": "mycc -m32"}).compiler == ("mycc", "-m32")
+    assert toolchain.find(NATIVE, "clang -v", {"CC": "mycc"}).compiler == ("clang", "-v")
+
+
+def test_ziglang_is_the_last_resort(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shutil, "which", nothing_on_path)
+    found = toolchain.find(NATIVE, None, {})
+    assert found.compiler == (sys.executable, "-m", "ziglang", "cc")
+    assert found.archiver == (sys.executable, "-m", "ziglang", "ar")
+
+
+def test_another_architecture_takes_ziglang():
+    foreign = replace(NATIVE, architecture="riscv64", triple="riscv64-unknown-linux-gnu")
+    assert toolchain.find(foreign, None, {}).compiler[-3:] == ("cc", "-target", "riscv64-linux-gnu")
+
+
+def test_a_cross_compiler_brings_its_archiver(monkeypatch: pytest.MonkeyPatch):
+    there = {name: f"/bin/{name}" for name in ("arm-none-eabi-gcc", "arm-none-eabi-ar", "ar")}
+    monkeypatch.setattr(shutil, "which", there.get)
+    assert toolchain.find(NATIVE, "arm-none-eabi-gcc", {}).archiver == ("/bin/arm-none-eabi-ar",)
+
+
+def test_nothing_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shutil, "which", nothing_on_path)
+    monkeypatch.setattr(toolchain, "_has_ziglang", lambda: False)
+    with pytest.raises(BnnccError, match=r"no C compiler was found[\s\S]*pip install ziglang") as caught:
+        toolchain.find(NATIVE, None, {})
+    assert caught.value.exit_code == ExitCode.FAILURE
+    monkeypatch.setattr(shutil, "which", {"gcc": "/bin/gcc"}.get)
+    with pytest.raises(BnnccError, match=r"no archiver"):
+        toolchain.find(NATIVE, None, {})
+
+
+@pytest.mark.parametrize("environment", [{}, {"CC": "absent-cc -O2"}])
+def test_a_named_compiler_must_exist(environment: dict[str, str]):
+    with pytest.raises(BnnccError, match="'absent-cc -O2' was not found") as caught:
+        toolchain.find(NATIVE, None if environment else "absent-cc -O2", environment)
+    assert caught.value.location == ("CC" if environment else "--cc")
+
+
+def test_a_failing_command_is_shown(tmp_path: Path):
+    source = tmp_path / "wrong.c"
+    source.write_text("int f(void) { return undeclared; }\n")
+    with pytest.raises(BnnccError, match=r"exit status \d+: .* -c wrong\.c[\s\S]*undeclared") as caught:
+        toolchain.find(NATIVE).compile(source, tmp_path / "wrong.o")
+    assert caught.value.exit_code == ExitCode.FAILURE
+
+
+def test_a_command_that_cannot_run(tmp_path: Path):
+    program = tmp_path / "cc"
+    program.write_bytes(b"\x7fELF nonsense")
+    program.chmod(0o755)
+    with pytest.raises(BnnccError, match="cannot be run"):
+        toolchain.Toolchain((str(program),), ("ar",)).version()
+
+
+def test_ziglang_compiles_archives_and_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import ctypes
+
+    monkeypatch.setattr(shutil, "which", nothing_on_path)
+    tools = toolchain.find(NATIVE, None, {})
+    monkeypatch.undo()
+    source, compiled = tmp_path / "two.c", tmp_path / "two.o"
+    source.write_text("int two(void) { return 2; }\nint hidden(void) { return 3; }\n")
+    tools.compile(source, compiled)
+    tools.archive([compiled], tmp_path / "libtwo.a")
+    assert (tmp_path / "libtwo.a").read_bytes().startswith(b"!<arch>")
+    tools.link_shared([compiled], tmp_path / "two.so", ["two"])
+    library = ctypes.CDLL(str(tmp_path / "two.so"))
+    assert library.two() == 2
+    assert not hasattr(library, "hidden")
