@@ -7,18 +7,24 @@ when kernels are made, so that `bnncc inspect` never pays for it.
 
 from __future__ import annotations
 
+import atexit
+import difflib
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bnncc import targets
+from bnncc import artifact, codegen, targets
+from bnncc.diagnostics import BnnccError
 from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.onnx import load_onnx
 from bnncc.lowering import Lowered, lower
-from bnncc.passes.pipeline import run_pipeline
+from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
 from bnncc.plan.names import check_library_name, library_name
+from bnncc.report.text import report_text
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -47,6 +53,16 @@ class Options:
     assume_sign_zero: int | None = None
     cc: str | None = None
 
+    def chosen(self) -> dict[str, Any]:
+        """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on
+        the machine."""
+        facts: dict[str, Any] = {f"dim {name}": size for name, size in sorted(self.dims.items())}
+        if self.camera:
+            facts |= self.camera.chosen()
+        if self.assume_sign_zero is not None:
+            facts["assume-sign-zero"] = f"{self.assume_sign_zero:+d}"
+        return facts
+
 
 def front(path: str | Path, options: Options, progress: Progress | None = None) -> ModuleOp:
     """ONNX file to a module of fused regions. Imports no TVM. Raises BnnccError for the user's mistakes."""
@@ -55,7 +71,7 @@ def front(path: str | Path, options: Options, progress: Progress | None = None) 
     module = load_onnx(path, dict(options.dims))
     adapt_inputs(module, options.camera)
     say("recognising and fusing")
-    run_pipeline(module, options.print_ir_after, options.assume_sign_zero)
+    run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero)
     return module
 
 
@@ -91,11 +107,49 @@ def build(
     """The second half: kernels, library, header, manifest, report."""
     say = progress or _quiet
     target = targets.load(options.target)
+    directory = Path(output) if output is not None else _temporary_directory()
+    codegen.check_output(directory)
     say("generating kernels")
-    from bnncc import codegen
+    from bnncc.kernels import build as backend
 
-    directory = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="bnncc-")) / "artifact"
-    return codegen.emit(lowered, target, directory, Path(path).name, options, say)
+    kernels = codegen.make_kernels(lowered.program, target, backend)
+    say("compiling")
+    wanted = codegen.EmitOptions(
+        source=Path(path).name,
+        emit=options.emit,
+        compiler=options.cc,
+        chosen=options.chosen(),
+        mlir=lowered.text() if "mlir" in options.emit else "",
+        report=lambda manifest: report_text(lowered.program, manifest),
+    )
+    codegen.emit(lowered.program, kernels, target, directory, wanted, backend)
+    return artifact.load(directory)
+
+
+def _temporary_directory() -> Path:
+    """A directory that lasts as long as this process."""
+    folder = Path(tempfile.mkdtemp(prefix="bnncc-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "artifact"
+
+
+def _ir_printer(passes: tuple[str, ...]) -> After | None:
+    """Prints the module to stderr after the passes named, or after "all"."""
+    if not passes:
+        return None
+    known = {kind.name for kind, _ in PIPELINE}
+    for name in passes:
+        if name != "all" and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            guess = f"did you mean {close[0]}? " if close else ""
+            hint = f"{guess}passes: {', '.join(sorted(known))}, or all"
+            raise BnnccError("--print-ir-after", f"there is no pass '{name}'", hint)
+
+    def show(name: str, module: ModuleOp) -> None:
+        if "all" in passes or name in passes:
+            print(f"// ----- after {name} -----\n{module}", file=sys.stderr)
+
+    return show
 
 
 def _quiet(_message: str) -> None:

@@ -36,14 +36,21 @@ class CameraInput:
     def __bool__(self) -> bool:
         return bool(self.type or self.layout or self.mean)
 
+    def chosen(self) -> dict[str, str]:
+        """The options that say so."""
+        normalize = ",".join(f"{number:g}" for number in (*self.mean, *self.std))
+        facts = {"input-type": self.type, "input-layout": self.layout, "normalize": normalize}
+        return {key: value for key, value in facts.items() if value}
 
-def adapt_inputs(module: ModuleOp, camera: CameraInput, names: list[str]) -> None:
-    """Change every float32 input of the module to what the camera gives; `names` are their ONNX names.
+
+def adapt_inputs(module: ModuleOp, camera: CameraInput) -> None:
+    """Change every float32 input of the module to what the camera gives.
 
     Raises BnnccError where an input is no image or the numbers do not fit its channels."""
     if not camera:
         return
     main = next(op for op in module.ops if isinstance(op, FuncOp))
+    names = [entry.data for entry in main.attributes["bnn.inputs"]]  # type: ignore[attr-defined]
     for argument, name in zip(main.body.block.args, names, strict=True):
         if element_of(argument) == f32:
             _adapt(argument, name, camera)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+from xdsl.printer import Printer
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
@@ -54,8 +56,15 @@ class Lowered:
     each value is placed."""
 
     program: Program
+    module: ModuleOp
     operations: tuple[Operation, ...]
     placements: dict[SSAValue, Placement]
+
+    def text(self) -> str:
+        """The module as MLIR text, with the ONNX nodes as locations."""
+        stream = StringIO()
+        Printer(stream, print_debuginfo=True).print_op(self.module)
+        return stream.getvalue() + "\n"
 
 
 def lower(module: ModuleOp, name: str) -> Lowered:
@@ -65,7 +74,7 @@ def lower(module: ModuleOp, name: str) -> Lowered:
     main = next(op for op in module.ops if isinstance(op, FuncOp))
     lowering = _Lowering(main)
     program = lowering.program(name)
-    return Lowered(program, tuple(lowering.operations), lowering.storage.placements)
+    return Lowered(program, module, tuple(lowering.operations), lowering.storage.placements)
 
 
 class _Lowering:

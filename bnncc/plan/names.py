@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePath
 
 from bnncc.diagnostics import BnnccError
@@ -21,6 +22,35 @@ KEYWORDS = frozenset(
     """.split()
 )
 """Of C and of C++: legal in front of `_run`, but nobody means them."""
+
+
+RESERVED = KEYWORDS | {"arena", "index", "memory", "status", "linux", "unix", "i386", "NULL", "EOF", "I"}
+"""Also what the generated code itself uses, and lower-case macros of common compilers."""
+
+
+def c_identifier(name: str) -> str:
+    """The ONNX name with every run of other characters as one underscore: `/conv1/Relu:0` is `conv1_Relu_0`."""
+    text = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")[:MAXIMUM_LENGTH].rstrip("_")
+    if not text:
+        return "tensor"
+    if text[0].isdigit():
+        return f"tensor_{text}"
+    return f"{text}_" if text in RESERVED else text
+
+
+def c_names(names: Iterable[str]) -> tuple[str, ...]:
+    """A C name for each ONNX name, in order, no two alike even when written in capitals."""
+    taken: set[str] = set()
+    result = []
+    for name in names:
+        base = candidate = c_identifier(name)
+        suffix = 2
+        while candidate.upper() in taken:
+            candidate = f"{base}_{suffix}"
+            suffix += 1
+        taken.add(candidate.upper())
+        result.append(candidate)
+    return tuple(result)
 
 
 def library_name(model: str | PurePath) -> str:

@@ -3,25 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from bnncc.plan.program import Program
 from bnncc.report.inspect import inspect_rows, render
 from bnncc.report.table import table
 
 
-def report_text(
-    program: Program, kernels: Sequence[str], weights_bytes: int, target: str, source: str, made_by: str
-) -> str:
-    """The whole report; `kernels` are the symbols of the steps' kernels, in order."""
+def report_text(program: Program, manifest: Mapping[str, Any]) -> str:
+    """The whole report of a program that was written with this manifest."""
+    arena = manifest["arena"]
     head = (
-        f"{program.name}, compiled from {source} for {target} by {made_by}\n\n"
-        f"weights  {weights_bytes:>12,} bytes, constant\n"
-        f"arena    {program.arena_bytes:>12,} bytes, at least {program.arena_lower_bound:,} for any plan\n"
+        f"{manifest['name']}, compiled from {manifest['source']} for {manifest['target']['name']} "
+        f"by bnncc {manifest['version']}\n\n"
+        f"weights  {manifest['weights_bytes']:>12,} bytes, constant\n"
+        f"arena    {arena['bytes']:>12,} bytes; no plan needs less than {arena['lower_bound_bytes']:,}\n"
     )
-    layers = render(inspect_rows(program))
-    calls = [
-        (str(index), step.name, kernel, step.when_zero is not None and "two kernels" or "")
-        for index, (step, kernel) in enumerate(zip(program.steps, kernels, strict=True))
+    return f"{head}\n{render(inspect_rows(program))}\n{_calls(manifest)}\n"
+
+
+def _calls(manifest: Mapping[str, Any]) -> str:
+    """Every call in order, halos and copies too, with its kernel."""
+    rows = [
+        (str(index), step["name"], step["operation"], step["kernel"])
+        for index, step in enumerate(manifest["steps"])
     ]
-    return f"{head}\n{layers}\n{table(('step', 'node', 'kernel', ''), calls, right=(0,))}\n"
+    return table(("step", "node", "operation", "kernel"), rows, right=(0,))
