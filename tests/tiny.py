@@ -127,7 +127,7 @@ class Kernel:
     def source(self, prefix: str, head: str = "") -> str:
         """The definition."""
         parameters = ", ".join(parameter.declaration for parameter in self.parameters)
-        return f"{head}void {prefix}{self.symbol}({parameters})\n{{\n{self.body}}}\n"
+        return f"{head}void {prefix}_{self.symbol}({parameters})\n{{\n{self.body}}}\n"
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:
@@ -203,8 +203,9 @@ class TinyBackend:
             toolchain.find(target).compile(source, compiled)
             return compiled.read_bytes()
 
-    def compile_c(self, kernels: tuple, prefix: str) -> str:
+    def compile_c(self, kernels: tuple, prefix: str, target: Target) -> str:
         """Static functions."""
+        del target
         return "\n".join(kernel.source(prefix, "static ") for kernel in kernels)
 
 

@@ -30,18 +30,20 @@ before lowering; tir: the kernels. Header, manifest and report are always writte
 
 
 class Backend(Protocol):
-    """Who makes kernels and compiles them: `bnncc.kernels.build`, or a stand-in of a test."""
+    """Who makes kernels and compiles them: `bnncc.kernels.build`, or a stand-in of a test.
+
+    `kernels` are ones that `make_kernel` of the same backend returned."""
 
     def make_kernel(self, spec: KernelSpec, target: Target) -> KernelFacts:
         """The kernel of a specification."""
         ...
 
-    def compile_object(self, kernels: tuple[KernelFacts, ...], prefix: str, target: Target) -> bytes:
-        """An object file that defines `<prefix><symbol>` of every kernel."""
+    def compile_object(self, kernels: Any, prefix: str, target: Target) -> bytes:
+        """An object file that defines `<prefix>_<symbol>` of every kernel."""
         ...
 
-    def compile_c(self, kernels: tuple[KernelFacts, ...], prefix: str) -> str:
-        """C99 text that defines them as static functions."""
+    def compile_c(self, kernels: Any, prefix: str, target: Target) -> str:
+        """C99 text that defines them as static functions; `target` is of kind "c"."""
         ...
 
 
@@ -66,8 +68,9 @@ class EmitOptions:
     weights_section: str | None = None
 
 
-def make_kernels(program: Program, target: Target, backend: Backend) -> Kernels:
+def make_kernels(program: Program, target: Target, backend: Backend | None = None) -> Kernels:
     """One kernel for each KernelSpec of the program, made once."""
+    backend = backend or _kernels_of_this_package()
     kernels: dict[KernelSpec, KernelFacts] = {}
     for step in program.steps:
         alternative = (step.when_zero.kernel,) if step.when_zero else ()
@@ -83,16 +86,16 @@ def emit(
     target: Target,
     directory: Path,
     options: EmitOptions,
-    backend: Backend,
+    backend: Backend | None = None,
 ) -> Manifest:
-    """Write the artifact into `directory`; its manifest.
+    """Write the artifact into `directory`; its manifest. The default backend is `bnncc.kernels`.
 
     Raises BnnccError where an option is wrong, the directory is not ours to replace or cannot be written,
     or a tool is missing or fails; then the directory is as it was."""
     check_emit(options.emit)
     check_library_name(program.name)
     with replacing(directory) as folder:
-        writer = _Writer(program, kernels, target, folder, options, backend)
+        writer = _Writer(program, kernels, target, folder, options, backend or _kernels_of_this_package())
         return writer.write()
 
 
@@ -101,6 +104,13 @@ def check_emit(emit: tuple[str, ...]) -> None:
     for word in emit:
         if word not in EMITTABLE:
             raise BnnccError("--emit", f"'{word}' cannot be emitted", f"choose among {', '.join(EMITTABLE)}")
+
+
+def _kernels_of_this_package() -> Backend:
+    """Imported late: it loads TVM."""
+    from bnncc.kernels import build
+
+    return build
 
 
 class _Writer:
@@ -170,7 +180,9 @@ class _Writer:
 
     def _entry(self) -> str:
         if self.target.kind == "c":
-            return entry.library_entry_with_kernels(self.network, self.banner, self._kernels_c(self.network))
+            return entry.library_entry_with_kernels(
+                self.network, self.banner, self._kernels_c(self.network, self.target)
+            )
         return entry.library_entry(self.network, self.banner)
 
     def _weights(self, work: Path, tools: Toolchain) -> Path:
@@ -190,21 +202,21 @@ class _Writer:
             return ()
         compiled = work / f"{self.name}_kernels.o"
         compiled.write_bytes(
-            self.backend.compile_object(self.network.distinct_kernels, f"{self.name}_", self.target)
+            self.backend.compile_object(self.network.distinct_kernels, self.name, self.target)
         )
         return (compiled,)
 
     def _portable(self) -> str:
         """The one C file; where the libraries are for a processor, with kernels of the portable kind."""
-        network, description = self.network, self.banner
-        if self.target.kind != "c":
-            target = targets.load("c")
-            network = connect(network.program, make_kernels(network.program, target, self.backend))
-            description = banner(target, self.options)
-        return entry.portable_file(network, description, self._kernels_c(network))
+        if self.target.kind == "c":
+            return entry.portable_file(self.network, self.banner, self._kernels_c(self.network, self.target))
+        target = targets.load("c")
+        kernels = make_kernels(self.network.program, target, self.backend)
+        network = connect(self.network.program, kernels)
+        return entry.portable_file(network, banner(target, self.options), self._kernels_c(network, target))
 
-    def _kernels_c(self, network: Network) -> str:
-        return self.backend.compile_c(network.distinct_kernels, f"{self.name}_")
+    def _kernels_c(self, network: Network, target: Target) -> str:
+        return self.backend.compile_c(network.distinct_kernels, self.name, target)
 
     def _tir(self) -> str:
         functions = (getattr(kernel, "function", None) for kernel in self.network.distinct_kernels)

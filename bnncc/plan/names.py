@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The library's own name: what every C symbol of it begins with."""
+"""C names: of the library, which every symbol begins with, and of what ONNX names freely."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ KEYWORDS = frozenset(
     typedef typeid typename typeof union unsigned using virtual void volatile while xor
     """.split()
 )
-"""Of C and of C++: legal in front of `_run`, but nobody means them."""
+"""Of C and of C++, as the header serves both."""
 
-
-RESERVED = KEYWORDS | {"arena", "index", "memory", "status", "linux", "unix", "i386", "NULL", "EOF", "I"}
-"""Also what the generated code itself uses, and lower-case macros of common compilers."""
+RESERVED = KEYWORDS | {"arena", "linux", "unix", "i386", "NULL", "EOF", "I", "INFINITY", "NAN"}
+"""Also the first parameter of every generated function, and macros of common compilers and headers."""
 
 
 def c_identifier(name: str) -> str:
-    """The ONNX name with every run of other characters as one underscore: `/conv1/Relu:0` is `conv1_Relu_0`."""
+    """The ONNX name with every run of other characters as one underscore: `/conv1/Relu:0` is `conv1_Relu_0`.
+
+    It never ends in an underscore: such names are the generated code's own."""
     text = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")[:MAXIMUM_LENGTH].rstrip("_")
     if not text:
         return "tensor"
-    if text[0].isdigit():
-        return f"tensor_{text}"
-    return f"{text}_" if text in RESERVED else text
+    return f"tensor_{text}" if text[0].isdigit() or text in RESERVED else text
 
 
 def c_names(names: Iterable[str]) -> tuple[str, ...]:

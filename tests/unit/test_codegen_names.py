@@ -5,7 +5,7 @@ import pytest
 
 from bnncc.codegen.text import in_comment
 from bnncc.diagnostics import BnnccError
-from bnncc.plan.names import check_library_name, library_name
+from bnncc.plan.names import c_identifier, c_names, check_library_name, library_name
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,28 @@ def test_names_that_c_refuses(name: str):
     with pytest.raises(BnnccError, match="not a name that C symbols can begin with") as caught:
         check_library_name(name)
     assert caught.value.location == "--name"
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("/conv1/Relu:0", "conv1_Relu_0"),
+        ("input.1", "input_1"),
+        ("3", "tensor_3"),
+        ("float", "tensor_float"),
+        ("arena", "tensor_arena"),
+        ("memory_", "memory"),
+        ("::", "tensor"),
+        ("日本", "tensor"),
+        ("a" * 39 + "/b", "a" * 39),
+    ],
+)
+def test_c_identifier(name: str, spelled: str):
+    assert c_identifier(name) == spelled
+
+
+def test_c_names_are_told_apart():
+    assert c_names(["x", "X", "x_2", "/x", "y"]) == ("x", "X_2", "x_2_2", "x_3", "y")
 
 
 @pytest.mark.parametrize("text", ["*/", "/*", "/*/", "*//*", "a\\\nb", "??/", "\x00\x7f\r", "ü€"])
