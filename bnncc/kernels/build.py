@@ -158,6 +158,7 @@ def _bodies(source: str) -> dict[str, tuple[list[str], str]]:
 def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], str]]) -> str:
     """The definition of one kernel, with a comment on its parameters."""
     names, body = bodies[name]
+    body = _without_unused(body)
     body = re.sub(LITERAL + r"([0-9a-f]{8})\(\)", lambda match: _literal(int(match[1], 16)), body)
     parameters = [
         f"{'const ' if parameter.is_const else ''}{parameter.c_type} *restrict {c_name}"
@@ -168,6 +169,16 @@ def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], st
     unused = [f"  (void){c_name};" for c_name in names if not re.search(rf"\b{c_name}\b", body)]
     lines = ["\n".join(comment) + " */", f"static void {name}({', '.join(parameters)}) {{", *unused]
     return "\n".join(lines) + "\n" + body + "}\n"
+
+
+def _without_unused(body: str) -> str:
+    """The statements without variables that nothing reads: simplification leaves some behind."""
+    while True:
+        names = re.findall(r"^ *\w+ (\w+) = .*;$", body, re.MULTILINE)
+        unused = [name for name in names if len(re.findall(rf"\b{name}\b", body)) == 1]
+        if not unused:
+            return body
+        body = re.sub(rf"^ *\w+ (?:{'|'.join(unused)}) = .*;\n", "", body, flags=re.MULTILINE)
 
 
 def _literal(bits: int) -> str:

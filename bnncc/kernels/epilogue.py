@@ -20,7 +20,9 @@ bits, for instance) is evaluated on whole words instead: see `store_words`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,11 +152,13 @@ class Epilogue:
         if self.isa.is_scalar:
             self._store_scalars(position, first, count, accumulator, threshold)
             return
-        for piece in self._pieces(first, count, available or count):
-            values = _Values(self, position, first, piece.offset, piece.lanes, accumulator, threshold)
-            results = [self._settled(values.value(root), piece) for root in self.graph.roots]
-            for output, result in enumerate(results):
-                self._store_piece(output, position, first, piece, result)
+        for group in self._groups(first, count, available or count):
+            results = []
+            for piece in group:
+                values = _Values(self, position, first, piece.offset, piece.lanes, accumulator, threshold)
+                results.append([self._settled(values.value(root), piece) for root in self.graph.roots])
+            for output, values in enumerate(zip(*results, strict=True)):
+                self._store_group(output, position, first, group, values)
         if isinstance(first, int) and first + count == self.spec.shape[3]:
             self._fill_last_word(position)
 
@@ -198,22 +202,25 @@ class Epilogue:
 
     # --- Vectors -------------------------------------------------------------------------------------------------
 
-    def _pieces(self, first: Index, count: int, available: int) -> list[Piece]:
-        """Vectors, then narrower ones, then single channels; or one last vector that reaches beyond the end,
-        where nothing but constants and the root's values is read."""
+    def _groups(self, first: Index, count: int, available: int) -> list[list[Piece]]:
+        """What is computed before it is stored: one vector each, then narrower ones, then the single channels
+        that are left, which share a byte of bits. Where nothing but constants and the root's values is read, one
+        last vector that reaches beyond the end takes the place of the narrow ones."""
         smallest = BYTE_BITS if self.writes_bits else 2
-        result: list[Piece] = []
+        groups: list[list[Piece]] = []
         offset = 0
         while offset < count:
-            lanes = self.lanes
-            while lanes > smallest and lanes // 2 >= count - offset:
+            rest, lanes = count - offset, self.lanes
+            while lanes > smallest and lanes // 2 >= rest:
                 lanes //= 2
-            rest = count - offset
             if lanes > rest and not self._can_exceed(first, offset + lanes, available):
-                return result + [Piece(offset + o, w, w) for o, w in emit.pieces(rest, lanes, smallest)]
-            result.append(Piece(offset, lanes, min(lanes, rest)))
+                last = [Piece(offset + start, width, width) for start, width in emit.pieces(rest, lanes, smallest)]
+                groups += [[piece] for piece in last if piece.lanes > 1]
+                singles = [piece for piece in last if piece.lanes == 1]
+                return groups + [singles] if singles else groups
+            groups.append([Piece(offset, lanes, min(lanes, rest))])
             offset += lanes
-        return result
+        return groups
 
     def _can_exceed(self, first: Index, end: int, available: int) -> bool:
         stored = words(self.spec.shape[3]) * WORD_BITS
@@ -233,22 +240,23 @@ class Epilogue:
             mask = mask & tirx.const((1 << piece.valid) - 1, f"uint{piece.lanes}")
         return emit.bind(mask)
 
-    def _store_piece(
-        self, output: int, position: Position, first: Index, piece: Piece, value: tirx.Expr
+    def _store_group(
+        self,
+        output: int,
+        position: Position,
+        first: Index,
+        group: Sequence[Piece],
+        values: Sequence[tirx.Expr],
     ) -> None:
         layout, buffer = self.layouts[output], self._buffers[f"output{output}"]
-        if layout.element is not Element.BIT:
+        if layout.element is Element.BIT:
+            byte = first // BYTE_BITS + group[0].offset // BYTE_BITS
+            emit.store(buffer, _joined(group, values), emit.address(layout, *position, byte, 4))
+            return
+        for piece, value in zip(group, values, strict=True):
             for offset, lanes in emit.pieces(piece.valid, piece.lanes):
                 index = emit.address(layout, *position, first + piece.offset + offset)
                 emit.store(buffer, emit.extract(value, offset, lanes), index, layout.strides[3])
-            return
-        index = emit.address(layout, *position, first // BYTE_BITS + piece.offset // BYTE_BITS, 4)
-        if piece.lanes > 1:
-            emit.store(buffer, T.reinterpret(_bytes(piece.lanes), value), index)
-            return
-        bit = piece.offset % BYTE_BITS
-        value = T.shift_left(value, tirx.const(bit, "uint8"))
-        T.buffer_store(buffer, value if bit == 0 else buffer[index] | value, [index])
 
     def _fill_last_word(self, position: Position) -> None:
         """Zeros in the bytes of the last word that hold no channel."""
@@ -339,7 +347,8 @@ class _Values:
         if number not in self.known:
             node = self.epilogue.graph.nodes[number]
             value = self.evaluate(node)
-            if node.uses > 1 and not _is_boolean(value) and not isinstance(node.expression, Scalar):
+            can_bind = self.is_c or not _is_boolean(value)
+            if node.uses > 1 and can_bind and not isinstance(node.expression, Scalar):
                 value = emit.bind(value)
             self.known[number] = value
         return self.known[number]
@@ -357,7 +366,7 @@ class _Values:
             case Scalar(value=value):
                 return functions.number(value, self.lanes, self.is_c)
             case Flip(index=index):
-                return tirx.NE(self.value(node.operands[0]), self.flags(index))
+                return _differ(self.value(node.operands[0]), self.flags(index))
             case Compare() if self.threshold is not None and self.is_threshold(node):
                 right = self.epilogue.graph.nodes[node.operands[1]].expression
                 assert isinstance(right, Channel)
@@ -436,7 +445,7 @@ class _Values:
             word = buffer[emit.address(layout, *self.position, _quotient(self.channel, WORD_BITS))]
             bit = T.Cast("uint32", _remainder(self.channel, WORD_BITS))
             one, zero = tirx.const(1, "uint32"), tirx.const(0, "uint32")
-            return (T.shift_right(word, bit) & one) != zero
+            return tirx.NE(T.shift_right(word, bit) & one, zero)
         assert isinstance(self.offset, int)
         byte, bit = self.first // BYTE_BITS + self.offset // BYTE_BITS, self.offset % BYTE_BITS
         place = emit.address(layout, *self.position, byte, 4)
@@ -485,7 +494,7 @@ def bits_of_word(word: tirx.Expr, offset: Index, lanes: int) -> tirx.Expr:
     """Booleans from bits offset, offset + 1, ... of a uint32 word."""
     if lanes == 1:
         one, zero = tirx.const(1, "uint32"), tirx.const(0, "uint32")
-        return (T.shift_right(word, T.Cast("uint32", _expression(offset))) & one) != zero
+        return tirx.NE(T.shift_right(word, T.Cast("uint32", _expression(offset))) & one, zero)
     assert isinstance(offset, int)
     return _spread(T.shift_right(word, tirx.const(offset, "uint32")), 0, lanes)
 
@@ -496,9 +505,23 @@ def _spread(bits: tirx.Expr, first: int, lanes: int, is_one: bool = False) -> ti
     zeros = emit.constant(0, "uint32", lanes)
     word = emit.broadcast(T.Cast("uint32", bits), lanes)
     if is_one or lanes == 1:
-        return (word & emit.constant(1 << first, "uint32", lanes)) != zeros
+        return tirx.NE(word & emit.constant(1 << first, "uint32", lanes), zeros)
     numbers = T.Cast(emit.vector_type("uint32", lanes), T.Ramp(tirx.const(first, "int32"), 1, lanes))
-    return (word & T.shift_left(ones, numbers)) != zeros
+    return tirx.NE(word & T.shift_left(ones, numbers), zeros)
+
+
+def _joined(group: Sequence[Piece], values: Sequence[tirx.Expr]) -> tirx.Expr:
+    """The mask of a vector, or single bits of one byte, as bytes."""
+    if group[0].lanes > 1:
+        return T.reinterpret(emit.vector_type("uint8", group[0].lanes // BYTE_BITS), values[0])
+    first = group[0].offset
+    return functools.reduce(
+        operator.or_,
+        (
+            T.shift_left(value, tirx.const(piece.offset - first, "uint8"))
+            for piece, value in zip(group, values, strict=True)
+        ),
+    )
 
 
 def _is_bitwise(spec: KernelSpec, graph: Graph) -> bool:
@@ -518,8 +541,9 @@ def _is_bitwise(spec: KernelSpec, graph: Graph) -> bool:
     return bool(spec.outputs) and outputs_bits and all(is_bits(node) for node in graph.nodes)
 
 
-def _bytes(lanes: int) -> str:
-    return emit.vector_type("uint8", lanes // BYTE_BITS)
+def _differ(left: tirx.Expr, right: tirx.Expr) -> tirx.Expr:
+    """Booleans that are not equal; TVM's own comparison takes them for floats. LLVM makes it one exclusive-or."""
+    return tirx.Or(tirx.And(left, tirx.Not(right)), tirx.And(tirx.Not(left), right))
 
 
 def _is_boolean(value: tirx.Expr) -> bool:

@@ -40,7 +40,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -> Kernel
     schedule = schedule or {"vectors": 1 if isa.is_scalar else 2}
     shape = reshape(spec, isa)
     epilogue = Epilogue(shape.spec, isa)
-    parameters = (*epilogue.operands, *epilogue.constants, *epilogue.outputs)
+    given = Epilogue(spec, isa)
+    parameters = (*given.operands, *epilogue.constants, *given.outputs)
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)

@@ -142,7 +142,7 @@ class _Pooling:
         dtype = self.root.input.element.dtype
         total = emit.local(dtype, count)
         for offset, lanes in self._pieces(count):
-            emit.store(total, emit.constant(self._neutral(), dtype, lanes), offset)
+            emit.store(total, self._neutral(lanes), offset)
         for ky in _count(rows):
             for kx in _count(columns):
                 pixel = start + ky * (self.rows.dilation * strides[1]) + kx * (self.columns.dilation * strides[2])
@@ -159,10 +159,13 @@ class _Pooling:
         else:
             yield from emit.pieces(count, self.isa.lanes)
 
-    def _neutral(self) -> float:
+    def _neutral(self, lanes: int) -> tirx.Expr:
+        element = self.root.input.element
         if self.root.kind == "mean" or self.is_bits:
-            return 0
-        return float("-inf") if self.root.input.element is Element.F32 else -(1 << 31)
+            return emit.constant(0, element.dtype, lanes)
+        if element is Element.F32:
+            return functions.number(float("-inf"), lanes, self.isa.is_scalar)
+        return emit.constant(-(1 << 31), element.dtype, lanes)
 
     def _combine(self, total: tirx.Expr, value: tirx.Expr) -> tirx.Expr:
         if self.is_bits:
