@@ -43,8 +43,12 @@ def _store_vectors_together(
     width = tile.vectors[0].width
 
     def across(offset: Index, lanes: int) -> tirx.Expr:
-        assert isinstance(offset, int) and offset % width + lanes <= tile.vectors[offset // width].width
-        return value(pixel, position, offset // width, offset % width, lanes)
+        assert isinstance(offset, int)
+        parts = [
+            value(pixel, position, start // width, start % width, min(lanes, width - start % width))
+            for start in range(offset, offset + lanes, min(lanes, width))
+        ]
+        return emit.concatenate(parts)
 
     count = sum(vector.valid for vector in tile.vectors)
     available = sum(vector.width for vector in tile.vectors)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real convolutions against NumPy within float32 rounding, on every instruction set that this machine runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cache
+
+import numpy as np
+import pytest
+
+from bnncc import targets
+from bnncc.kernels import depthwise, real_conv
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel
+from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, Unary
+from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.layout import Element, Halo, Layout
+from bnncc.plan.simulate import allocate, load, run_step
+from tests.kernels.contractions import Shape, dense, pointwise, random_buffer, real_spec
+from tests.kernels.library import Library
+
+TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
+
+BIASED = Binary("add", Accumulator(), Channel(1))
+RELU = ((Element.F32, Unary("relu", BIASED)),)
+SIGNS = ((Element.BIT, Compare("ge", BIASED, Scalar(0.0))),)
+ONE = (Element.F32,)
+
+
+def _residual(shape: Shape, halo: Halo = Halo()) -> KernelSpec:
+    """Bias, residual; the sum and its signs."""
+    total = Binary("add", BIASED, Operand(0))
+    epilogue = ((Element.F32, total), (Element.BIT, Compare("gt", total, Scalar(0.0))))
+    return real_spec(shape, epilogue, ONE, (Layout.packed(Element.F32, shape.output),), output_halo=halo)
+
+
+def _cases() -> dict[str, KernelSpec]:
+    stem = Shape((1, 11, 13, 3), 16, (7, 7), (2, 2), pads=(3, 3, 3, 3))
+    planar = Shape((2, 9, 8, 3), 24, (3, 3), (2, 2), pads=(0, 0, 0, 0))
+    channelwise = Shape((1, 9, 8, 64), 64, (3, 3), (2, 2), groups=64)
+    return {
+        "plain": real_spec(Shape((1, 7, 9, 20), 32)),
+        "stem-relu": real_spec(stem, RELU, ONE),
+        "channels-first": real_spec(planar, RELU, ONE, channels_first=True),
+        "channels-first-pointwise": real_spec(pointwise(5, 7, 12), channels_first=True),
+        "one-channel": real_spec(Shape((1, 8, 8, 1), 8)),
+        "one-output": real_spec(Shape((1, 8, 8, 5), 1)),
+        "odd-outputs": real_spec(Shape((1, 5, 6, 9), 43), RELU, ONE),
+        "dilated": real_spec(Shape((1, 9, 9, 6), 17, (3, 2), (1, 2), (2, 3), (2, 0, 2, 3))),
+        "pointwise": real_spec(pointwise(7, 33, 40), RELU, ONE),
+        "pointwise-strided": real_spec(Shape((1, 8, 8, 16), 32, (1, 1), (2, 2), pads=(0, 0, 0, 0))),
+        "dense": real_spec(dense(1, 51, 100), RELU, ONE),
+        "dense-batch": real_spec(dense(7, 50, 10), RELU, ONE),
+        "groups": real_spec(Shape((1, 6, 5, 64), 64, groups=2), RELU, ONE),
+        "narrow-groups": real_spec(Shape((1, 6, 5, 24), 36, groups=12)),
+        "odd-groups": real_spec(Shape((1, 6, 5, 9), 15, groups=3)),
+        "bits": real_spec(Shape((1, 5, 6, 10), 70), SIGNS, ONE),
+        "residual": _residual(Shape((1, 5, 6, 12), 64), Halo(1, 1, 1, 1)),
+        "residual-tails": _residual(Shape((2, 5, 6, 12), 43)),
+        "depthwise": real_spec(channelwise, RELU, ONE),
+        "depthwise-odd": real_spec(Shape((1, 7, 9, 43), 43, groups=43)),
+        "depthwise-few": real_spec(Shape((1, 7, 9, 3), 3, groups=3)),
+        "depthwise-planar": real_spec(
+            Shape((1, 7, 9, 20), 20, (3, 3), pads=(0, 0, 0, 0), groups=20), channels_first=True
+        ),
+        "depthwise-large": real_spec(Shape((1, 9, 9, 16), 16, (7, 7), pads=(3, 3, 3, 3), groups=16)),
+        "depthwise-bits": real_spec(Shape((1, 6, 6, 40), 40, groups=40), SIGNS, ONE),
+        "depthwise-multiplier": real_spec(Shape((1, 6, 6, 12), 24, groups=12), RELU, ONE),
+    }
+
+
+CASES = _cases()
+
+
+@cache
+def _library(target: str) -> tuple[dict[str, Kernel], Library]:
+    facts = targets.load(target)
+    if not facts.runs_here():
+        pytest.skip(f"this machine is no {target}")
+    kernels = {name: real_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
+    return kernels, Library(list(kernels.values()), facts)
+
+
+def _numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+    rng = np.random.default_rng(seed)
+    reads = [random_buffer(layout, rng) for layout in (*spec.inputs, *spec.operands)]
+    return reads, tuple(rng.uniform(-1, 1, c.shape).astype(np.float32) for c in spec.constants)
+
+
+def _check(spec: KernelSpec, kernel: Kernel, library: Library, seed: int) -> None:
+    """Numbers agree within rounding, bits wherever the number is not within rounding of the threshold."""
+    reads, constants = _numbers(spec, seed)
+    expected, actual = ([allocate(output.layout, 0xAB) for output in spec.outputs] for _ in range(2))
+    run_step(spec, reads, constants, expected)
+    library.run(kernel, reads, constants, actual)
+    for output, want, have in zip(spec.outputs, expected, actual, strict=True):
+        if output.layout.element is Element.F32:
+            np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-4)
+        else:
+            differing = load(output.layout, want) != load(output.layout, have)
+            assert differing.mean() < 1e-3
+            tail = output.layout.shape[3] % 32
+            if tail:
+                last = have[output.layout.offset + output.layout.depth - 1]
+                assert last >> tail == 0
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_equals_simulation(target: str, name: str):
+    kernels, library = _library(target)
+    _check(CASES[name], kernels[name], library, seed=3)
+
+
+@pytest.mark.parametrize("name", ["odd-outputs", "depthwise-odd", "dense-batch"])
+def test_every_candidate_computes_the_same(name: str):
+    target = targets.load("native")
+    isa = Isa.of(target)
+    schedules = list(real_conv.candidates(CASES[name], isa))[::3]
+    kernels = [real_conv.make(CASES[name], isa, asdict(schedule)) for schedule in schedules]
+    library = Library(kernels, target)
+    for kernel in kernels:
+        _check(CASES[name], kernel, library, seed=5)
+
+
+def test_depthwise_takes_its_own_template():
+    assert depthwise.fits(CASES["depthwise"])
+    assert not depthwise.fits(CASES["depthwise-multiplier"])
+    assert not depthwise.fits(CASES["one-channel"])
+
+
+def test_a_wrong_weight_is_noticed():
+    spec = CASES["plain"]
+    kernels, library = _library("c")
+    reads, constants = _numbers(spec, seed=6)
+    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
+    run_step(spec, reads, constants, [expected])
+    constants[0][5, 1, 1, 7] += 1
+    library.run(kernels["plain"], reads, constants, [actual])
+    assert np.count_nonzero(np.abs(expected - actual) > 1e-4) >= 60
