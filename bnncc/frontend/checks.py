@@ -21,6 +21,8 @@ SUBGRAPH_OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 EXPORT_AGAIN = "the file is no valid ONNX model: export it again"
 
+NOT_TEXT = "the file is damaged: a name in it is not UTF-8"
+
 LISTED = 20
 """How many problems one message lists."""
 
@@ -72,6 +74,8 @@ def unexpected(location: str, what: str) -> Iterator[None]:
         yield
     except BnnccError:
         raise
+    except UnicodeDecodeError as error:  # some are decoded when they are first read
+        raise BnnccError(location, NOT_TEXT, EXPORT_AGAIN) from error
     except Exception as error:
         raise BnnccError(
             location,
@@ -123,7 +127,9 @@ def name_nodes(file: str, graph: onnx.GraphProto, opsets: Mapping[str, int]) -> 
 
 
 def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node]) -> None:
-    """Every value is defined once, everything that is read is defined, and there is an output."""
+    """Names are text, every value is defined once, all that is read is defined, and there is an output."""
+    if any(isinstance(name, bytes) for name in names_in(graph)):
+        raise BnnccError(file, NOT_TEXT, EXPORT_AGAIN)
     if graph.sparse_initializer:
         name = graph.sparse_initializer[0].values.name
         raise BnnccError(
@@ -158,6 +164,15 @@ def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node]) -> Non
     for name in outputs:
         if name not in defined:
             raise BnnccError(f"{file}:{name}", f"nothing computes the output '{name}'", EXPORT_AGAIN)
+
+
+def names_in(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    """Every name in a graph; protocol buffers give bytes for what is not UTF-8."""
+    for entry in (*graph.input, *graph.initializer, *graph.output):
+        yield entry.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def first_duplicate(names: Iterable[str]) -> str | None:

@@ -109,6 +109,12 @@ def test_truncated(tmp_path: Path, kept: float) -> None:
     refused(path, "model.onnx", "cut short")
 
 
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(good_model().SerializeToString().replace(b"sign1", b"si\xae\xae1"))
+    refused(path, "model.onnx", "a name in it is not UTF-8")
+
+
 # --- the graph -------------------------------------------------------------------------------------------
 
 

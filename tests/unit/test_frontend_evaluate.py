@@ -145,7 +145,7 @@ def test_batch_normalization_never_trains(opset: int) -> None:
 @pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
 @pytest.mark.parametrize(("opset", "axis"), [(11, None), (11, 2), (11, -1), (13, None), (13, 1)])
 def test_softmax_before_and_after_version_13(operator: str, opset: int, axis: int | None) -> None:
-    attributes = {} if axis is None else {"axis": axis}
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
     agree(node(operator, ["x"], ["y"], **attributes), opset, noise(2, 3, 4, 5))
 
 
