@@ -32,7 +32,6 @@ from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
     operand_def,
-    opt_prop_def,
     prop_def,
     region_def,
     result_def,
@@ -68,7 +67,7 @@ def ints(values: Sequence[int]) -> DenseArrayBase:
 
 def unpack(values: DenseArrayBase) -> tuple[int, ...]:
     """The integers of a property made by `ints`."""
-    return tuple(int(v) for v in values.get_values())
+    return tuple(int(v) for v in values.get_values())  # type: ignore[attr-defined]
 
 
 def expect(condition: bool, expected: str, found: object) -> None:
@@ -91,7 +90,7 @@ class Constant(IRDLOperation):
         """From a NumPy array; the element type is given for domains, else that of the array."""
         stored = i8 if element is not None and not is_number(element) else number_type(array.dtype)
         data = np.ascontiguousarray(array, dtype=numpy_type(stored))
-        attribute = DenseIntOrFPElementsAttr(tensor(array.shape, stored), BytesAttr(data.tobytes()))
+        attribute = elements(array.shape, data, stored)
         result = tensor(array.shape, element if element is not None else stored)
         super().__init__(properties={"value": attribute}, result_types=[result])
 
@@ -191,11 +190,11 @@ class WindowOperation(IRDLOperation):
 
 @irdl_op_definition
 class Conv2d(WindowOperation):
-    """y[n,h,w,o] = sum_{r,s,c} x[n, h*sy + r*dy - top, w*sx + s*dx - left, g*C/G + c] * w[o,r,s,c], g = o // (O/G).
+    """y[n,h,w,o] = sum_{r,s,c} x[n, h*sy + r*dy - top, w*sx + s*dx - left, g*C/G + c] * w[o,r,s,c].
 
-    x [n,h,w,C], w [O,kh,kw,C/G]. `strides` [sy,sx], `dilations` [dy,dx], `pads` [top,left,bottom,right],
-    `groups` G; outside the image x is `pad_value` (0, or -1 / +1 for a bipolar x). The result is i32 where both
-    domains are binary, else f32.
+    g = o // (O/G). x [n,h,w,C], w [O,kh,kw,C/G]. `strides` [sy,sx], `dilations` [dy,dx], `pads`
+    [top,left,bottom,right], `groups` G; outside the image x is `pad_value` (0, or -1 / +1 for a bipolar x).
+    The result is i32 where both domains are binary, else f32.
     """
 
     name = "bnn.conv2d"
@@ -584,41 +583,140 @@ class BinaryOperation(IRDLOperation):
         )
 
 
-def _unary(name: str, doc: str) -> type[UnaryOperation]:
-    """Define bnn.<name>, an element-wise operation of one operand."""
-    title = "".join(part.capitalize() for part in name.split("_"))
-    body = {"name": f"bnn.{name}", "__doc__": doc, "__module__": __name__}
-    return irdl_op_definition(type(title, (UnaryOperation,), body))
+@irdl_op_definition
+class Neg(UnaryOperation):
+    """y = -x."""
+
+    name = "bnn.neg"
 
 
-def _binary(name: str, doc: str) -> type[BinaryOperation]:
-    """Define bnn.<name>, an element-wise operation of two operands."""
-    title = "".join(part.capitalize() for part in name.split("_"))
-    body = {"name": f"bnn.{name}", "__doc__": doc, "__module__": __name__}
-    return irdl_op_definition(type(title, (BinaryOperation,), body))
+@irdl_op_definition
+class Abs(UnaryOperation):
+    """y = |x|."""
+
+    name = "bnn.abs"
 
 
-Neg = _unary("neg", "y = -x.")
-Abs = _unary("abs", "y = |x|.")
-Relu = _unary("relu", "y = max(x, 0).")
-Sqrt = _unary("sqrt", "y = sqrt(x).")
-Exp = _unary("exp", "y = e^x.")
-Log = _unary("log", "y = ln x.")
-Tanh = _unary("tanh", "y = tanh x.")
-Sigmoid = _unary("sigmoid", "y = 1 / (1 + e^-x).")
-Round = _unary("round", "y = x rounded to the nearest integer, halves to even.")
-Floor = _unary("floor", "y = the largest integer not above x.")
-Ceil = _unary("ceil", "y = the smallest integer not below x.")
-Erf = _unary("erf", "y = erf x.")
+@irdl_op_definition
+class Relu(UnaryOperation):
+    """y = max(x, 0)."""
+
+    name = "bnn.relu"
+
+
+@irdl_op_definition
+class Sqrt(UnaryOperation):
+    """y = sqrt(x)."""
+
+    name = "bnn.sqrt"
+
+
+@irdl_op_definition
+class Exp(UnaryOperation):
+    """y = e^x."""
+
+    name = "bnn.exp"
+
+
+@irdl_op_definition
+class Log(UnaryOperation):
+    """y = ln x."""
+
+    name = "bnn.log"
+
+
+@irdl_op_definition
+class Tanh(UnaryOperation):
+    """y = tanh x."""
+
+    name = "bnn.tanh"
+
+
+@irdl_op_definition
+class Sigmoid(UnaryOperation):
+    """y = 1 / (1 + e^-x)."""
+
+    name = "bnn.sigmoid"
+
+
+@irdl_op_definition
+class Round(UnaryOperation):
+    """y = x rounded to the nearest integer, halves to even."""
+
+    name = "bnn.round"
+
+
+@irdl_op_definition
+class Floor(UnaryOperation):
+    """y = the largest integer not above x."""
+
+    name = "bnn.floor"
+
+
+@irdl_op_definition
+class Ceil(UnaryOperation):
+    """y = the smallest integer not below x."""
+
+    name = "bnn.ceil"
+
+
+@irdl_op_definition
+class Erf(UnaryOperation):
+    """y = erf x."""
+
+    name = "bnn.erf"
+
+
+@irdl_op_definition
+class Add(BinaryOperation):
+    """y = left + right."""
+
+    name = "bnn.add"
+
+
+@irdl_op_definition
+class Sub(BinaryOperation):
+    """y = left - right."""
+
+    name = "bnn.sub"
+
+
+@irdl_op_definition
+class Mul(BinaryOperation):
+    """y = left * right."""
+
+    name = "bnn.mul"
+
+
+@irdl_op_definition
+class Div(BinaryOperation):
+    """y = left / right."""
+
+    name = "bnn.div"
+
+
+@irdl_op_definition
+class Max(BinaryOperation):
+    """y = max(left, right)."""
+
+    name = "bnn.max"
+
+
+@irdl_op_definition
+class Min(BinaryOperation):
+    """y = min(left, right)."""
+
+    name = "bnn.min"
+
+
+@irdl_op_definition
+class Pow(BinaryOperation):
+    """y = left ^ right."""
+
+    name = "bnn.pow"
+
+
 UNARY = (Neg, Abs, Relu, Sqrt, Exp, Log, Tanh, Sigmoid, Round, Floor, Ceil, Erf)
-
-Add = _binary("add", "y = left + right.")
-Sub = _binary("sub", "y = left - right.")
-Mul = _binary("mul", "y = left * right.")
-Div = _binary("div", "y = left / right.")
-Max = _binary("max", "y = max(left, right).")
-Min = _binary("min", "y = min(left, right).")
-Pow = _binary("pow", "y = left ^ right.")
 BINARY = (Add, Sub, Mul, Div, Max, Min, Pow)
 
 COMPARISONS = ("ge", "gt", "le", "lt", "eq", "ne")
@@ -626,7 +724,7 @@ COMPARISONS = ("ge", "gt", "le", "lt", "eq", "ne")
 
 @irdl_op_definition
 class Compare(IRDLOperation):
-    """y = 1 where left `kind` right, else 0; kind is ge, gt, le, lt, eq or ne; shapes are broadcast. Result i1."""
+    """y = 1 where left `kind` right, else 0, i1; kind is ge, gt, le, lt, eq or ne; shapes are broadcast."""
 
     name = "bnn.compare"
     left = operand_def(TensorType)
@@ -730,7 +828,7 @@ class PRelu(IRDLOperation):
 
 @irdl_op_definition
 class Softmax(IRDLOperation):
-    """y[..., c] = exp(x[..., c] - m) / sum_c exp(x[..., c] - m), m = max_c x[..., c]; over the last dimension, f32."""
+    """y[..., c] = exp(x[..., c] - m) / sum_c exp(x[..., c] - m), m = max_c x[..., c], f32."""
 
     name = "bnn.softmax"
     input = operand_def(TensorType)
@@ -920,7 +1018,7 @@ def window_shape(
     pads: Sequence[int],
     channels: int,
 ) -> tuple[int, int, int, int]:
-    """[n, h, w, channels] that a window over `image` gives (sizes may come out below 1: the verifier tells)."""
+    """[n, h, w, channels] that a window over `image` gives; sizes below 1 are the verifier's to tell."""
     top, left, bottom, right = pads
     totals = (top + bottom, left + right)
     height, width = (
@@ -952,10 +1050,16 @@ def verify_broadcast(operands: Sequence[SSAValue], result: SSAValue) -> None:
     expect(shape_of(result) == shape, f"result shape {shape}", shape_of(result))
 
 
+def elements(shape: Sequence[int], data: np.ndarray, element: Attribute) -> DenseIntOrFPElementsAttr:
+    """Numbers in row-major order as an attribute."""
+    type_ = tensor(shape, element)
+    return DenseIntOrFPElementsAttr(type_, BytesAttr(data.tobytes()))  # type: ignore[arg-type]
+
+
 def vector(values: np.ndarray, dtype: type[np.generic]) -> DenseIntOrFPElementsAttr:
     """A property that holds one number per channel."""
     data = np.ascontiguousarray(values, dtype=dtype).reshape(-1)
-    return DenseIntOrFPElementsAttr(tensor(data.shape, number_type(data.dtype)), BytesAttr(data.tobytes()))
+    return elements(data.shape, data, number_type(data.dtype))
 
 
 def vector_of(values: DenseIntOrFPElementsAttr) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, StringAttr
+from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, NameLoc, StringAttr
 from xdsl.ir import Operation
 
 from bnncc.dialect.operations import ints, unpack
@@ -37,3 +37,8 @@ def copy_provenance(old: Operation, new: Operation) -> None:
     new.location = old.location
     if SOURCE in old.attributes:
         new.attributes[SOURCE] = old.attributes[SOURCE]
+
+
+def location_text(op: Operation) -> str:
+    """The ONNX node behind an operation as people write it, "model.onnx:/conv1/Conv", or "" if unknown."""
+    return op.location.desc.data if isinstance(op.location, NameLoc) else ""

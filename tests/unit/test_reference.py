@@ -18,6 +18,16 @@ from bnncc.reference import evaluate, evaluate_operation
 RANDOM = np.random.default_rng(7)
 
 
+def real(values) -> np.ndarray:
+    """A float32 array."""
+    return np.asarray(values, np.float32)
+
+
+def integer(values) -> np.ndarray:
+    """An int32 array."""
+    return np.asarray(values, np.int32)
+
+
 def value(shape: tuple[int, ...], element: Attribute = f32):
     """An SSA value of a type, defined by nothing in particular."""
     return test.TestOp(result_types=[tensor(shape, element)]).res[0]
@@ -127,14 +137,14 @@ def test_max_pool_of_bits_and_integers():
 def test_batch_norm_is_evaluated_from_left_to_right():
     x = RANDOM.standard_normal((2, 3)).astype(np.float32)
     scale, bias, mean = RANDOM.standard_normal((3, 3)).astype(np.float32)
-    variance = np.float32([0.5, 1.5, 2.5])
+    variance = real([0.5, 1.5, 2.5])
     y = run(ops.BatchNorm([value((2, 3)), *[value((3,))] * 4], 1e-3), x, scale, bias, mean, variance)
     np.testing.assert_array_equal(y, scale * (x - mean) / np.sqrt(variance + np.float32(1e-3)) + bias)
 
 
 def test_element_wise_operations():
-    x = np.float32([-2.5, -0.5, 0.0, 1.5])
-    half = np.float32([0.5])
+    x = real([-2.5, -0.5, 0.0, 1.5])
+    half = real([0.5])
     np.testing.assert_array_equal(run(ops.Round(value((4,))), x), [-2, 0, 0, 2])
     np.testing.assert_array_equal(run(ops.Clip(value((4,)), -1, 1), x), [-1, -0.5, 0, 1])
     np.testing.assert_array_equal(run(ops.PRelu(value((4,)), value((1,))), x, half), [-1.25, -0.25, 0, 1.5])
@@ -145,15 +155,15 @@ def test_element_wise_operations():
         run(ops.Sigmoid(value((4,))), x), 1 / (1 + np.exp(-x.astype(float))), rtol=1e-6
     )
     np.testing.assert_allclose(run(ops.Erf(value((1,))), half), [0.5204999], rtol=1e-6)
-    integers = np.int32([-7, 7])
+    integers = integer([-7, 7])
     np.testing.assert_array_equal(
-        run(ops.Div(value((2,), i32), value((2,), i32)), integers, np.int32([2, 2])), [-3, 3]
+        run(ops.Div(value((2,), i32), value((2,), i32)), integers, integer([2, 2])), [-3, 3]
     )
     np.testing.assert_array_equal(run(ops.Cast(value((4,)), i32), x), [-2, 0, 0, 1])
 
 
 def test_softmax_does_not_overflow():
-    y = run(ops.Softmax(value((1, 2))), np.float32([[1000, 1000]]))
+    y = run(ops.Softmax(value((1, 2))), real([[1000, 1000]]))
     np.testing.assert_array_equal(y, [[0.5, 0.5]])
 
 
@@ -163,9 +173,9 @@ def test_layout_operations():
         run(ops.Transpose(value(x.shape), (0, 3, 1, 2)), x), x.transpose(0, 3, 1, 2)
     )
     np.testing.assert_array_equal(run(ops.Reshape(value(x.shape), (6, 4)), x), x.reshape(6, 4))
-    padded = run(ops.Pad(value((2,)), (1,), (2,), 0.5), np.float32([1, 2]))
+    padded = run(ops.Pad(value((2,)), (1,), (2,), 0.5), real([1, 2]))
     np.testing.assert_array_equal(padded, [0.5, 1, 2, 0.5, 0.5])
-    joined = run(ops.Concat([value((1, 2)), value((1, 1))], 1), np.float32([[1, 2]]), np.float32([[3]]))
+    joined = run(ops.Concat([value((1, 2)), value((1, 1))], 1), real([[1, 2]]), real([[3]]))
     np.testing.assert_array_equal(joined, [[1, 2, 3]])
 
 
@@ -190,7 +200,7 @@ def module() -> ModuleOp:
 
 
 def test_evaluate_goes_into_fused_regions():
-    outputs = evaluate(module(), {"in": np.float32([[1, -1]])})
+    outputs = evaluate(module(), {"in": real([[1, -1]])})
     np.testing.assert_array_equal(outputs["out"], [[-1, 1]])
 
 
@@ -199,9 +209,9 @@ def test_observer_sees_and_replaces():
 
     def observe(op: Operation, results: list[np.ndarray]) -> list[np.ndarray] | None:
         seen.append(op.name)
-        return [np.float32([[5, 5]])] if op.name == "bnn.neg" else None
+        return [real([[5, 5]])] if op.name == "bnn.neg" else None
 
-    outputs = evaluate(module(), {"in": np.float32([[1, -1]])}, observe)
+    outputs = evaluate(module(), {"in": real([[1, -1]])}, observe)
     assert seen == ["bnn.neg", "bnn.binarize", "bnn.fused"]
     np.testing.assert_array_equal(outputs["out"], [[1, 1]])
 

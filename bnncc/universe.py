@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bnncc adds to xDSL's tools (entry point group `xdsl.universe`): the dialect and the passes.
+
+Everything is made when it is asked for, so that listing costs no import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from xdsl.ir import Dialect
+from xdsl.passes import ModulePass
+from xdsl.universe import Universe
+
+PASSES = (
+    "assume-sign-zero",
+    "commute-pool",
+    "convert-onnx",
+    "eliminate-common-subexpressions",
+    "fold-batch-norm",
+    "fold-constants",
+    "fold-thresholds",
+    "fuse-epilogues",
+    "infer-domains",
+    "recognize-binarize",
+    "reject-unknown",
+    "simplify-layout",
+)
+"""The names of all passes; a name gives its module and its class."""
+
+
+def _dialect() -> Dialect:
+    from bnncc.dialect import BNN
+
+    return BNN
+
+
+def pass_factory(name: str) -> Callable[[], type[ModulePass]]:
+    """A function that imports a pass: `fold-thresholds` is FoldThresholdsPass in bnncc.passes.fold_thresholds."""
+
+    def load() -> type[ModulePass]:
+        module = import_module(f"bnncc.passes.{name.replace('-', '_')}")
+        title = "".join(part.capitalize() for part in name.split("-"))
+        return getattr(module, f"{title}Pass")
+
+    return load
+
+
+UNIVERSE = Universe(
+    all_dialects={"bnn": _dialect},
+    all_passes={name: pass_factory(name) for name in PASSES},
+)

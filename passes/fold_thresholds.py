@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""fold-thresholds: whatever lies between an integer accumulator and a binarize becomes one comparison.
+
+An accumulator of K taps has at most 2K + 1 values. The original float32 chain is evaluated, in its own
+order, at every value it can reach and in every channel; where the decision changes at most once it is a
+threshold. sign(0) = 0 folds only where 0 cannot be reached. Whatever does not fold stays exact as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, i32
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.operations import unpack
+from bnncc.dialect.types import bipolar, element_of, shape_of, tensor
+from bnncc.passes.matching import (
+    CHANNEL_BOUND,
+    ELEMENTWISE,
+    apply_patterns,
+    channel_form,
+    constant_of,
+    copy_source,
+)
+from bnncc.reference import evaluate_operation
+
+CHAIN = (*(kind for kind in ELEMENTWISE if kind not in CHANNEL_BOUND), ops.BatchNorm)
+"""What may lie between an accumulator and its binarize."""
+
+LONGEST_CHAIN = 64
+"""A longer chain is left alone."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The operations from an accumulator to a binarize, producers first."""
+
+    accumulator: SSAValue
+    operations: tuple[Operation, ...]
+
+
+def chain_of(binarize: ops.Binarize) -> Chain | None:
+    """The chain in front of a binarize: element-wise operations of one i32 value and of channel constants."""
+    order: list[Operation] = []
+    seen: set[Operation] = set()
+    accumulators: set[SSAValue] = set()
+
+    def visit(value: SSAValue) -> bool:
+        if element_of(value) == i32:
+            accumulators.add(value)
+            return True
+        op = value.owner
+        if isinstance(op, ops.Constant):
+            return channel_form(op.array, len(shape_of(binarize.input))) is not None
+        if not isinstance(op, CHAIN) or len(seen) >= LONGEST_CHAIN:
+            return False
+        if op not in seen:
+            seen.add(op)
+            if not all(visit(operand) for operand in op.operands):
+                return False
+            order.append(op)
+        return True
+
+    if not visit(binarize.input) or len(accumulators) != 1:
+        return None
+    (accumulator,) = accumulators
+    if shape_of(accumulator) != shape_of(binarize.input):
+        return None
+    return Chain(accumulator, (*order, binarize))
+
+
+def reachable(accumulator: SSAValue) -> np.ndarray | None:
+    """Every value that an accumulator can take, ascending, or None where its contraction is not in sight.
+
+    A sum of K values in {-1, +1} has the parity of K; zeros, of the padding or of a ternary operand, allow
+    every integer in between."""
+    op = accumulator.owner
+    while isinstance(op, ops.MaxPool | ops.Reshape):
+        if shape_of(op.input)[-1] != shape_of(op.result)[-1]:
+            return None
+        op = op.input.owner
+    if not isinstance(op, ops.Conv2d | ops.Dense):
+        return None
+    taps = int(np.prod(shape_of(op.weight)[1:]))
+    zeros = any(element_of(value) != bipolar for value in op.operands)
+    if isinstance(op, ops.Conv2d):
+        zeros = zeros or (any(unpack(op.pads)) and op.pad_value.value.data == 0)
+    return np.arange(-taps, taps + 1, 1 if zeros else 2, dtype=np.int32)
+
+
+def decisions(chain: Chain, values: np.ndarray) -> np.ndarray:
+    """What the binarize answers, int8 [values, channels], for every value of the accumulator."""
+    shape = shape_of(chain.accumulator)
+    channels = shape[-1]
+    table = np.broadcast_to(values[:, None], (len(values), channels))
+    # As many dimensions as the operations expect, so that [c], [1, 1, 1, c] and [] broadcast alike.
+    known: dict[SSAValue, np.ndarray] = {
+        chain.accumulator: table.reshape((len(values), *(1,) * (len(shape) - 2), channels))
+    }
+    for op in chain.operations:
+        inputs = [_value_of(operand, known) for operand in op.operands]
+        (known[op.results[0]],) = evaluate_operation(op, inputs)
+    result = known[chain.operations[-1].results[0]]
+    return np.broadcast_to(result.reshape(len(values), -1), (len(values), channels))
+
+
+def _value_of(operand: SSAValue, known: dict[SSAValue, np.ndarray]) -> np.ndarray:
+    array = constant_of(operand)
+    return known[operand] if array is None else array
+
+
+def thresholds_of(values: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(thresholds int32, signs int8), one per channel, that answer alike at every value, or None.
+
+    A channel that always answers the same gets a threshold at or beyond the end of the range."""
+    if (answers == 0).any():
+        return None
+    rises, falls = _steps(answers > 0), _steps(answers < 0)
+    signs = np.where(rises, np.int8(1), np.int8(-1))
+    if not (rises | falls).all():
+        return None
+    above = np.where(signs > 0, answers > 0, answers < 0)
+    first = np.argmax(above, axis=0)
+    beyond = values[-1] + 1
+    return np.where(above.any(axis=0), values[first], beyond).astype(np.int32), signs
+
+
+def _steps(above: np.ndarray) -> np.ndarray:
+    """Whether each column is False up to some row and True from there on."""
+    return np.asarray((above[1:] >= above[:-1]).all(axis=0))
+
+
+class FoldThresholds(RewritePattern):
+    """binarize(chain(accumulator)) is threshold(accumulator)."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Binarize, rewriter: PatternRewriter) -> None:
+        """Evaluate the chain everywhere."""
+        chain = chain_of(op)
+        values = None if chain is None else reachable(chain.accumulator)
+        if chain is None or values is None:
+            return
+        found = thresholds_of(values, decisions(chain, values))
+        if found is None:
+            return
+        threshold = ops.Threshold(chain.accumulator, *found)
+        threshold.location = op.location
+        copy_source(op, threshold)
+        users = [use.operation for use in op.result.uses]
+        rewriter.replace(op, [threshold], [threshold.result])
+        for user in users:
+            retype(user, rewriter)
+
+
+def retype(op: Operation, rewriter: PatternRewriter) -> None:
+    """Operations that only move values have the element type of their input, which has become bipolar."""
+    if not isinstance(op, ops.Transpose | ops.Reshape | ops.Pad) or element_of(op.result) == element_of(
+        op.input
+    ):
+        return
+    type_ = tensor(shape_of(op.result), element_of(op.input))
+    users = [use.operation for use in op.result.uses]
+    rewriter.replace_value_with_new_type(op.result, type_)
+    for user in users:
+        retype(user, rewriter)
+
+
+class FoldThresholdsPass(ModulePass):
+    """Fold every chain that is a threshold."""
+
+    name = "fold-thresholds"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module."""
+        apply_patterns(op, FoldThresholds())

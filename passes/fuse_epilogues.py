@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""fuse-epilogues: one kernel, and one pass over memory, for each contraction or pool and what follows it.
+
+An element-wise operation joins the region of its operand that is computed last; all its other operands exist
+before that region's root, so each region reads finished values only. What is neither a root nor follows one
+becomes a region without a root. Transposes, reshapes, pads, concatenations and softmax stay outside.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, i1
+from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.passes import ModulePass
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import element_of, is_number, shape_of
+from bnncc.passes.matching import ELEMENTWISE, ROOTS, apply_patterns, main_block
+
+CONTRACTIONS = (ops.Conv2d, ops.Dense)
+
+
+@dataclass(eq=False)
+class Group:
+    """A region to be: the place of its first operation in the schedule, its shape, and its operations."""
+
+    position: int
+    shape: tuple[int, ...]
+    members: list[Operation] = field(default_factory=list)
+
+
+def is_cheap_to_repeat(op: Operation) -> bool:
+    """Casts of binary values, and comparisons: better computed again by every reader than stored."""
+    if isinstance(op, ops.Cast):
+        return not is_number(element_of(op.input))
+    return isinstance(op, ops.Compare) or (isinstance(op, ELEMENTWISE) and element_of(op.results[0]) == i1)
+
+
+def repeat_for_each_use(block: Block) -> None:
+    """Give every reader of a cheap operation its own copy of it, next to the reader."""
+    for op in reversed(list(block.ops)):
+        if not is_cheap_to_repeat(op):
+            continue
+        for use in list(op.results[0].uses)[1:]:
+            copy = op.clone()
+            block.insert_ops_before([copy], use.operation)
+            use.operation.operands[use.index] = copy.results[0]
+
+
+def schedule(block: Block) -> list[Operation]:
+    """The operations but constants and the terminator in an order in which contractions come as late as they
+    can, so that what else an epilogue needs is there."""
+    todo = [op for op in block.ops if not isinstance(op, ops.Constant) and op is not block.last_op]
+    index = {op: i for i, op in enumerate(todo)}
+    waiting = {op: len({v.owner for v in op.operands} & index.keys()) for op in todo}
+    ready = [_priority(op, index) for op in todo if waiting[op] == 0]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        op = todo[heapq.heappop(ready)[-1]]
+        order.append(op)
+        for user in {use.operation for result in op.results for use in result.uses}:
+            if user not in waiting:
+                continue
+            waiting[user] -= 1
+            if waiting[user] == 0:
+                heapq.heappush(ready, _priority(user, index))
+    assert len(order) == len(todo), "the function has no cycles"
+    return order
+
+
+def _priority(op: Operation, index: dict[Operation, int]) -> tuple[bool, int]:
+    return isinstance(op, CONTRACTIONS), index[op]
+
+
+class Grouping:
+    """Which group each operation belongs to; operations without one stay outside."""
+
+    def __init__(self, order: Sequence[Operation]):
+        self.order = order
+        self.position = {op: i for i, op in enumerate(order)}
+        self.group_of: dict[Operation, Group] = {}
+        for op in order:
+            if isinstance(op, ROOTS):
+                self.open(op)
+            elif isinstance(op, ELEMENTWISE) and not self.is_taken_by_reader(op):
+                self.join(op)
+
+    def is_taken_by_reader(self, op: Operation) -> bool:
+        """Whether the only reader of a cheap operation will take it into its own group."""
+        readers = [use.operation for use in op.results[0].uses]
+        return is_cheap_to_repeat(op) and len(readers) == 1 and isinstance(readers[0], ELEMENTWISE)
+
+    def open(self, op: Operation) -> Group:
+        """Begin a group with an operation."""
+        group = Group(self.position[op], shape_of(op.results[0]), [op])
+        self.group_of[op] = group
+        return group
+
+    def join(self, op: Operation) -> None:
+        """Put an operation into the group of its latest operand, or into one of its own."""
+        _, group = self.latest(op.operands)
+        if group is None or group.shape != shape_of(op.results[0]):
+            group = self.open(op)
+        else:
+            group.members.append(op)
+            self.group_of[op] = group
+        self.take_cheap_operands(op, group)
+
+    def take_cheap_operands(self, op: Operation, group: Group) -> None:
+        """Cheap operations in front of a member that belong to no group yet become members."""
+        for operand in op.operands:
+            owner = operand.owner
+            if isinstance(owner, ELEMENTWISE) and owner not in self.group_of:
+                group.members.append(owner)
+                self.group_of[owner] = group
+                self.take_cheap_operands(owner, group)
+
+    def latest(self, values: Iterable[SSAValue]) -> tuple[int, Group | None]:
+        """The position of the value that is computed last, and its group (None outside all groups)."""
+        return max((self.anchor(value) for value in values), key=lambda anchor: anchor[0], default=(-1, None))
+
+    def anchor(self, value: SSAValue) -> tuple[int, Group | None]:
+        """When a value is there, and in which group; -1 for inputs and constants."""
+        owner = value.owner
+        if not isinstance(owner, Operation) or owner not in self.position:
+            return -1, None
+        group = self.group_of.get(owner)
+        if group is not None:
+            return group.position, group
+        if isinstance(owner, ELEMENTWISE):  # cheap, not placed yet
+            return self.latest(owner.operands)
+        return self.position[owner], None
+
+
+class Rebuild:
+    """Writes the function anew: a Fused for every group, everything else as it was."""
+
+    def __init__(self, block: Block, grouping: Grouping):
+        self.block = block
+        self.grouping = grouping
+        self.values: dict[SSAValue, SSAValue] = {argument: argument for argument in block.args}
+        self.new: list[Operation] = []
+
+    def run(self) -> None:
+        """Replace the operations of the block."""
+        last = self.block.last_op
+        assert last is not None
+        old = [op for op in self.block.ops if op is not last]
+        groups = set(self.grouping.group_of.values())
+        outside = [op for op in self.grouping.order if op not in self.grouping.group_of]
+        items: list[tuple[int, Group | Operation]] = [(group.position, group) for group in groups]
+        items += [(self.grouping.position[op], op) for op in outside]
+        for _, item in sorted(items, key=lambda pair: pair[0]):
+            if isinstance(item, Group):
+                self.fuse(item)
+            else:
+                self.keep(item)
+        last.operands = [self.value(operand) for operand in last.operands]
+        self.block.insert_ops_before(self.new, last)
+        for op in reversed(old):
+            op.detach()
+            op.erase(safe_erase=False)
+
+    def value(self, old: SSAValue) -> SSAValue:
+        """The new value; a constant is copied when it is first asked for."""
+        if old not in self.values:
+            assert isinstance(old.owner, ops.Constant), old.owner
+            self.keep(old.owner)
+        return self.values[old]
+
+    def keep(self, op: Operation) -> None:
+        """Copy an operation that stays outside."""
+        for operand in op.operands:
+            self.value(operand)
+        copy = op.clone(self.values)
+        self.new.append(copy)
+
+    def fuse(self, group: Group) -> None:
+        """Make a region of a group; what others read are its results."""
+        members = sorted(group.members, key=lambda op: self.grouping.position[op])
+        inside = set(members)
+        inputs = self.inputs_of(members, inside)
+        results = [r for op in members for r in op.results if any(u.operation not in inside for u in r.uses)]
+        block = Block(arg_types=[value.type for value in inputs])
+        local: dict[SSAValue, SSAValue] = dict(zip(inputs, block.args, strict=True))
+        for value, argument in local.items():
+            argument.name_hint = value.name_hint
+        for op in members:
+            for operand in op.operands:
+                if operand not in local and isinstance(operand.owner, ops.Constant):
+                    block.add_op(operand.owner.clone(local))
+            block.add_op(op.clone(local))
+        block.add_op(ops.Yield([local[result] for result in results]))
+        types = [result.type for result in results]
+        fused = ops.Fused([self.value(value) for value in inputs], types, Region(block))
+        fused.location = members[0].location
+        for old, new in zip(results, fused.outputs, strict=True):
+            self.values[old] = new
+            new.name_hint = old.name_hint
+        self.new.append(fused)
+
+    def inputs_of(self, members: Sequence[Operation], inside: set[Operation]) -> list[SSAValue]:
+        """What a group reads, but constants, in the order of first use."""
+        read = [operand for op in members for operand in op.operands]
+        return list(
+            dict.fromkeys(v for v in read if not isinstance(v.owner, ops.Constant) and v.owner not in inside)
+        )
+
+
+class FuseEpiloguesPass(ModulePass):
+    """Group, then rebuild."""
+
+    name = "fuse-epilogues"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the function."""
+        apply_patterns(op)
+        block = main_block(op)
+        repeat_for_each_use(block)
+        Rebuild(block, Grouping(schedule(block))).run()

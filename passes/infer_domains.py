@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""infer-domains: prove which contractions are binary.
+
+Casts of binary values to numbers, and the scale behind them, move down through whatever commutes with them.
+A contraction of binary values with a weight of s[o] * {-1, +1} (or {-1, 0, +1}) becomes an integer one, times
+s. Real layers never match: the activation must be binary already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, f32, i32
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.operations import DOMAIN_VALUES, unpack
+from bnncc.dialect.types import bipolar, element_of, is_number, shape_of, ternary
+from bnncc.passes.matching import (
+    apply_patterns,
+    channel_form,
+    constant_of,
+    copy_source,
+    has_one_use,
+    producer,
+    replace,
+    uniform_value,
+)
+from bnncc.passes.simplify_layout import MergePads, MergeReshapes, MergeTransposes
+
+TOLERANCE = 1e-5
+"""Magnitudes of weights that differ by no more than this part are equal: folding leaves such jitter."""
+
+
+def exact_input(value: SSAValue) -> SSAValue | None:
+    """The binary value or i32 behind a cast to f32."""
+    cast = producer(value, ops.Cast)
+    if cast is None or element_of(cast.result) != f32:
+        return None
+    element = element_of(cast.input)
+    return cast.input if element == i32 or not is_number(element) else None
+
+
+def scaled_input(value: SSAValue) -> tuple[SSAValue, float] | None:
+    """(b, s) where the value is cast(b) * s with one number s; s is 1 where nothing multiplies."""
+    if exact_input(value) is not None:
+        return value, 1.0
+    mul = producer(value, ops.Mul)
+    if mul is None:
+        return None
+    for cast, scale in ((mul.left, mul.right), (mul.right, mul.left)):
+        number = uniform_value(scale)
+        if number is not None and number != 0 and exact_input(cast) is not None and cast.type == value.type:
+            return cast, number
+    return None
+
+
+def rebuilt(op: Operation, inputs: Sequence[SSAValue], divisor: float = 1.0) -> Operation | None:
+    """The same layout operation or max_pool of other inputs, or None where their domain does not allow it.
+    A pad's value is divided by `divisor`."""
+    element = element_of(inputs[0])
+    match op:
+        case ops.Transpose():
+            return ops.Transpose(inputs[0], unpack(op.permutation))
+        case ops.Reshape():
+            return ops.Reshape(inputs[0], shape_of(op.result))
+        case ops.MaxPool() if element in (bipolar, i32, f32):
+            geometry = (unpack(p) for p in (op.kernel, op.strides, op.dilations, op.pads))
+            return ops.MaxPool(inputs[0], *geometry)
+        case ops.Concat() if all(element_of(value) == element for value in inputs):
+            return ops.Concat(inputs, op.axis.value.data)
+        case ops.Pad():
+            return _padded(op, inputs[0], divisor)
+    return None
+
+
+def _padded(op: ops.Pad, value: SSAValue, divisor: float) -> Operation | None:
+    number = op.value.value.data / divisor
+    element = element_of(value)
+    if not is_number(element) and number not in DOMAIN_VALUES[element.name]:
+        return None
+    if element == i32 and not float(number).is_integer():
+        return None
+    return ops.Pad(value, unpack(op.low), unpack(op.high), number)
+
+
+COMMUTING = (ops.Transpose, ops.Reshape, ops.MaxPool, ops.Concat, ops.Pad)
+
+
+class SinkCast(RewritePattern):
+    """A layout operation or max_pool of cast(b) is the cast of that operation on b; of an accumulator, only
+    max_pool: what moves its values is better done once they are thresholded."""
+
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
+        """Rebuild the operation on what was cast."""
+        if not isinstance(op, COMMUTING):
+            return
+        inputs = [value for operand in op.operands if (value := exact_input(operand)) is not None]
+        if not inputs or len(inputs) < len(op.operands):
+            return
+        if element_of(inputs[0]) == i32 and not isinstance(op, ops.MaxPool):
+            return
+        inner = rebuilt(op, inputs)
+        if inner is None:
+            return
+        copy_source(op, inner)
+        replace(rewriter, op, [inner, ops.Cast(inner.results[0])])
+
+
+class SinkScale(RewritePattern):
+    """A layout operation or max_pool of cast(b) * s is s times that operation on cast(b); s > 0 for a max."""
+
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
+        """Rebuild the operation on what was scaled; all inputs must have one scale."""
+        if not isinstance(op, COMMUTING):
+            return
+        found = [scaled_input(operand) for operand in op.operands]
+        pairs = [pair for pair in found if pair is not None]
+        scales = {scale for _, scale in pairs}
+        if not pairs or len(pairs) < len(found) or len(scales) != 1 or scales == {1.0}:
+            return
+        (scale,) = scales
+        if isinstance(op, ops.MaxPool) and scale < 0:
+            return
+        inner = rebuilt(op, [cast for cast, _ in pairs], scale)
+        if inner is None:
+            return
+        constant = ops.Constant(np.asarray(scale, np.float32))
+        replace(rewriter, op, [inner, constant, ops.Mul(inner.results[0], constant.result)])
+
+
+class RaiseMaxPool(RewritePattern):
+    """The maximum of increasing functions is the function of the maximum: max_pool goes in front of what
+    follows an integer accumulator, as far as it depends on the channel only."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.MaxPool, rewriter: PatternRewriter) -> None:
+        """Exchange the pool with the operation in front of it."""
+        before = op.input.owner
+        if (
+            not isinstance(before, Operation)
+            or not has_one_use(op.input)
+            or not follows_accumulator(op.input)
+        ):
+            return
+        index = increasing_operand(before)
+        if index is None:
+            return
+        pooled = rebuilt(op, [before.operands[index]])
+        if pooled is None:
+            return
+        operands = [pooled.results[0] if i == index else v for i, v in enumerate(before.operands)]
+        after = before.create(
+            operands=operands, result_types=[op.result.type], properties=dict(before.properties)
+        )
+        replace(rewriter, op, [pooled, after])
+
+
+def increasing_operand(op: Operation) -> int | None:
+    """The operand in which `op` does not decrease, all others being constants for the channel."""
+    free = [i for i, operand in enumerate(op.operands) if constant_of(operand) is None]
+    if len(free) != 1 or op.operands[free[0]].type != op.results[0].type:
+        return None
+    index = free[0]
+    others = [constant_of(v) for i, v in enumerate(op.operands) if i != index]
+    rank = len(shape_of(op.results[0]))
+    if any(array is None or channel_form(array, rank) is None for array in others):
+        return None
+    match op:
+        case ops.Add() | ops.Max() | ops.Min() | ops.Relu() | ops.Clip():
+            return index
+        case ops.Sub() if index == 0:
+            return index
+        case ops.Mul() | ops.Div() if index == 0 or isinstance(op, ops.Mul):
+            return index if others[0] is not None and (others[0] > 0).all() else None
+        case ops.BatchNorm():
+            scale = constant_of(op.scale)
+            return index if scale is not None and (scale >= 0).all() else None
+    return None
+
+
+def follows_accumulator(value: SSAValue) -> bool:
+    """Whether only such operations lie between the value and the cast of an i32."""
+    while isinstance(value.owner, Operation):
+        inner = exact_input(value)
+        if inner is not None:
+            return element_of(inner) == i32
+        index = increasing_operand(value.owner)
+        if index is None:
+            return False
+        value = value.owner.operands[index]
+    return False
+
+
+class BinaryContraction(RewritePattern):
+    """A contraction of t * cast(b) with a weight of s[o] * {-1, 0, +1} is (t * s[o]) times an integer one."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
+        """Check activation, then weight."""
+        scaled, weight = scaled_input(op.input), constant_of(op.weight)
+        if scaled is None or weight is None or weight.dtype != np.float32:
+            return
+        cast, factor = scaled
+        bits = exact_input(cast)
+        if bits is None or is_number(element_of(bits)):
+            return
+        levels = weight_levels(weight)
+        if levels is None:
+            return
+        signs, scale = levels
+        constant = ops.Constant(signs, bipolar if (signs != 0).all() else ternary)
+        contraction = contracted(op, bits, constant.result)
+        new = [constant, contraction, ops.Cast(contraction.results[0])]
+        products = (np.float64(factor) * scale).astype(np.float32)
+        if (products == 1).all():
+            copy_source(op, contraction)
+            replace(rewriter, op, new)
+            return
+        scales = ops.Constant(products[0] if (products == products[0]).all() else products)
+        replace(rewriter, op, [*new, scales, ops.Mul(new[-1].results[0], scales.result)])
+
+
+def contracted(op: ops.Conv2d | ops.Dense, x: SSAValue, w: SSAValue) -> Operation:
+    """The same contraction of other operands."""
+    if isinstance(op, ops.Dense):
+        return ops.Dense(x, w)
+    strides, dilations, pads = unpack(op.strides), unpack(op.dilations), unpack(op.pads)
+    return ops.Conv2d(x, w, strides, dilations, pads, op.groups.value.data, op.pad_value.value.data)
+
+
+def weight_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(signs int8, scale float64 [o]) with weight = scale * signs, or None.
+
+    Within an output channel all magnitudes but exact zeros are equal up to TOLERANCE. A channel of zeros only
+    has scale 0 and signs +1, so that it does not make the whole weight ternary."""
+    rows = weight.reshape(weight.shape[0], -1).astype(np.float64)
+    magnitudes = np.abs(rows)
+    largest = magnitudes.max(axis=1, initial=0.0)
+    if not np.isfinite(largest).all():
+        return None
+    levelled = (rows == 0) | (largest[:, None] - magnitudes <= TOLERANCE * largest[:, None])
+    if not levelled.all():
+        return None
+    counts = np.maximum((rows != 0).sum(axis=1), 1)
+    scale = (magnitudes.sum(axis=1) / counts).astype(np.float32).astype(np.float64)
+    signs = np.sign(rows).astype(np.int8)
+    signs[largest == 0] = 1
+    return signs.reshape(weight.shape), scale
+
+
+class InferDomainsPass(ModulePass):
+    """Sink casts and scales, turn contractions binary."""
+
+    name = "infer-domains"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module; pads of +1 merge too, once a value is known to be binary."""
+        inference = (SinkCast(), SinkScale(), BinaryContraction(), RaiseMaxPool())
+        apply_patterns(op, *inference, MergeTransposes(), MergeReshapes(), MergePads())

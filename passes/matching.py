@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the patterns share: looking at values, replacing operations, running patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.pattern_rewriter import (
+    GreedyRewritePatternApplier,
+    PatternRewriter,
+    PatternRewriteWalker,
+    RewritePattern,
+)
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.sources import get_source, set_source
+from bnncc.dialect.types import element_of, is_number, shape_of, tensor
+
+Kind = TypeVar("Kind", bound=Operation)
+
+ELEMENTWISE = (
+    ops.Cast,
+    *ops.UNARY,
+    *ops.BINARY,
+    ops.Compare,
+    ops.Select,
+    ops.Clip,
+    ops.PRelu,
+    ops.Binarize,
+    ops.Threshold,
+    ops.Flip,
+)
+"""Operations whose result at a position depends on their operands at that position (and the channel) only."""
+
+CHANNEL_BOUND = (ops.Threshold, ops.Flip)
+"""Element-wise operations whose attributes are indexed by the last dimension: they cannot be transposed."""
+
+ROOTS = (ops.Conv2d, ops.Dense, ops.MaxPool, ops.MeanPool, ops.ChannelMean)
+"""Operations that a fused region may begin with."""
+
+
+def producer(value: SSAValue, kind: type[Kind]) -> Kind | None:
+    """The operation behind a value if it is of this kind."""
+    return value.owner if isinstance(value.owner, kind) else None
+
+
+def constant_of(value: SSAValue) -> np.ndarray | None:
+    """The numbers of a constant, or None for any other value."""
+    constant = producer(value, ops.Constant)
+    return None if constant is None else constant.array
+
+
+def uniform_value(value: SSAValue) -> float | None:
+    """The number that every element of a constant is, or None."""
+    array = constant_of(value)
+    if array is None or array.size == 0 or not (array == array.flat[0]).all():
+        return None
+    return float(array.flat[0])
+
+
+def has_one_use(value: SSAValue) -> bool:
+    """Whether exactly one operand is this value."""
+    return value.has_one_use()
+
+
+def binary_input(value: SSAValue) -> SSAValue | None:
+    """The value of a domain behind a cast of it to numbers, or None."""
+    cast = producer(value, ops.Cast)
+    if cast is None or is_number(element_of(cast.input)):
+        return None
+    return cast.input
+
+
+def with_operands(op: Operation, operands: Sequence[SSAValue]) -> Operation:
+    """The same element-wise operation of other operands; the result's shape follows from theirs."""
+    shape = np.broadcast_shapes(*(shape_of(operand) for operand in operands))
+    return op.create(
+        operands=list(operands),
+        result_types=[tensor(shape, element_of(op.results[0]))],
+        properties=dict(op.properties),
+    )
+
+
+def channel_form(array: np.ndarray, rank: int) -> np.ndarray | None:
+    """A constant that broadcasts over `rank` dimensions as a scalar [] or a vector [c] over the last one, or
+    None where it varies along another dimension."""
+    if array.size == 1:
+        return array.reshape(())
+    if array.size == array.shape[-1] and array.ndim <= rank:
+        return array.reshape(-1)
+    return None
+
+
+def replace(
+    rewriter: PatternRewriter, op: Operation, new: Sequence[Operation], result: SSAValue | None = None
+) -> None:
+    """Replace a single-result operation by new ones, the last of which computes its value (or `result` does).
+
+    All new operations are located where it was; the one that computes the value keeps its source."""
+    for operation in new:
+        operation.location = op.location
+    value = new[-1].results[0] if result is None else result
+    if isinstance(value.owner, Operation):
+        copy_source(op, value.owner)
+    rewriter.replace(op, list(new), [value])
+
+
+def copy_source(old: Operation, new: Operation) -> None:
+    """`new` computes the value of `old`, so it has its source, unless it has one of its own."""
+    if get_source(new) is not None or len(new.results) != 1 or len(old.results) != 1:
+        return
+    source = get_source(old)
+    if source is not None:
+        set_source(new, *source)
+
+
+def push_source(transpose: ops.Transpose) -> None:
+    """What a transpose's result equals, its input equals with the dimensions permuted back."""
+    source, owner = get_source(transpose), transpose.input.owner
+    if (
+        source is None
+        or not isinstance(owner, Operation)
+        or get_source(owner) is not None
+        or len(owner.results) != 1
+    ):
+        return
+    name, permutation = source
+    axes = [0] * len(permutation)
+    for dimension, axis in enumerate(ops.unpack(transpose.permutation)):
+        axes[axis] = permutation[dimension]
+    set_source(owner, name, axes)
+
+
+def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that undoes this one."""
+    return tuple(int(axis) for axis in np.argsort(permutation))
+
+
+def main_block(module: ModuleOp) -> Block:
+    """The body of func @main."""
+    functions = [op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data == "main"]
+    assert len(functions) == 1, "a module has one func @main"
+    return functions[0].body.block
+
+
+def apply_patterns(module: ModuleOp, *patterns: RewritePattern) -> bool:
+    """Apply patterns everywhere until none matches, then drop what became dead; whether any matched."""
+    walker = PatternRewriteWalker(GreedyRewritePatternApplier(list(patterns), dce_enabled=True))
+    return walker.rewrite_module(module)
+
+
+def insert_before(op: Operation, new: Sequence[Operation]) -> None:
+    """Insert operations before one, at its location."""
+    block = op.parent
+    assert block is not None
+    for operation in new:
+        operation.location = op.location
+    block.insert_ops_before(list(new), op)
+
+
+def compress(array: np.ndarray) -> np.ndarray:
+    """The smallest array that broadcasts to this one: dimensions along which it repeats itself shrink to 1,
+    leading dimensions of 1 go."""
+    for axis in range(array.ndim):
+        first = array.take([0], axis) if array.shape[axis] else array
+        if array.shape[axis] > 1 and np.array_equal(
+            np.broadcast_to(first, array.shape), array, equal_nan=True
+        ):
+            array = first
+    while array.ndim and array.shape[0] == 1:
+        array = array[0]
+    return np.ascontiguousarray(array).reshape(array.shape)

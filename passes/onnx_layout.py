@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators of ONNX that move values, and softmax, which only needs its dimension last."""
+
+from __future__ import annotations
+
+from math import prod
+
+from xdsl.ir import SSAValue
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import shape_of
+from bnncc.passes.onnx_node import Conversion, Node, NotConvertible
+
+
+def identity(node: Node) -> SSAValue:
+    """Identity, and Dropout in inference."""
+    node.only_first_output()
+    return node.input(0)
+
+
+def reshape(node: Node) -> SSAValue:
+    """Reshape, Flatten, Squeeze, Unsqueeze: the result's type says the shape."""
+    return node.reshape(node.input(0), node.result_shape)
+
+
+def transpose(node: Node) -> SSAValue:
+    """Transpose; without `perm` the dimensions are reversed."""
+    rank = len(shape_of(node.input(0)))
+    return node.transpose(node.input(0), list(node.parameter("perm", list(range(rank))[::-1])))
+
+
+def concat(node: Node) -> SSAValue:
+    """Concat."""
+    values = node.inputs()
+    return node.add(ops.Concat(values, node.axis("axis", 0, len(shape_of(values[0])))))
+
+
+def expand(node: Node) -> SSAValue:
+    """Expand that changes nothing but the rank."""
+    value = node.input(0)
+    if prod(shape_of(value)) != prod(node.result_shape):
+        raise NotConvertible(f"it repeats values from shape {shape_of(value)} to {node.result_shape}")
+    return node.reshape(value, node.result_shape)
+
+
+def pad(node: Node) -> SSAValue:
+    """Pad by a constant."""
+    x = node.real(0)
+    rank = len(shape_of(x))
+    mode = node.parameter("mode", "constant")
+    if mode != "constant":
+        raise NotConvertible(f"it pads by mode '{mode}'", "only mode 'constant' is supported")
+    pads = node.integers(1, "pads") or []
+    axes = [axis % rank for axis in (node.integers(3, "axes") or range(rank))]
+    if len(pads) != 2 * len(axes) or min(pads, default=0) < 0:
+        raise NotConvertible(f"its pads are {pads}", "pads of 0 and more are supported")
+    value = node.array(2, "value").item() if node.has_input(2) else node.parameter("value", 0.0)
+    low, high = [0] * rank, [0] * rank
+    for i, axis in enumerate(axes):
+        low[axis], high[axis] = pads[i], pads[len(axes) + i]
+    return node.add(ops.Pad(x, low, high, float(value)))
+
+
+def softmax(node: Node) -> SSAValue:
+    """Softmax over one dimension; before opset 13 over all from `axis` on."""
+    x = node.real(0)
+    rank = len(shape_of(x))
+    axis = node.axis("axis", 1 if node.opset < 13 else -1, rank)
+    if axis == rank - 1:
+        return node.add(ops.Softmax(x))
+    if node.opset < 13:
+        flat = node.reshape(x, (prod(shape_of(x)[:axis]), prod(shape_of(x)[axis:])))
+        return node.reshape(node.add(ops.Softmax(flat)), shape_of(x))
+    order = [i for i in range(rank) if i != axis] + [axis]
+    last = node.add(ops.Softmax(node.transpose(x, order)))
+    return node.transpose(last, [order.index(i) for i in range(rank)])
+
+
+def log_softmax(node: Node) -> SSAValue:
+    """The logarithm of softmax."""
+    return node.add(ops.Log(softmax(node)))
+
+
+LAYOUT: dict[str, Conversion] = {
+    "Identity": identity,
+    "Dropout": identity,
+    "Reshape": reshape,
+    "Flatten": reshape,
+    "Squeeze": reshape,
+    "Unsqueeze": reshape,
+    "Transpose": transpose,
+    "Concat": concat,
+    "Expand": expand,
+    "Pad": pad,
+    "Softmax": softmax,
+    "LogSoftmax": log_softmax,
+}

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the passes, with the reason for each place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import VerifyException
+
+from bnncc.dialect.parsing import make_context
+from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
+from bnncc.passes.commute_pool import CommutePoolPass
+from bnncc.passes.convert_onnx import ConvertOnnxPass
+from bnncc.passes.eliminate_common_subexpressions import EliminateCommonSubexpressionsPass
+from bnncc.passes.fold_batch_norm import FoldBatchNormPass
+from bnncc.passes.fold_constants import FoldConstantsPass
+from bnncc.passes.fold_thresholds import FoldThresholdsPass
+from bnncc.passes.fuse_epilogues import FuseEpiloguesPass
+from bnncc.passes.infer_domains import InferDomainsPass
+from bnncc.passes.recognize_binarize import RecognizeBinarizePass
+from bnncc.passes.reject_unknown import RejectUnknownPass
+from bnncc.passes.simplify_layout import SimplifyLayoutPass
+
+After = Callable[[str, ModuleOp], None]
+"""Told of every pass, by name, once it has run."""
+
+PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
+    (ConvertOnnxPass, "everything after it looks at one dialect only, not at operator sets"),
+    (FoldConstantsPass, "patterns look for scalars, which exporters write as whole tensors"),
+    (EliminateCommonSubexpressionsPass, "a straight-through estimator's two polynomials become one value"),
+    (RecognizeBinarizePass, "before layouts move, while the idioms are as they were written"),
+    (FoldConstantsPass, "recognised binarizes leave multiplications by 1"),
+    (SimplifyLayoutPass, "transposes stand between activations and the contractions that want their domain"),
+    (EliminateCommonSubexpressionsPass, "branches of one value turned the same way share the transpose"),
+    (RejectUnknownPass, "dead nodes are gone; what is left has to be compiled"),
+    (AssumeSignZeroPass, "decides domains, so before they are inferred; only where the user asks for it"),
+    (InferDomainsPass, "finds the integer accumulators that thresholds are folded on"),
+    (FoldConstantsPass, "a scale of 1 would hide an accumulator's chain from nobody, but costs time"),
+    (FoldThresholdsPass, "while batch normalisation is still in the order that the model computes it"),
+    (CommutePoolPass, "thresholds stand behind the pools now"),
+    (FoldBatchNormPass, "what no threshold took is real-valued: multiply and add"),
+    (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),
+    (FuseEpiloguesPass, "last: regions are what the lowering turns into kernels"),
+)
+"""Every pass in order, and why it stands there."""
+
+
+def run_pipeline(module: ModuleOp, after: After | None = None, assume_sign_zero: int | None = None) -> None:
+    """Bring a module of the front end into fused regions, in place.
+
+    after: called after each pass. assume_sign_zero: +1 or -1 to give up exact sign(0) = 0.
+    Raises BnnccError for nodes that cannot be compiled; a module that does not verify is our own fault."""
+    context = make_context()
+    for kind, _ in PIPELINE:
+        if kind is AssumeSignZeroPass:
+            if assume_sign_zero is None:
+                continue
+            instance: ModulePass = AssumeSignZeroPass(assume_sign_zero)
+        else:
+            instance = kind()
+        instance.apply(context, module)
+        verify(module, kind.name)
+        if after is not None:
+            after(kind.name, module)
+
+
+def verify(module: ModuleOp, name: str) -> None:
+    """Assert that a pass left the module valid."""
+    try:
+        module.verify()
+    except VerifyException as problem:
+        raise AssertionError(f"after {name}: {problem}") from problem
