@@ -37,7 +37,7 @@ def _dialect() -> Dialect:
 
 
 def pass_factory(name: str) -> Callable[[], type[ModulePass]]:
-    """A function that imports a pass: `fold-thresholds` is FoldThresholdsPass in bnncc.passes.fold_thresholds."""
+    """A function that imports a pass: fold-thresholds is bnncc.passes.fold_thresholds.FoldThresholdsPass."""
 
     def load() -> type[ModulePass]:
         module = import_module(f"bnncc.passes.{name.replace('-', '_')}")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 from xdsl.utils.exceptions import VerifyException
@@ -60,15 +61,12 @@ class ConvertNode(RewritePattern):
             return
         self.put_in_place(op, node, value, rewriter)
 
-    def put_in_place(self, op: ops.Onnx, node: Node, value, rewriter: PatternRewriter) -> None:
+    def put_in_place(self, op: ops.Onnx, node: Node, value: SSAValue, rewriter: PatternRewriter) -> None:
         """Replace the node, telling each new operation where it comes from."""
         for operation in node.operations:
             operation.location = op.location
-        if value.owner in node.operations:
+        if isinstance(value.owner, Operation) and value.owner in node.operations:
             matching.copy_source(op, value.owner)
-            for operation in reversed(node.operations):
-                if isinstance(operation, ops.Transpose):
-                    matching.push_source(operation)
         results = [value, *(None for _ in list(op.outputs)[1:])]
         rewriter.replace(op, node.operations, results)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, f32, i1, i32
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.pattern_rewriter import (
@@ -117,23 +117,30 @@ def copy_source(old: Operation, new: Operation) -> None:
     source = get_source(old)
     if source is not None:
         set_source(new, *source)
+        push_source(new)
 
 
-def push_source(transpose: ops.Transpose) -> None:
-    """What a transpose's result equals, its input equals with the dimensions permuted back."""
-    source, owner = get_source(transpose), transpose.input.owner
-    if (
-        source is None
-        or not isinstance(owner, Operation)
-        or get_source(owner) is not None
-        or len(owner.results) != 1
-    ):
+def push_source(op: Operation) -> None:
+    """What a cast or a transpose equals, its input equals too, with the dimensions permuted back."""
+    source = get_source(op)
+    if source is None or not isinstance(op, ops.Cast | ops.Transpose):
+        return
+    owner = op.input.owner
+    if not isinstance(owner, Operation) or len(owner.results) != 1 or get_source(owner) is not None:
         return
     name, permutation = source
-    axes = [0] * len(permutation)
-    for dimension, axis in enumerate(ops.unpack(transpose.permutation)):
-        axes[axis] = permutation[dimension]
-    set_source(owner, name, axes)
+    if isinstance(op, ops.Transpose):
+        permutation = [permutation[axis] for axis in inverse(ops.unpack(op.permutation))]
+    elif not keeps_values(op):
+        return
+    set_source(owner, name, permutation)
+    push_source(owner)
+
+
+def keeps_values(cast: ops.Cast) -> bool:
+    """Whether a cast changes the type of its values only."""
+    element = element_of(cast.input)
+    return element_of(cast.result) == f32 and (element in (i1, i32) or not is_number(element))
 
 
 def inverse(permutation: Sequence[int]) -> tuple[int, ...]:

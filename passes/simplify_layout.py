@@ -26,10 +26,8 @@ from bnncc.passes.matching import (
     apply_patterns,
     compress,
     constant_of,
-    copy_source,
     inverse,
     producer,
-    push_source,
     replace,
     with_operands,
 )
@@ -111,7 +109,6 @@ class SinkTranspose(RewritePattern):
             return
         new = [*turned, ops.Transpose(turned[-1].results[0], permutation)]
         replace(rewriter, op, new)
-        push_source(new[-1])
 
     def permutation(self, op: Operation) -> tuple[int, ...] | None:
         """The permutation of the transposed operands, if it may sink through this operation."""
@@ -139,8 +136,6 @@ class RaiseTranspose(RewritePattern):
         if turned is None:
             return
         back = ops.Transpose(turned[-1].results[0], TO_FIRST)
-        copy_source(before, back)
-        push_source(back)
         replace(rewriter, before, [*turned, back])
 
 
