@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels of single layers, timed: `python -m tests.bench.kernels` prints tables, one for each target.
+
+Times are medians in microseconds of one run in which all variants take turns on one core; ratios are medians of
+the turns' ratios. Columns:
+
+- ours: the default schedule; for binary layers also `limit`, the time that the processor takes to count the bits of as
+  many 512-bit vectors and do nothing else (an exclusive-or and an addition go with each count, so 1.0 is out of reach:
+  with two vector operations a cycle three take 1.5 times as long as one that runs once a cycle).
+- prototype: the plain prototypes `binary_conv.py` (AVX-512) and `binary_conv_bytes.py` (AVX2), of the folder that the
+  environment variable BNNCC_PROTOTYPES names, where they have the layer.
+- onnxruntime: the same layer in float32, one thread, if it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnncc import targets
+from bnncc.kernels import binary_conv, real_conv
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel
+from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, ToFloat, Unary
+from bnncc.plan.kernel import BinaryConv, KernelSpec
+from bnncc.plan.layout import Element, Layout
+from bnncc.plan.simulate import allocate
+from bnncc.targets import Target
+from tests.bench.timing import VECTORS_COUNTED, Call, measure, pin_to_one_core, popcount_loop, processor
+from tests.kernels.contractions import Shape, binary_spec, dense, pointwise, random_buffer, real_spec
+from tests.kernels.library import Library, aligned
+
+FLOAT = ((Element.F32, Binary("add", Binary("mul", ToFloat(Accumulator()), Channel(1)), Channel(2))),)
+RELU = ((Element.F32, Unary("relu", Binary("add", Accumulator(), Channel(1)))),)
+TWO = (Element.F32, Element.F32)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A line of the table; prototype: the epilogue's name in `binary_conv.py`, if the prototypes have the layer."""
+
+    name: str
+    spec: KernelSpec
+    prototype: str | None = None
+
+
+def square(size: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> Shape:
+    """A square image, padded so that stride 1 keeps its size."""
+    pad = kernel // 2
+    return Shape((1, size, size, inputs), outputs, (kernel, kernel), (stride, stride), pads=(pad,) * 4)
+
+
+def residual_spec(shape: Shape) -> KernelSpec:
+    """QuickNet's epilogue: ReLU, scale, bias, residual; the stream and its signs."""
+    scaled = Binary("add", Binary("mul", Unary("relu", ToFloat(Accumulator())), Channel(1)), Channel(2))
+    stream = Binary("add", scaled, Operand(0))
+    epilogue = ((Element.F32, stream), (Element.BIT, Compare("ge", stream, Scalar(0.0))))
+    return binary_spec(shape, epilogue, TWO, (Layout.packed(Element.F32, shape.output),))
+
+
+def binary_layers() -> list[Layer]:
+    """The four layers of equal work in three forms, then others."""
+    layers = []
+    for size, channels in ((56, 64), (28, 128), (14, 256), (7, 512)):
+        shape, name = square(size, channels, channels), f"{size}x{size}x{channels} 3x3"
+        layers += [
+            Layer(f"{name} threshold", binary_spec(shape, pad_value=1), "one-pad"),
+            Layer(f"{name} threshold, zero padding", binary_spec(shape), "zero-pad"),
+            Layer(f"{name} scale and bias", binary_spec(shape, FLOAT, TWO, pad_value=1), "float"),
+            Layer(f"{name} residual, two outputs", residual_spec(shape)),
+        ]
+    return [
+        *layers,
+        Layer("56x56x32 3x3 residual, two outputs", residual_spec(square(56, 32, 32))),
+        Layer("56x56x64 3x3 stride 2 threshold", binary_spec(square(56, 64, 64, stride=2))),
+        Layer("28x28x128 1x1 threshold", binary_spec(pointwise(28, 128, 128))),
+        Layer("dense 1024->1024 threshold", binary_spec(dense(1, 1024, 1024))),
+        Layer("dense 8 x 1024->1024 threshold", binary_spec(dense(8, 1024, 1024))),
+    ]
+
+
+def real_layers() -> list[Layer]:
+    """Stems, pointwise, dense, depthwise."""
+
+    def layer(name: str, shape: Shape, channels_first: bool = False) -> Layer:
+        return Layer(name, real_spec(shape, RELU, (Element.F32,), channels_first=channels_first))
+
+    depthwise = Shape((1, 56, 56, 64), 64, stride=(2, 2), groups=64)
+    unpadded = Shape((1, 225, 225, 3), 16, stride=(2, 2), pads=(0, 0, 0, 0))
+    return [
+        layer("stem 7x7/2 224x224x3->64", square(224, 3, 64, 7, 2)),
+        layer("stem 3x3/2 224x224x3->16", square(224, 3, 16, 3, 2)),
+        layer("stem 3x3/2 225x225x3->16, channels first", unpadded, True),
+        layer("stem 3x3/2 224x224x3->8", square(224, 3, 8, 3, 2)),
+        layer("1x1 56x56 64->128", pointwise(56, 64, 128)),
+        layer("1x1 28x28 64->128", pointwise(28, 64, 128)),
+        layer("1x1 14x14 256->256", pointwise(14, 256, 256)),
+        layer("3x3 56x56 64->64", square(56, 64, 64)),
+        layer("dense 512->1000", dense(1, 512, 1000)),
+        layer("depthwise 3x3/2 56x56x64", depthwise),
+    ]
+
+
+def call_ours(kernel: Kernel, library: Library, rng: np.random.Generator) -> Call:
+    """A call of a kernel on random numbers."""
+    spec = kernel.spec
+    halo = spec.root.halo_bit if isinstance(spec.root, BinaryConv) else 0
+    reads = [aligned(random_buffer(layout, rng, halo)) for layout in (*spec.inputs, *spec.operands)]
+    packed = [aligned(array) for array in kernel.pack(random_constants(spec, rng))]
+    return library.bind(
+        kernel, *reads, *packed, *(aligned(allocate(output.layout)) for output in spec.outputs)
+    )
+
+
+def random_constants(spec: KernelSpec, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Signs, floats, and thresholds near zero."""
+    arrays = []
+    for constant in spec.constants:
+        match constant.element:
+            case Element.I8:
+                arrays.append(rng.choice(np.array([-1, 1], np.int8), constant.shape))
+            case Element.I32:
+                arrays.append(rng.integers(-40, 40, constant.shape).astype(np.int32))
+            case _:
+                arrays.append(rng.uniform(-1, 1, constant.shape).astype(np.float32))
+    return tuple(arrays)
+
+
+# --- Peers ---------------------------------------------------------------------------------------
+
+
+def prototypes(folder: str | None) -> Callable[[Layer, Target], Call | None]:
+    """The maker of a call of the prototype of a layer, None where there is none."""
+    if folder is None:
+        return lambda layer, target: None
+    sys.path.insert(0, folder)
+    words, octets, support, reference = (
+        importlib.import_module(name)
+        for name in ("binary_conv", "binary_conv_bytes", "support", "binary_reference")
+    )
+
+    def make(layer: Layer, target: Target) -> Call | None:
+        _, height, width, outputs = layer.spec.shape
+        channels, rng = layer.spec.inputs[0].shape[3], np.random.default_rng(0)
+        if target.popcount == "vector32" and layer.prototype:
+            kernel = words.schedule(
+                words.conv3x3(height, width, channels // 32, outputs, layer.prototype), 7, 2
+            )
+            shape = (words.CASES[layer.prototype], outputs // 16, 16)
+            is_float = layer.prototype == "float"
+            table = (
+                np.ones(shape, np.float32) if is_float else rng.integers(4 * channels, 5 * channels, shape)
+            )
+            element = np.float32 if is_float else np.int32
+            results = np.zeros(
+                height * width * outputs // (1 if is_float else 16), np.float32 if is_float else np.uint16
+            )
+            item, lanes, library = np.uint32, 16, support.load_kernels(kernel)
+        elif target.name == "x86-64-v3" and layer.prototype == "one-pad":
+            kernel = octets.schedule(octets.conv3x3_bytes(height, width, channels // 8, outputs, 32, 24), 7)
+            table, element = rng.integers(4 * channels, 5 * channels, (outputs // 32, 32)), np.int16
+            results = np.zeros(height * width * outputs // 32, np.uint32)
+            item, lanes, library = np.uint8, 32, support.load_kernels(kernel, octets.AVX2)
+        else:
+            return None
+        x = reference.pack_bits(reference.random_signs(rng, height + 2, width + 2, channels) > 0, item)
+        w = reference.pack_bits(reference.random_signs(rng, outputs // lanes, 9, lanes, channels) > 0, item)
+        w = w.transpose(0, 1, 3, 2)
+        arrays = [support.aligned(a) for a in (x, w, table.astype(element), results)]
+        return support.bind(library.conv, *arrays)
+
+    return make
+
+
+def onnxruntime_call(spec: KernelSpec, rng: np.random.Generator) -> Call | None:
+    """The layer in ONNX Runtime, float32, one thread, input and output bound; None if it is not installed."""
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError:
+        return None
+    window, image = spec.root.window, spec.inputs[0].shape  # type: ignore[union-attr]
+    n, h, w, c = image
+    _, oh, ow, outputs = spec.shape
+    bottom = (oh - 1) * window.stride_y + window.height - window.top - h
+    right = (ow - 1) * window.stride_x + window.width - window.left - w
+    weight = rng.standard_normal(spec.constants[0].shape, np.float32).transpose(0, 3, 1, 2)
+    initial = [
+        onnx.numpy_helper.from_array(np.ascontiguousarray(weight), "w"),
+        onnx.numpy_helper.from_array(rng.standard_normal(outputs, np.float32), "b"),
+    ]
+    make_node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    convolution = make_node(
+        "Conv",
+        ["x", "w", "b"],
+        ["sum"],
+        strides=[window.stride_y, window.stride_x],
+        pads=[window.top, window.left, max(0, bottom), max(0, right)],
+        group=spec.root.groups,  # type: ignore[union-attr]
+    )
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [convolution, make_node("Relu", ["sum"], ["y"])],
+        "layer",
+        [info("x", kind, (n, c, h, w))],
+        [info("y", kind, None)],
+        initial,
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    binding = session.io_binding()
+    x = onnxruntime.OrtValue.ortvalue_from_numpy(rng.standard_normal((n, c, h, w), np.float32))
+    binding.bind_ortvalue_input("x", x)
+    binding.bind_output("y")
+    return lambda: session.run_with_iobinding(binding)
+
+
+# --- Tables ----------------------------------------------------------------------------------------------
+
+
+def table(title: str, layers: list[Layer], target: Target, turns: int, make_prototype: Callable) -> None:
+    """Measure and print."""
+    isa, rng = Isa.of(target), np.random.default_rng(1)
+    is_binary = isinstance(layers[0].spec.root, BinaryConv)
+    template = binary_conv if is_binary else real_conv
+    kernels = [template.make(layer.spec, isa) for layer in layers]
+    library = Library(kernels, target)
+    counting = popcount_loop() if is_binary and target.popcount == "vector32" else None
+    columns = [
+        "ours",
+        "prototype",
+        "ours/prototype",
+        "onnxruntime",
+        "ours/onnxruntime",
+        "limit",
+        "ours/limit",
+    ]
+    print(f"\n{title}, {target.name}: microseconds")
+    print(f"{'':44}" + "".join(f"{column:>17}" for column in columns))
+    for layer, kernel in zip(layers, kernels, strict=True):
+        calls = {"ours": call_ours(kernel, library, rng)}
+        peers = {"prototype": make_prototype(layer, target), "onnxruntime": onnxruntime_call(layer.spec, rng)}
+        calls |= {name: call for name, call in peers.items() if call}
+        if counting:
+            calls["limit"] = counting
+        times = measure(calls, turns)
+        values = {name: times.median(name) * 1e6 for name in calls}
+        values |= {f"ours/{name}": times.ratio("ours", name) for name in calls if name != "ours"}
+        if counting:
+            vectors = _bits(layer.spec) / 512 / VECTORS_COUNTED
+            values |= {"limit": values["limit"] * vectors, "ours/limit": values["ours/limit"] / vectors}
+        cells = (f"{values[column]:.2f}" if column in values else "" for column in columns)
+        print(f"{layer.name:44}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
+
+
+def _bits(spec: KernelSpec) -> int:
+    """Bit positions compared."""
+    outputs, *window = spec.constants[0].shape
+    return int(np.prod(spec.shape[:3])) * outputs * int(np.prod(window))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--target", action="append", help="default: native and x86-64-v3, if they run here")
+    parser.add_argument("--turns", type=int, default=41)
+    arguments = parser.parse_args()
+    folder = os.environ.get("BNNCC_PROTOTYPES")
+    print(f"{processor()}, core {pin_to_one_core()}")
+    if folder is None:
+        print("BNNCC_PROTOTYPES names no folder: no column of prototypes")
+    make_prototype = prototypes(folder)
+    for name in arguments.target or ["native", "x86-64-v3"]:
+        target = targets.load(name)
+        if not target.runs_here():
+            print(f"\n{name}: skipped, this machine does not run it")
+            continue
+        table("Binary layers", binary_layers(), target, arguments.turns, make_prototype)
+        table("Real layers", real_layers(), target, arguments.turns, make_prototype)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measuring on one core: variants take turns, so that all see the same clock and the same neighbours."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+Call = Callable[[], object]
+
+SLICE_SECONDS = 5e-4
+"""A turn repeats the call for about so long."""
+
+
+def pin_to_one_core() -> int:
+    """Keep this process on one of the cores it may use; its number."""
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    return core
+
+
+def processor() -> str:
+    """The processor's name and what it counts bits with."""
+    name, flags = platform.processor() or platform.machine(), ""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            name = line.split(":", 1)[1].strip()
+        if line.startswith("flags"):
+            flags = line.split(":", 1)[1]
+            break
+    best = next((f for f in ("avx512_vpopcntdq", "avx512bw", "avx2", "sse4_2") if f in flags.split()), "")
+    return f"{name} ({best})" if best else name
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one call of each variant, turn by turn."""
+
+    turns: Mapping[str, list[float]]
+
+    def median(self, name: str) -> float:
+        """Seconds of one call."""
+        return statistics.median(self.turns[name])
+
+    def ratio(self, name: str, other: str) -> float:
+        """Of two variants: the median over the turns, as both of a turn saw the same machine."""
+        pairs = zip(self.turns[name], self.turns[other], strict=True)
+        return statistics.median(mine / theirs for mine, theirs in pairs)
+
+
+def measure(calls: Mapping[str, Call], turns: int) -> Times:
+    """Time all variants in `turns` turns, in which each takes part in order."""
+    repeats = {name: _repeats(call) for name, call in calls.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(turns):
+        for name, call in calls.items():
+            times[name].append(_seconds(call, repeats[name]))
+    return Times(times)
+
+
+def _repeats(call: Call) -> int:
+    call()
+    return max(1, int(SLICE_SECONDS / max(_seconds(call, 3), 1e-7)))
+
+
+def _seconds(call: Call, repeat: int) -> float:
+    """Of this thread's own time on the processor, so what else runs there counts less."""
+    start = time.thread_time()
+    for _ in range(repeat):
+        call()
+    return (time.thread_time() - start) / repeat
+
+
+VECTORS_COUNTED = 4096 * 16
+"""512-bit vectors in one call of `popcount_loop`."""
+
+
+def popcount_loop() -> Call | None:
+    """A call that counts the bits of VECTORS_COUNTED independent 512-bit vectors, and does nothing else; None where
+    the processor has no such instruction."""
+    if "avx512_vpopcntdq" not in processor():
+        return None
+    counts = "".join(f"vpopcntd %%zmm{i}, %%zmm{i};" for i in range(16))
+    clobbers = ", ".join(f'"xmm{i}"' for i in range(16))
+    loop = f'for (int i = 0; i < 4096; ++i) __asm__ volatile("{counts}" ::: {clobbers});'
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder) / "count.c", Path(folder) / "count.so"
+        source.write_text(f"void count_bits(void) {{ {loop} }}\n")
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+        return ctypes.CDLL(str(library)).count_bits
