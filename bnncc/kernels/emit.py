@@ -195,7 +195,21 @@ def bind(value: tirx.Expr) -> tirx.Expr:
     """Name a value, so that it is computed once. Not for booleans: TIR cannot bind vectors of them."""
     if isinstance(value, tirx.Var | tirx.IntImm | tirx.FloatImm):
         return value
+    if isinstance(value, tirx.Select):
+        return _through_memory(value)
     return T.bind(value)
+
+
+def _through_memory(value: tirx.Expr) -> tirx.Expr:
+    """A value named by a cell on the stack, which LLVM turns into a register again.
+
+    TIR's simplifier looks through bound values into both branches of a Select, and so takes time exponential in
+    how many of them follow one another (softmax over 10 channels: minutes). It does not look into memory.
+    """
+    lanes = lanes_of(value)
+    cell = local(str(value.ty.dtype).partition("x")[0], lanes)
+    store(cell, value, 0)
+    return load(cell, 0, lanes)
 
 
 def local(dtype: str, count: int) -> tirx.Buffer:
