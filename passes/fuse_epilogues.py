@@ -182,7 +182,7 @@ class Rebuild:
 
     def fuse(self, group: Group) -> None:
         """Make a region of a group; what others read are its results."""
-        members = sorted(group.members, key=lambda op: self.grouping.position[op])
+        members = sorted(group.members, key=self.place_inside)
         inside = set(members)
         inputs = self.inputs_of(members, inside)
         results = [r for op in members for r in op.results if any(u.operation not in inside for u in r.uses)]
@@ -203,6 +203,10 @@ class Rebuild:
             self.values[old] = new
             new.name_hint = old.name_hint
         self.new.append(fused)
+
+    def place_inside(self, op: Operation) -> tuple[bool, int]:
+        """The root comes first in its region, then the order of the schedule."""
+        return not isinstance(op, ROOTS), self.grouping.position[op]
 
     def inputs_of(self, members: Sequence[Operation], inside: set[Operation]) -> list[SSAValue]:
         """What a group reads, but constants, in the order of first use."""

@@ -990,7 +990,13 @@ class Fused(IRDLOperation):
         last = self.block.last_op
         expect(isinstance(last, Yield), "a bnn.yield at the end", last and last.name)
         inside = [value.type for value in self.results_inside]
-        expect(inside == [value.type for value in self.outputs], "yielded types like the results", inside)
+        same = inside == [value.type for value in self.outputs]
+        expect(same, "yielded types like the results", _types(inside))
+
+
+def _types(types: Sequence[Attribute]) -> str:
+    """Types as an error message shows them."""
+    return ", ".join(map(str, types)) or "none"
 
 
 @irdl_op_definition

@@ -1,0 +1,51 @@
+// RUN: bnncc-opt %s -p fold-batch-norm | filecheck %s
+
+// CHECK-LABEL: func.func @batch_norm
+func.func @batch_norm(%x: tensor<1x2xf32>) -> tensor<1x2xf32> {
+  %s = bnn.constant dense<[1.0, -3.0]> : tensor<2xf32> : tensor<2xf32>
+  %b = bnn.constant dense<[0.5, 1.0]> : tensor<2xf32> : tensor<2xf32>
+  %m = bnn.constant dense<[4.0, 2.0]> : tensor<2xf32> : tensor<2xf32>
+  %v = bnn.constant dense<[4.0, 1.0]> : tensor<2xf32> : tensor<2xf32>
+  %y = bnn.batch_norm %x, %s, %b, %m, %v {epsilon = 0.0 : f32} : (tensor<1x2xf32>, tensor<2xf32>, tensor<2xf32>, tensor<2xf32>, tensor<2xf32>) -> tensor<1x2xf32>
+  // CHECK-NEXT: %[[F:.+]] = bnn.constant dense<[5.000000e-01, -3.000000e+00]>
+  // CHECK-NEXT: %[[P:.+]] = bnn.mul %x, %[[F]]
+  // CHECK-NEXT: %[[O:.+]] = bnn.constant dense<[-1.500000e+00, 7.000000e+00]>
+  // CHECK-NEXT: bnn.add %[[P]], %[[O]]
+  func.return %y : tensor<1x2xf32>
+}
+
+// CHECK-LABEL: func.func @merges_constants
+func.func @merges_constants(%x: tensor<1x2xf32>) -> tensor<1x2xf32> {
+  %a = bnn.constant dense<[2.0, 3.0]> : tensor<2xf32> : tensor<2xf32>
+  %h = bnn.constant dense<0.5> : tensor<f32> : tensor<f32>
+  %n = bnn.neg %x : (tensor<1x2xf32>) -> tensor<1x2xf32>
+  %0 = bnn.div %n, %h : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  %1 = bnn.mul %0, %a : (tensor<1x2xf32>, tensor<2xf32>) -> tensor<1x2xf32>
+  // CHECK: %[[C:.+]] = bnn.constant dense<[4.000000e+00, 6.000000e+00]>
+  // CHECK-NEXT: bnn.mul %{{.+}}, %[[C]]
+  // CHECK-NEXT: func.return
+  func.return %1 : tensor<1x2xf32>
+}
+
+// Near misses: the inner value is read elsewhere; a division by what is no power of two rounds differently.
+// CHECK-LABEL: func.func @near_misses
+func.func @near_misses(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>) {
+  %a = bnn.constant dense<2.0> : tensor<f32> : tensor<f32>
+  %t = bnn.constant dense<3.0> : tensor<f32> : tensor<f32>
+  %n = bnn.neg %x : (tensor<1x2xf32>) -> tensor<1x2xf32>
+  %0 = bnn.mul %n, %a : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  %1 = bnn.mul %0, %t : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  %2 = bnn.div %1, %t : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  // CHECK: %[[INNER:.+]] = bnn.mul
+  // CHECK: bnn.mul %[[INNER]]
+  // CHECK: bnn.div
+  func.return %0, %2 : tensor<1x2xf32>, tensor<1x2xf32>
+}
+
+// Near miss: parameters that are computed.
+// CHECK-LABEL: func.func @computed_parameters
+func.func @computed_parameters(%x: tensor<1x2xf32>, %p: tensor<2xf32>) -> tensor<1x2xf32> {
+  %y = bnn.batch_norm %x, %p, %p, %p, %p {epsilon = 0.0 : f32} : (tensor<1x2xf32>, tensor<2xf32>, tensor<2xf32>, tensor<2xf32>, tensor<2xf32>) -> tensor<1x2xf32>
+  // CHECK-NEXT: bnn.batch_norm
+  func.return %y : tensor<1x2xf32>
+}
