@@ -7,9 +7,9 @@
 - scalar code: one word against a block of output channels, in plain loops.
 
 Stored forms. Activations are the plain words (seen as bytes in the second form). Weights: [vectors][steps]
-[planes][lanes], the steps of the window in the order ky, kx, channel item; a vector's lanes are consecutive output
-channels; a second plane of bits tells which weights are not zero where some are. See `binary_plan` for the table of
-border cases.
+[planes][lanes], the steps of the window in the order ky, kx, channel item; a vector's lanes are consecutive
+output channels; a second plane of bits tells which weights are not zero, where some are. See `binary_plan` for
+the table of border cases.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 from tvm import tirx
@@ -34,17 +34,18 @@ from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import (
     Levels,
     Pixels,
+    Schedule,
     Tile,
-    TileSize,
     Vector,
     even_tile,
     register_tiles,
+    schedules,
     walk,
     walk_chunks,
 )
 from bnncc.kernels.tiles import local_piece, store_tile
 from bnncc.plan.kernel import BinaryConv, KernelSpec
-from bnncc.plan.layout import WORD_BITS
+from bnncc.plan.layout import WORD_BITS, Element
 
 BYTE_STEPS = 31
 """Counts of up to 8 that a byte holds the sum of."""
@@ -53,38 +54,35 @@ Sums = dict[tuple[int, int], tirx.Buffer]
 """Locals with one element a lane, for every (pixel, vector) of a register tile."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Tile parameters: vectors of `lanes` output channels, register tiles of `rows` x `pixels` output pixels by
-    `channel_vectors` vectors; `channels_outermost` is 1 where the loop over the channels is the outer one."""
-
-    lanes: int
-    rows: int
-    pixels: int
-    channel_vectors: int
-    channels_outermost: int = 1
-
-    @property
-    def size(self) -> TileSize:
-        """As the loop nest wants it."""
-        return TileSize(self.rows, self.pixels, self.channel_vectors, bool(self.channels_outermost))
-
-
 def default(spec: KernelSpec, isa: Isa) -> Schedule:
-    """A good schedule without tuning."""
+    """A good schedule without tuning.
+
+    Real outputs are large: then a tile spans many channels of few pixels, which lie together in memory, and
+    the loop over the channels is the inner one.
+    """
     lanes = default_lanes(spec, isa)
     pixels = Pixels.of(spec, _root(spec).window)
     vectors = -(-spec.shape[3] // lanes)
     if isa.popcount == "scalar":
-        return Schedule(lanes, 1, min(pixels.columns, 2), 1)
-    most_pixels, most_vectors = (8, 2) if isa.popcount == "vector32" else (4, 2)
-    if vectors == 1:
-        most_pixels = 14 if isa.popcount == "vector32" else 7
+        return Schedule(lanes, 1, min(pixels.columns, 4), 1)
+    has_reals = any(output.layout.element is not Element.BIT for output in spec.outputs)
+    accumulators, most_vectors = _TILES[isa.popcount, has_reals]
+    channel_vectors = even_tile(vectors, most_vectors)
+    most_pixels = 7 if vectors == 1 else max(1, accumulators // channel_vectors)
     columns = even_tile(pixels.columns, most_pixels)
     rows = even_tile(pixels.rows, max(1, most_pixels // columns))
-    accumulators = most_pixels * min(most_vectors, vectors)
-    channel_vectors = min(vectors, max(most_vectors, accumulators // (rows * columns)))
-    return Schedule(lanes, rows, columns, even_tile(vectors, channel_vectors))
+    if rows * columns == 1:
+        channel_vectors = even_tile(vectors, max(most_vectors, 8))
+    return Schedule(lanes, rows, columns, channel_vectors, 0 if has_reals else 1)
+
+
+_TILES = {
+    ("vector32", False): (16, 2),
+    ("vector32", True): (16, 4),
+    ("bytes", False): (4, 8),
+    ("bytes", True): (4, 4),
+}
+"""Accumulators and channel vectors of a register tile, without and with real outputs."""
 
 
 def default_lanes(spec: KernelSpec, isa: Isa) -> int:
@@ -101,22 +99,8 @@ def default_lanes(spec: KernelSpec, isa: Isa) -> int:
 
 def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
     """Schedules worth measuring, the default first."""
-    best = default(spec, isa)
-    yield best
     pixels = Pixels.of(spec, _root(spec).window)
-    vectors = -(-spec.shape[3] // best.lanes)
-    seen = {best}
-    for most in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14):
-        columns = even_tile(pixels.columns, most)
-        for rows in {1, even_tile(pixels.rows, max(1, most // columns))}:
-            for channel_vectors in (1, 2, 3, 4, 6, 8):
-                if channel_vectors > vectors or not 4 <= rows * columns * channel_vectors <= 24:
-                    continue
-                for outermost in (1, 0):
-                    schedule = Schedule(best.lanes, rows, columns, channel_vectors, outermost)
-                    if schedule not in seen:
-                        seen.add(schedule)
-                        yield schedule
+    return schedules(default(spec, isa), pixels, spec.shape[3], range(4, 25))
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: Mapping[str, int] | None = None) -> Kernel:
@@ -133,7 +117,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: Mapping[str, int] | None = None) 
 
     def body(buffers: Buffers) -> None:
         finish.attach(buffers)
-        for place in register_tiles(form.pixels, plan.channels, finish.tile_size(tile.size)):
+        for place in register_tiles(form.pixels, plan.channels, finish.schedule(tile)):
             finish.store(place, form.count(place, buffers))
 
     symbol = kernel_symbol(spec, isa, asdict(tile))
@@ -144,7 +128,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: Mapping[str, int] | None = None) 
 def _describe(isa: Isa, tile: Schedule) -> str:
     counted = {"vector32": "words counted in 32-bit lanes", "bytes": "bytes counted in byte lanes"}
     counting = counted.get(isa.popcount, "words counted one by one")
-    return f"{counting}, {tile.rows}x{tile.pixels} pixels, {tile.channel_vectors} vectors of {tile.lanes} channels"
+    vectors = f"{tile.channel_vectors} vectors of {tile.lanes} channels"
+    return f"{counting}, {tile.rows}x{tile.pixels} pixels, {vectors}"
 
 
 def _root(spec: KernelSpec) -> BinaryConv:
@@ -152,7 +137,7 @@ def _root(spec: KernelSpec) -> BinaryConv:
     return spec.root
 
 
-# --- Counting mismatches ---------------------------------------------------------------------------------------------
+# --- Counting mismatches ---------------------------------------------------------------------
 
 
 class _Form:
@@ -335,7 +320,7 @@ def _extent(local: tirx.Buffer) -> int:
 _FORMS = {"vector32": _Words, "bytes": _Bytes, "scalar": _Scalar}
 
 
-# --- What follows the counts -----------------------------------------------------------------------------------------
+# --- What follows the counts -----------------------------------------------------------------
 
 
 def _case(plan: BinaryPlan, y: Index, x: Index) -> Index:
@@ -384,9 +369,9 @@ class _PackedThreshold:
         weight = constants[0] * signs.astype(np.int8)[:, None, None, None]
         return self.plan.pack_weight(weight), self.plan.pack_limits(weight, thresholds, self.form.dtype)
 
-    def tile_size(self, size: TileSize) -> TileSize:
-        """The tile that `store` can take, near `size`."""
-        return size
+    def schedule(self, schedule: Schedule) -> Schedule:
+        """The nearest one whose tiles `store` can take."""
+        return schedule
 
     def attach(self, buffers: Buffers) -> None:
         """Use these parameters."""
@@ -468,9 +453,9 @@ class _General:
         table = () if self.plan.root.ternary_input else (self.plan.pack_base(constants[0]),)
         return weight, *table, *self.epilogue.pack(constants)
 
-    def tile_size(self, size: TileSize) -> TileSize:
-        """The tile that `store` can take, near `size`."""
-        return self.plan.channels.tile(size)
+    def schedule(self, schedule: Schedule) -> Schedule:
+        """The nearest one whose tiles `store` can take."""
+        return self.plan.channels.whole_units(schedule)
 
     def attach(self, buffers: Buffers) -> None:
         """Use these parameters."""

@@ -25,7 +25,7 @@ from bnncc.plan.layout import WORD_BITS, Element
 
 @dataclass(frozen=True)
 class Threshold:
-    """The only output is packed bits of: accumulator `kind` constant[`index`], flipped where constant[`flip`] is 1."""
+    """The only output is bits: accumulator `kind` constant[`index`], negated where constant[`flip`] is 1."""
 
     kind: str
     index: int
@@ -59,9 +59,9 @@ class Threshold:
 class BinaryPlan:
     """Facts of a binary convolution in items of `dtype` ("uint32" or "uint8") along the channels.
 
-    joined: groups merged into one of the kernel's groups, `channels.groups` of which are left. masked: weights
-    have a second plane, 1 where they are not zero. unit: items of the kernel in one stored word.
-    items: items of a group per tap. levels: the walk over the items of the window.
+    joined: groups merged into one of the kernel's groups, `channels.groups` of which are left. masked: the
+    weights have a second plane, 1 where they are not zero. items: items of a group per tap. levels: the walk
+    over the items of the window.
     """
 
     spec: KernelSpec

@@ -15,8 +15,19 @@ from bnncc.kernels import emit, real_plan
 from bnncc.kernels.emit import Buffers, Index
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
-from bnncc.kernels.nest import Channels, Level, Pixels, Tile, Vector, even_tile, fuse, walk
-from bnncc.kernels.real_plan import RealPlan, Schedule, Sums
+from bnncc.kernels.nest import (
+    Channels,
+    Level,
+    Pixels,
+    Schedule,
+    Tile,
+    Vector,
+    even_tile,
+    fuse,
+    schedules,
+    walk,
+)
+from bnncc.kernels.real_plan import RealPlan, Sums
 from bnncc.plan.kernel import KernelSpec, RealConv
 from bnncc.plan.layout import WORD_BITS
 
@@ -48,21 +59,13 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     """A good schedule without tuning."""
     lanes = real_plan.default_lanes(spec, isa)
     columns = Pixels.of(spec, real_plan.root_of(spec).window).columns
-    return Schedule(lanes, 1, even_tile(columns, 2 if isa.is_scalar else 7), 1, channels_outermost=0)
+    return Schedule(lanes, 1, even_tile(columns, 4 if isa.is_scalar else 7), 1, channels_outermost=0)
 
 
 def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
     """Schedules worth measuring, the default first."""
-    best = default(spec, isa)
-    yield best
     pixels = Pixels.of(spec, real_plan.root_of(spec).window)
-    for columns in sorted({even_tile(pixels.columns, most) for most in (1, 2, 3, 4, 5, 6, 7, 8, 10, 14)}):
-        for rows in (1, 2):
-            for channel_vectors in (1, 2):
-                for outermost in (0, 1):
-                    schedule = Schedule(best.lanes, rows, columns, channel_vectors, outermost)
-                    if schedule != best and rows <= pixels.rows:
-                        yield schedule
+    return schedules(default(spec, isa), pixels, spec.shape[3], range(1, 15))
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: Schedule) -> Kernel:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How contraction weights are stored: output channels side by side in vectors, groups merged where vectors need it."""
+"""How weights of contractions are stored: output channels side by side, groups merged to fill vectors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def merged_groups(groups: int, inputs: int, outputs: int, input_unit: int, outpu
 
 
 def merge_groups(weight: np.ndarray, groups: int, joined: int) -> np.ndarray:
-    """[O, KH, KW, C/groups] to [O, KH, KW, joined*C/groups], zero where an input is not of the output's group."""
+    """[O, KH, KW, C/groups] to [O, KH, KW, joined*C/groups], zero for inputs of another group."""
     if joined == 1:
         return weight
     outputs, inputs = weight.shape[0] // groups, weight.shape[3]
@@ -61,7 +61,7 @@ def pad_lanes(table: np.ndarray, channels: Channels, fill: float = 0) -> np.ndar
 
 
 def pack_channels(bits: np.ndarray, dtype: str) -> np.ndarray:
-    """bool [..., C] to words or bytes [..., ceil(C / bits of dtype)]; channel c is bit c % bits of item c // bits."""
+    """bool [..., C] to words or bytes [..., items]; channel c is bit c % n of item c // n."""
     item = np.dtype(dtype)
     octets = np.packbits(bits, axis=-1, bitorder="little")
     if item.itemsize == 1:

@@ -2,8 +2,8 @@
 """Loop nests shared by the contraction templates: how outputs are tiled and how the window is walked.
 
 Everything here emits into the IRBuilder that is open, or plans in plain Python what will be emitted.
-An index is a Python int where it is known, so that single iterations leave no loop behind. Iterators open TIR loops:
-what the body of a Python `for` over them emits lies inside.
+An index is a Python int where it is known, so that single iterations leave no loop behind. Iterators open TIR
+loops: what the body of a Python `for` over them emits lies inside.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def even_tile(extent: int, most: int) -> int:
     return -(-extent // -(-extent // most))
 
 
-# --- The reduction -----------------------------------------------------------------------------------------------
+# --- The reduction ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def walk(levels: Levels, unroll: int = 1) -> Iterator[tuple[Index, Index]]:
 
 @dataclass(frozen=True)
 class Chunks:
-    """A walk cut into chunks of bounded length: loops `outer`, tiles of `size` of `split`, each with `inner`."""
+    """A walk cut into chunks: loops `outer`, tiles of `size` steps of `split`, in each of them `inner`."""
 
     outer: Levels
     split: Level
@@ -121,7 +121,7 @@ def walk_chunks(levels: Levels, limit: int) -> Iterator[tuple[Index, Index, Leve
             yield start, started, fuse((Level(count, plan.split.stride), *plan.inner))
 
 
-# --- The outputs ---------------------------------------------------------------------------------------------
+# --- The outputs -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -164,15 +164,35 @@ def _rows_follow(layout: Layout) -> bool:
 
 
 @dataclass(frozen=True)
-class TileSize:
-    """Register tile: `rows` x `columns` pixels by `vectors` vectors of output channels.
+class Schedule:
+    """Tile parameters of a contraction.
 
-    channels_outermost: whether the loop over the channels is outside those over the pixels."""
+    Vectors of `lanes` output channels; register tiles of `rows` x `pixels` output pixels by `channel_vectors`
+    vectors; `channels_outermost` is 1 where the loop over the channels is outside those over pixels, else 0.
+    """
 
+    lanes: int
     rows: int
-    columns: int
-    vectors: int
-    channels_outermost: bool = True
+    pixels: int
+    channel_vectors: int
+    channels_outermost: int = 1
+
+
+def schedules(best: Schedule, pixels: Pixels, channels: int, accumulators: range) -> Iterator[Schedule]:
+    """`best`, then others whose number of accumulators is in the range, for an output of so many channels."""
+    yield best
+    seen = {best}
+    for most in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14):
+        columns = even_tile(pixels.columns, most)
+        for rows in sorted({1, even_tile(pixels.rows, max(1, most // columns))}):
+            for vectors in (1, 2, 3, 4, 6, 8):
+                if vectors > -(-channels // best.lanes) or rows * columns * vectors not in accumulators:
+                    continue
+                for outermost in (1, 0):
+                    schedule = Schedule(best.lanes, rows, columns, vectors, outermost)
+                    if schedule not in seen:
+                        seen.add(schedule)
+                        yield schedule
 
 
 @dataclass(frozen=True)
@@ -215,10 +235,10 @@ class Channels:
         """Channels of all vectors, those beyond the last channel included."""
         return self.groups * self.regular * self.lanes + sum(vector.width for vector in self.rest)
 
-    def tile(self, size: TileSize) -> TileSize:
-        """`size`, with as many vectors as make whole units of a loop's iterations."""
+    def whole_units(self, schedule: Schedule) -> Schedule:
+        """`schedule`, with as many vectors as make every turn of a loop a whole number of units."""
         per_unit = self.unit // self.lanes
-        return replace(size, vectors=-(-size.vectors // per_unit) * per_unit)
+        return replace(schedule, channel_vectors=-(-schedule.channel_vectors // per_unit) * per_unit)
 
     def _width(self, valid: int) -> int:
         width = self.lanes
@@ -244,23 +264,23 @@ class Tile:
         return [(self.row + dy, self.column + dx) for dy in range(self.rows) for dx in range(self.columns)]
 
 
-def register_tiles(pixels: Pixels, channels: Channels, size: TileSize) -> Iterator[Tile]:
+def register_tiles(pixels: Pixels, channels: Channels, schedule: Schedule) -> Iterator[Tile]:
     """Tiles in loops such that every output is in one of them; those at the ends may be smaller."""
-    if size.channels_outermost:
-        for group, vectors in _vector_tiles(channels, size.vectors):
-            for place in _pixel_tiles(pixels, size):
+    if schedule.channels_outermost:
+        for group, vectors in _vector_tiles(channels, schedule.channel_vectors):
+            for place in _pixel_tiles(pixels, schedule):
                 yield Tile(group, vectors, *place)
     else:
-        for place in _pixel_tiles(pixels, size):
-            for group, vectors in _vector_tiles(channels, size.vectors):
+        for place in _pixel_tiles(pixels, schedule):
+            for group, vectors in _vector_tiles(channels, schedule.channel_vectors):
                 yield Tile(group, vectors, *place)
 
 
-def _pixel_tiles(pixels: Pixels, size: TileSize) -> Iterator[tuple[Index, Index, Index, int, int]]:
+def _pixel_tiles(pixels: Pixels, schedule: Schedule) -> Iterator[tuple[Index, Index, Index, int, int]]:
     """(image, row, column, rows, columns) of every tile."""
     for image in each(pixels.images):
-        for row, rows in tiles(pixels.rows, size.rows):
-            for column, columns in tiles(pixels.columns, size.columns):
+        for row, rows in tiles(pixels.rows, schedule.rows):
+            for column, columns in tiles(pixels.columns, schedule.pixels):
                 yield image, row, column, rows, columns
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real convolution, pointwise and dense layers in float32: one activation against a vector of output channels.
+"""Real convolution, pointwise and dense layers in float32: one activation against a vector of outputs.
 
-Stored form of the weights: [vectors][steps][lanes], the steps of the window in the order ky, kx, channel; a vector's
-lanes are consecutive output channels. Activations may lie in any strides, so a channels-first image is read as it is.
-Groups whose outputs do not fill vectors are joined, with zero weights between them.
+Stored form of the weights: [vectors][steps][lanes], the steps of the window in the order ky, kx, channel; a
+vector's lanes are consecutive output channels. Activations may lie in any strides, so that a channels-first
+image is read as it is. Groups whose outputs do not fill vectors are joined, with zero weights between them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from bnncc.kernels import depthwise, emit
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
-from bnncc.kernels.nest import Pixels, Tile, even_tile, walk
+from bnncc.kernels.nest import Pixels, Schedule, Tile, even_tile, schedules, walk
 from bnncc.kernels.real_plan import (
     RealPlan,
-    Schedule,
     Sums,
     add_product,
     assemble_kernel,
@@ -38,7 +37,7 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     vectors = -(-spec.shape[3] // lanes)
     pixels = Pixels.of(spec, root_of(spec).window)
     if isa.is_scalar:
-        return Schedule(lanes, 1, min(2, pixels.columns), 1)
+        return Schedule(lanes, 1, min(4, pixels.columns), 1)
     registers = 32 if isa.vector_bits == 512 else 16
     most_vectors = min(vectors, 2)
     most_pixels = (14 if registers == 32 else 6 * 2) // most_vectors
@@ -53,22 +52,8 @@ def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
     if depthwise.fits(spec):
         yield from depthwise.candidates(spec, isa)
         return
-    best = default(spec, isa)
-    yield best
     pixels = Pixels.of(spec, root_of(spec).window)
-    vectors = -(-spec.shape[3] // best.lanes)
-    seen = {best}
-    for most in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14):
-        columns = even_tile(pixels.columns, most)
-        for rows in sorted({1, even_tile(pixels.rows, max(1, most // columns))}):
-            for channel_vectors in (1, 2, 3, 4, 6, 8):
-                if channel_vectors > vectors or not 3 <= rows * columns * channel_vectors <= 24:
-                    continue
-                for outermost in (1, 0):
-                    schedule = Schedule(best.lanes, rows, columns, channel_vectors, outermost)
-                    if schedule not in seen:
-                        seen.add(schedule)
-                        yield schedule
+    yield from schedules(default(spec, isa), pixels, spec.shape[3], range(3, 25))
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: Mapping[str, int] | None = None) -> Kernel:

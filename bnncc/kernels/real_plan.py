@@ -22,8 +22,8 @@ from bnncc.kernels.nest import (
     Level,
     Levels,
     Pixels,
+    Schedule,
     Tile,
-    TileSize,
     Vector,
     count_steps,
     fuse,
@@ -35,23 +35,6 @@ from bnncc.plan.layout import WORD_BITS, Element
 
 Sums = dict[tuple[int, int], tirx.Buffer]
 """Locals with one element a lane, for every (pixel, vector) of a register tile."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Tile parameters: vectors of `lanes` output channels, register tiles of `rows` x `pixels` output pixels by
-    `channel_vectors` vectors; `channels_outermost` is 1 where the loop over the channels is the outer one."""
-
-    lanes: int
-    rows: int
-    pixels: int
-    channel_vectors: int
-    channels_outermost: int = 1
-
-    @property
-    def size(self) -> TileSize:
-        """As the loop nest wants it."""
-        return TileSize(self.rows, self.pixels, self.channel_vectors, bool(self.channels_outermost))
 
 
 @dataclass(frozen=True)
@@ -153,7 +136,7 @@ def assemble_kernel(
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
-        for tile in register_tiles(plan.pixels, plan.channels, plan.channels.tile(schedule.size)):
+        for tile in register_tiles(plan.pixels, plan.channels, plan.channels.whole_units(schedule)):
             sums = accumulate(plan, tile, buffers)
 
             def value(

@@ -13,7 +13,7 @@ from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.nest import Pixels, Tile
 
 Value = Callable[[int, Position, int, Index, int], tirx.Expr]
-"""(pixel, its position, vector, offset, lanes) -> the root's values of `lanes` channels of a tile's vector."""
+"""(pixel, its position, vector, offset, lanes) -> the root's values of some channels of the vector."""
 
 
 def store_tile(epilogue: Epilogue, pixels: Pixels, tile: Tile, value: Value) -> None:
@@ -56,7 +56,7 @@ def _store_vectors_together(
 
 
 def local_piece(local: tirx.Buffer, offset: Index, lanes: int) -> tirx.Expr:
-    """Elements [offset, offset + lanes) of a local; of vectors as part of the whole, which stays in a register."""
+    """Elements [offset, offset + lanes) of a local; as part of the whole, which stays in a register."""
     if lanes == 1 and not isinstance(offset, int):
         return local[offset]
     return emit.extract(emit.load(local, 0, int(local.shape[0])), offset, lanes)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels of single layers, timed: `python -m tests.bench.kernels` prints tables, one for each target.
+"""Kernels of single layers, timed: `python -m tests.bench.kernels` prints tables, two for each target.
 
-Times are medians in microseconds of one run in which all variants take turns on one core; ratios are medians of
-the turns' ratios. Columns:
+Times are medians in microseconds of one run in which all variants take turns on one core; ratios are medians
+of the turns' ratios. A call costs some 0.5 microseconds on top of the kernel. Columns:
 
-- ours: the default schedule; for binary layers also `limit`, the time that the processor takes to count the bits of as
-  many 512-bit vectors and do nothing else (an exclusive-or and an addition go with each count, so 1.0 is out of reach:
-  with two vector operations a cycle three take 1.5 times as long as one that runs once a cycle).
-- prototype: the plain prototypes `binary_conv.py` (AVX-512) and `binary_conv_bytes.py` (AVX2), of the folder that the
-  environment variable BNNCC_PROTOTYPES names, where they have the layer.
+- ours: the default schedule. limit: the time that the processor takes to count the bits of as many 512-bit
+  vectors and do nothing else. An exclusive-or and an addition go with each count, so a processor that starts
+  two vector operations a cycle, but one count, cannot get below 1.5 times the limit.
+- prototype: the plain prototypes `binary_conv.py` (AVX-512) and `binary_conv_bytes.py` (AVX2), of the folder
+  that the environment variable BNNCC_PROTOTYPES names, where they have the layer.
 - onnxruntime: the same layer in float32, one thread, if it is installed.
 """
 
@@ -43,7 +43,7 @@ TWO = (Element.F32, Element.F32)
 
 @dataclass(frozen=True)
 class Layer:
-    """A line of the table; prototype: the epilogue's name in `binary_conv.py`, if the prototypes have the layer."""
+    """A line of the table; prototype: the epilogue's name in `binary_conv.py`, if that has the layer."""
 
     name: str
     spec: KernelSpec
@@ -53,7 +53,9 @@ class Layer:
 def square(size: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> Shape:
     """A square image, padded so that stride 1 keeps its size."""
     pad = kernel // 2
-    return Shape((1, size, size, inputs), outputs, (kernel, kernel), (stride, stride), pads=(pad,) * 4)
+    return Shape(
+        (1, size, size, inputs), outputs, (kernel, kernel), (stride, stride), pads=(pad, pad, pad, pad)
+    )
 
 
 def residual_spec(shape: Shape) -> KernelSpec:

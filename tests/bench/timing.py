@@ -84,8 +84,8 @@ VECTORS_COUNTED = 4096 * 16
 
 
 def popcount_loop() -> Call | None:
-    """A call that counts the bits of VECTORS_COUNTED independent 512-bit vectors, and does nothing else; None where
-    the processor has no such instruction."""
+    """A call that counts the bits of VECTORS_COUNTED independent 512-bit vectors, and does nothing else; None
+    where the processor has no such instruction."""
     if "avx512_vpopcntdq" not in processor():
         return None
     counts = "".join(f"vpopcntd %%zmm{i}, %%zmm{i};" for i in range(16))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Binary convolutions against NumPy, bit for bit, on every instruction set that this machine runs."""
+"""Binary convolutions against NumPy, bit for bit, on every instruction set that runs here."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 
 import numpy as np
@@ -26,7 +27,7 @@ from bnncc.plan.expression import (
 )
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.simulate import allocate, run_step
+from bnncc.plan.simulate import allocate, run_step, store
 from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise, random_buffer
 from tests.kernels.library import Library
 
@@ -127,7 +128,7 @@ def _numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.nd
         reads.append(random_buffer(root.mask, rng, 0))
     reads += [random_buffer(layout, rng) for layout in spec.operands]
     weight = rng.choice([-1, 0, 1] if root.ternary_weight else [-1, 1], spec.constants[0].shape)
-    constants = [weight.astype(np.int8)]
+    constants: list[np.ndarray] = [weight.astype(np.int8)]
     flips = {e.index for output in spec.outputs for e in output.expression.walk() if isinstance(e, Flip)}
     for index, constant in enumerate(spec.constants[1:], start=1):
         if index in flips:
@@ -179,8 +180,6 @@ def test_all_equal_signs(target: str, name: str, input_sign: int, weight_sign: i
 
 
 def _filled(layout: Layout, buffer: np.ndarray, value: bool) -> np.ndarray:
-    from bnncc.plan.simulate import store
-
     store(layout, buffer, np.full(layout.shape, value))
     return buffer
 
@@ -215,8 +214,6 @@ def test_every_candidate_computes_the_same():
     isa = Isa.of(target)
     spec = binary_spec(Shape((1, 5, 9, 40), 72))
     schedules = list(binary_conv.candidates(spec, isa))[::4]
-    from dataclasses import asdict
-
     kernels = [binary_conv.make(spec, isa, asdict(schedule)) for schedule in schedules]
     library = Library(kernels, target)
     reads, constants = _numbers(spec, seed=7)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real convolutions against NumPy within float32 rounding, on every instruction set that this machine runs."""
+"""Real convolutions against NumPy within float32 rounding, on every instruction set that runs here."""
 
 from __future__ import annotations
 
