@@ -8,8 +8,8 @@
 
 Stored forms. Activations are the plain words (seen as bytes in the second form). Weights: [vectors][steps]
 [planes][lanes], the steps of the window in the order ky, kx, channel item; a vector's lanes are consecutive
-output channels; a second plane of bits tells which weights are not zero, where some are. See `binary_plan` for
-the table of border cases.
+output channels; a second plane of bits tells which weights are not zero, where some are. See `binary_plan`
+for the table of border cases.
 """
 
 from __future__ import annotations
