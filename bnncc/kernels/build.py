@@ -78,12 +78,16 @@ def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> st
     It compiles without warnings where every function is called. Equal arguments give equal text.
     """
     isa = Isa.of(target)
-    source = tvm.get_global_func("target.build.c")(_lower(kernels, prefix, isa), isa.tvm_target()).inspect_source()
+    source = tvm.get_global_func("target.build.c")(
+        _lower(kernels, prefix, isa), isa.tvm_target()
+    ).inspect_source()
     bodies = _bodies(source)
     functions = [_c_function(kernel, f"{prefix}_{kernel.symbol}", bodies) for kernel in _distinct(kernels)]
     text = "\n".join(functions)
     helpers = [POPCOUNT_SOURCE] if POPCOUNT in text else []
-    headers = [name for name, used in (("math.h", _MATH), ("stdbool.h", r"\bbool\b")) if re.search(used, text)]
+    headers = [
+        name for name, used in (("math.h", _MATH), ("stdbool.h", r"\bbool\b")) if re.search(used, text)
+    ]
     includes = "".join(f"#include <{name}>\n" for name in (*headers, "stdint.h"))
     return "\n".join([includes, *helpers, text])
 
@@ -131,10 +135,8 @@ def _lower(kernels: Sequence[Kernel], prefix: str, isa: Isa) -> tvm.IRModule:
     transform = tirx.transform
     passes = [
         transform.BindTarget(isa.tvm_target().with_host(isa.tvm_target())),
-        transform.StmtSimplify(),
         transform.FlattenBuffer(),
         transform.UnrollLoop(),
-        transform.StmtSimplify(),
         transform.LowerTVMBuiltin(),
         transform.LowerIntrin(),
     ]

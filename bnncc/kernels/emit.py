@@ -86,16 +86,15 @@ def function(symbol: str, parameters: Sequence[Parameter], body: Callable[[Buffe
     Pointers are taken not to alias, except that an output may be the very buffer of an operand of equal layout
     (the epilogue loads an element, once, before it stores it).
     """
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(symbol)
-            T.func_attr({"global_symbol": symbol, "tirx.noalias": True, "calling_conv": 1})
-            handles = [T.arg(p.name, T.handle(p.dtype)) for p in parameters]
-            buffers = {
-                p.name: T.decl_buffer((p.extent,), p.dtype, data=handle)
-                for p, handle in zip(parameters, handles, strict=True)
-            }
-            body(buffers)
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(symbol)
+        T.func_attr({"global_symbol": symbol, "tirx.noalias": True, "calling_conv": 1})
+        handles = [T.arg(p.name, T.handle(p.dtype)) for p in parameters]
+        buffers = {
+            p.name: T.decl_buffer((p.extent,), p.dtype, data=handle)
+            for p, handle in zip(parameters, handles, strict=True)
+        }
+        body(buffers)
     return builder.get()
 
 
@@ -193,11 +192,17 @@ def extract(value: tirx.Expr, offset: int, count: int = 1) -> tirx.Expr:
 
 def bind(value: tirx.Expr) -> tirx.Expr:
     """Name a value, so that it is computed once. Not for booleans: TIR cannot bind vectors of them."""
-    if isinstance(value, tirx.Var | tirx.IntImm | tirx.FloatImm):
+    if isinstance(value, tirx.Var) or is_number(value):
         return value
     if isinstance(value, tirx.Select):
         return _through_memory(value)
     return T.bind(value)
+
+
+def is_number(value: tirx.Expr) -> bool:
+    """Whether the value is a number known now, in every lane."""
+    scalar = value.value if isinstance(value, tirx.Broadcast) else value
+    return isinstance(scalar, tirx.IntImm | tirx.FloatImm)
 
 
 def _through_memory(value: tirx.Expr) -> tirx.Expr:

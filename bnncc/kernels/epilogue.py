@@ -214,7 +214,9 @@ class Epilogue:
             while lanes > smallest and lanes // 2 >= rest:
                 lanes //= 2
             if lanes > rest and not self._can_exceed(first, offset + lanes, available):
-                last = [Piece(offset + start, width, width) for start, width in emit.pieces(rest, lanes, smallest)]
+                last = [
+                    Piece(offset + start, width, width) for start, width in emit.pieces(rest, lanes, smallest)
+                ]
                 groups += [[piece] for piece in last if piece.lanes > 1]
                 singles = [piece for piece in last if piece.lanes == 1]
                 return groups + [singles] if singles else groups
@@ -409,7 +411,7 @@ class _Values:
             case "pow":
                 return functions.power(left, right)
         left, right = emit.bind(left), emit.bind(right)
-        if _is_constant(right):
+        if emit.is_number(right):
             left, right = right, left
         # The comparison is false for NaN, which so survives from the right side, the one that is no number.
         condition = left > right if kind == "max" else left < right
@@ -552,12 +554,6 @@ def _is_boolean(value: tirx.Expr) -> bool:
 
 def _is_integer(value: tirx.Expr) -> bool:
     return value.ty.dtype.startswith("int")
-
-
-def _is_constant(value: tirx.Expr) -> bool:
-    if isinstance(value, tirx.Broadcast):
-        value = value.value
-    return isinstance(value, tirx.FloatImm | tirx.IntImm)
 
 
 def _expression(index: Index) -> tirx.Expr:

@@ -72,7 +72,10 @@ def unary(kind: UnaryKind, x: tirx.Expr, is_c: bool) -> tirx.Expr:
             zero = _like(x, 0)
             return tirx.Select(x > zero, _like(x, 1), tirx.Select(x < zero, _like(x, -1), x))
         case "sigmoid":
-            return _like(x, 1) / (_like(x, 1) + unary("exp", emit.bind(_like(x, -1) * x), is_c))
+            # From e^-|x|, so that it neither overflows nor loses the digits of small results.
+            negative = x < _like(x, 0)
+            decay = emit.bind(unary("exp", emit.bind(tirx.Select(negative, x, _like(x, -1) * x)), is_c))
+            return tirx.Select(negative, decay, _like(x, 1)) / (_like(x, 1) + decay)
     if is_c:
         return T.call_pure_extern("float32", LIBM[kind], x)
     match kind:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.epilogue import Epilogue, Position
@@ -68,7 +69,9 @@ def _store_pixel(epilogue: Epilogue, position: Position, vectors: int) -> None:
         return
     channels = epilogue.spec.shape[3]
     size = WORD_BITS if epilogue.writes_bits else epilogue.lanes * vectors
-    for first, count in tiles(channels, channels if epilogue.isa.is_scalar and not epilogue.writes_bits else size):
+    for first, count in tiles(
+        channels, channels if epilogue.isa.is_scalar and not epilogue.writes_bits else size
+    ):
         epilogue.store(position, first, count, available=words(count) * WORD_BITS)
 
 
@@ -148,9 +151,7 @@ def _folded(spec: KernelSpec, fold: int) -> KernelSpec:
         strides = (*layout.strides[:2], layout.strides[2] * fold, 1)
         return replace(layout, shape=(n, h, w // fold, c * fold), strides=strides, halo=Halo())
 
-    constants = tuple(
-        Constant(constant.element, (constant.shape[0] * fold,)) for constant in spec.constants
-    )
+    constants = tuple(Constant(constant.element, (constant.shape[0] * fold,)) for constant in spec.constants)
     folded = _with_layouts(spec, [fold_layout(layout) for layout in _layouts(spec)])
     return replace(folded, constants=constants)
 

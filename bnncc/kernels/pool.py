@@ -109,14 +109,16 @@ class _Pooling:
     def columns_of_row(self) -> Iterator[tuple[Index, bool]]:
         """The columns of an output row, with whether the whole window lies inside the image's columns."""
         inside = self.columns.inside()
-        parts = ((range(inside.start), False), (inside, True), (range(inside.stop, self.columns.positions), False))
+        parts = (
+            (range(inside.start), False),
+            (inside, True),
+            (range(inside.stop, self.columns.positions), False),
+        )
         for part, is_inside in parts:
             for x in each(len(part)):
                 yield x + part.start if part.start else x, is_inside
 
-    def store_pixel(
-        self, buffer: tirx.Buffer, position: tuple[Index, Index, Index], is_inside: bool
-    ) -> None:
+    def store_pixel(self, buffer: tirx.Buffer, position: tuple[Index, Index, Index], is_inside: bool) -> None:
         """Pool and store all channels of one output pixel."""
         n, y, x = position
         rows = self.rows.taps_inside(y, self.rows_inside)
@@ -124,9 +126,18 @@ class _Pooling:
         top = y * self.rows.stride - self.rows.before
         left = x * self.columns.stride - self.columns.before
         start = emit.bind_index(emit.pixel_address(self.root.input, n, top, left))
-        for first, count in tiles(self.root.input.depth, self.items):
+        for first, count in self._tiles():
             sums = self._accumulate(buffer, start, rows, columns, first, count)
             self._store(position, first, count, sums, rows[1] * columns[1])
+
+    def _tiles(self) -> Iterator[tuple[Index, int]]:
+        """(first, count) of the items; a word that is not full stands by itself, at a known place."""
+        depth = self.root.input.depth
+        if not self.is_bits or self.epilogue.is_bitwise or self.root.input.shape[3] % WORD_BITS == 0:
+            yield from tiles(depth, self.items)
+            return
+        yield from tiles(depth - 1, self.items)
+        yield depth - 1, 1
 
     def _accumulate(
         self,
@@ -145,7 +156,9 @@ class _Pooling:
             emit.store(total, self._neutral(lanes), offset)
         for ky in _count(rows):
             for kx in _count(columns):
-                pixel = start + ky * (self.rows.dilation * strides[1]) + kx * (self.columns.dilation * strides[2])
+                pixel = (
+                    start + ky * (self.rows.dilation * strides[1]) + kx * (self.columns.dilation * strides[2])
+                )
                 for offset, lanes in self._pieces(count):
                     place = pixel + (first + offset) * strides[3]
                     value = emit.load(buffer, place, lanes, strides[3])

@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
@@ -56,9 +55,9 @@ def make_softmax(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -
             )
 
         total = emit.bind(_reduce(buffer, root.input, pixel, isa, _add, 0.0, term))
-        return lambda channel, lanes: term(
-            _load(buffer, root.input, pixel, channel, lanes)
-        ) / emit.broadcast(total, lanes)
+        return lambda channel, lanes: (
+            term(_load(buffer, root.input, pixel, channel, lanes)) / emit.broadcast(total, lanes)
+        )
 
     return _make(spec, root.input, isa, value, f"softmax over {channels} channels, exponentials taken twice")
 
@@ -96,9 +95,7 @@ def _make(
     return Kernel(symbol, spec, function, parameters, epilogue.pack, {}, description)
 
 
-def _from(
-    accumulator: Callable[[Index, int], tirx.Expr], first: Index
-) -> Callable[[Index, int], tirx.Expr]:
+def _from(accumulator: Callable[[Index, int], tirx.Expr], first: Index) -> Callable[[Index, int], tirx.Expr]:
     return lambda offset, lanes: accumulator(first + offset, lanes)
 
 

@@ -243,7 +243,7 @@ def _taps(window: Window, image: tuple[int, ...], shape: tuple[int, ...]):
         for kx in range(window.width):
             y = np.arange(shape[1]) * window.stride_y + ky * window.dilation_y - window.top
             x = np.arange(shape[2]) * window.stride_x + kx * window.dilation_x - window.left
-            rows, columns = (0 <= y) & (y < image[1]), (0 <= x) & (x < image[2])
+            rows, columns = (y >= 0) & (y < image[1]), (x >= 0) & (x < image[2])
             yield (ky, kx), np.ix_(rows, columns), np.ix_(y[rows], x[columns])
 
 
@@ -288,7 +288,7 @@ def _pool(root: Pool, x: np.ndarray, shape: tuple[int, int, int, int]) -> np.nda
 
 def _fill_halo(root: FillHalo, buffer: np.ndarray) -> None:
     target, around = root.target, with_halo(root.target)
-    inside = load(target, buffer)
+    inside = _view(target, buffer).copy()
     value = root.value > 0 if target.element is Element.BIT else root.value
     store(around, buffer, np.full(around.shape, value))
-    store(target, buffer, inside)
+    _view(target, buffer)[...] = inside

@@ -139,7 +139,9 @@ def test_camera(target: Target):
             nhwc = Layout.packed(element, (1, 6, w, 3))
             nchw = Layout.packed(element, (1, 3, 6, w)).permuted((0, 2, 3, 1))
             out = Layout.packed(Element.F32, (1, 6, w, 3), Halo(3, 3, 3, 3))
-            cases += [map_case((x,), (out, affine(ToFloat(X))), constants=vectors(3)[:1]) for x in (nhwc, nchw)]
+            cases += [
+                map_case((x,), (out, affine(ToFloat(X))), constants=vectors(3)[:1]) for x in (nhwc, nchw)
+            ]
     check(cases, target)
 
 

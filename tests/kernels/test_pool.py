@@ -69,7 +69,9 @@ def test_numbers(target: Target):
     for number, (window, size) in enumerate(WINDOWS):
         for c in ((3, 64), (10, 33), (17, 48))[number % 3]:
             cases += [numbers_case("max", element, c, window, size) for element in (Element.F32, Element.I32)]
-            cases += [numbers_case("mean", Element.F32, c, window, size, outside) for outside in (False, True)]
+            cases += [
+                numbers_case("mean", Element.F32, c, window, size, outside) for outside in (False, True)
+            ]
             cases.append(numbers_case("mean", Element.I32, c, window, size))
     check(cases, target)
 
