@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -158,25 +160,33 @@ class _Writer:
         (self.folder / file).write_text(text, encoding="utf-8", newline="\n")
 
     def _libraries(self, work: Path, header: str) -> None:
+        """The objects are compiled side by side; the linker waits for all."""
         tools = toolchain.find(self.target, self.options.compiler)
         (work / f"{self.name}.h").write_text(header, encoding="utf-8", newline="\n")
-        parts = [self._weights(work, tools), *self._kernels(work)]
         source = work / f"{self.name}.c"
         source.write_text(self._entry(), encoding="utf-8", newline="\n")
-        flags = [*self._optimisation(), *(("-DBNNCC_PROFILE",) if self.options.profile else ())]
+        run, run_and_layers = work / f"{self.name}.o", work / f"{self.name}_layers.o"
+        optimisation, profile = self._optimisation(), ("-DBNNCC_PROFILE",) if self.options.profile else ()
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            jobs = [threads.submit(self._weights, work, tools)]
+            if "lib" in self.options.emit:
+                jobs.append(threads.submit(tools.compile, source, run, (*optimisation, *profile)))
+            if "so" in self.options.emit:
+                flags = (*optimisation, "-DBNNCC_LAYERS")
+                jobs.append(threads.submit(tools.compile, source, run_and_layers, flags))
+            parts = (work / f"{self.name}_weights.o", *self._kernels(work))
+            for job in jobs:
+                job.result()
         if "lib" in self.options.emit:
-            run = work / f"{self.name}.o"
-            tools.compile(source, run, flags)
             tools.archive([run, *parts], self.folder / f"lib{self.name}.a")
         if "so" in self.options.emit:
-            run = work / f"{self.name}_layers.o"
-            tools.compile(source, run, [*self._optimisation(), "-DBNNCC_LAYERS"])
             exported = (f"{self.name}_run", f"{self.name}_layer")
-            tools.link_shared([run, *parts], self.folder / f"lib{self.name}.so", exported)
+            tools.link_shared([run_and_layers, *parts], self.folder / f"lib{self.name}.so", exported)
 
     def _optimisation(self) -> tuple[str, ...]:
-        """Portable kernels are loops that the C compiler shall unroll and vectorise."""
-        return ("-O3",) if self.target.kind == "c" else ()
+        """Portable kernels are loops that the C compiler shall unroll and vectorise, but not turn into calls
+        of memmove."""
+        return ("-O3", "-fno-tree-loop-distribute-patterns") if self.target.kind == "c" else ()
 
     def _entry(self) -> str:
         if self.target.kind == "c":
@@ -185,11 +195,10 @@ class _Writer:
             )
         return entry.library_entry(self.network, self.banner)
 
-    def _weights(self, work: Path, tools: Toolchain) -> Path:
+    def _weights(self, work: Path, tools: Toolchain) -> None:
         source, compiled = work / f"{self.name}_weights.c", work / f"{self.name}_weights.o"
         source.write_text(entry.weights_file(self.network, self.banner), encoding="utf-8", newline="\n")
         tools.compile(source, compiled, self._section())
-        return compiled
 
     def _section(self) -> tuple[str, ...]:
         section = self.options.weights_section
