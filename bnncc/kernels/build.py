@@ -162,9 +162,12 @@ def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], st
     names, body = bodies[name]
     body = _without_unused(body)
     body = re.sub(LITERAL + r"([0-9a-f]{8})\(\)", lambda match: _literal(int(match[1], 16)), body)
+    first_operand, first_output = len(kernel.spec.inputs), len(kernel.parameters) - len(kernel.spec.outputs)
+    pairs = ((first_operand + operand, first_output + output) for operand, output in kernel.spec.in_place)
+    in_place = {index for pair in pairs for index in pair}
     parameters = [
-        f"{'const ' if parameter.is_const else ''}{parameter.c_type} *restrict {c_name}"
-        for parameter, c_name in zip(kernel.parameters, names, strict=True)
+        f"{parameter.declaration.rpartition('*')[0]}*{'' if index in in_place else 'restrict '}{c_name}"
+        for index, (parameter, c_name) in enumerate(zip(kernel.parameters, names, strict=True))
     ]
     comment = [f"/* {kernel.symbol}: {kernel.description}"]
     comment += [f" * {p.name}: {p.doc}" for p in kernel.parameters]
