@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from xdsl.dialects.builtin import f32, i1
@@ -17,7 +16,7 @@ from bnncc.lowering import Lowered
 from bnncc.lowering.geometry import canonical
 from bnncc.lowering.storage import Plane
 from bnncc.plan import simulate
-from bnncc.plan.layout import Element, Layout
+from bnncc.plan.layout import Element
 
 
 class LayerRunner:
@@ -62,7 +61,7 @@ class LayerRunner:
     def _write(self, plane: Plane, array: np.ndarray) -> None:
         memory = self._memory(plane)
         if plane.layout.halo:
-            around = _with_halo(plane.layout)
+            around = simulate.with_halo(plane.layout)
             simulate.store(around, memory, np.full(around.shape, _outside(plane)))
         simulate.store(plane.layout, memory, array.reshape(plane.layout.shape))
 
@@ -92,15 +91,6 @@ def _planes(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:
     if isinstance(element, Bipolar | Spike) or element == i1:
         return [shaped > 0]
     return [shaped.astype(np.float32) if element == f32 else shaped]
-
-
-def _with_halo(layout: Layout) -> Layout:
-    """The same memory, its halo part of the image."""
-    n, h, w, c = layout.shape
-    halo = layout.halo
-    shape = (n, h + halo.top + halo.bottom, w + halo.left + halo.right, c)
-    offset = layout.offset - halo.top * layout.strides[1] - halo.left * layout.strides[2]
-    return replace(layout, shape=shape, offset=offset, halo=type(halo)())
 
 
 def _outside(plane: Plane) -> bool | float:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp, f32, i32
+from xdsl.dialects.builtin import ModuleOp, i32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc import driver, reference
@@ -28,7 +28,9 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of, numpy_type
 from bnncc.driver import Options, Progress
-from bnncc.frontend.evaluate import evaluate_model
+from bnncc.frontend.camera import adapt_inputs
+from bnncc.frontend.evaluate import ModelEvaluator
+from bnncc.frontend.onnx import load_onnx
 from bnncc.layers import LayerRunner
 from bnncc.lowering import Lowered
 from bnncc.lowering.expressions import location_of
@@ -37,6 +39,8 @@ from bnncc.report.table import table
 ROUNDING = 2e-5
 """Allowed error of a real value, relative to the largest magnitude in its tensor: a few thousand float32
 terms summed in another order stay well below."""
+ZEROS = 0.02
+"""The share of exact zeros in every second random batch."""
 OUTPUT_ROUNDING = 1e-3
 """The same for the network's outputs, where the errors of many layers add up."""
 
@@ -122,11 +126,13 @@ def verify_model(
     artifact = driver.build(lowered, path, None, options, progress)
     runner = LayerRunner(lowered, artifact)
     batches = list(_batches(lowered, inputs, samples, seed))
+    graph = ModelEvaluator(path, dict(options.dims))
     rows: dict[tuple[str, str, str], Row] = {}
     outputs: dict[tuple[str, str, str], Row] = {}
     for number, batch in enumerate(batches):
         say(f"verifying sample {number + 1} of {len(batches)}")
-        comparison = _Comparison(module, path, options, batch)
+        given = _graph_inputs(path, options, batch) if options.camera else batch
+        comparison = _Comparison(module, graph(given), batch)
         for row in comparison.rows():
             _merge(rows, row)
         for row in _layer_rows(lowered, runner, comparison.values):
@@ -141,17 +147,14 @@ class _Comparison:
 
     graph: every tensor of the ONNX graph. values: every value of the module's main block."""
 
-    def __init__(self, module: ModuleOp, path: str | Path, options: Options, batch: Mapping[str, np.ndarray]):
+    def __init__(self, module: ModuleOp, graph: dict[str, np.ndarray], batch: Mapping[str, np.ndarray]):
         self.values: dict[SSAValue, np.ndarray] = {}
         self._rows: list[Row] = []
         self._inner: dict[SSAValue, np.ndarray] = {}
         main = reference.main_function(module)
         arguments = reference.check_inputs(main, batch)
         self.values.update(zip(main.body.block.args, arguments, strict=True))
-        given = dict(batch)
-        if options.camera:
-            given = _graph_inputs(module, batch)
-        self.graph = evaluate_model(path, given, dict(options.dims))
+        self.graph = graph
         reference.evaluate(module, batch, self._observe)
 
     def rows(self) -> list[Row]:
@@ -301,12 +304,17 @@ def _merge(rows: dict[tuple[str, str, str], Row], row: Row) -> None:
 def _batches(
     lowered: Lowered, inputs: Mapping[str, np.ndarray] | None, samples: int, seed: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The inputs cut into the compiled batch, or random ones: normal reals, uniform integers."""
+    """The inputs cut into the compiled batch, or random ones: normal reals, uniform integers. Every second
+    random batch holds exact zeros, so that what depends on sign(0) is tried too."""
     ports = lowered.program.inputs
     if inputs is None:
         rng = np.random.default_rng(seed)
-        for _ in range(samples):
-            yield {port.name: _random(rng, port.shape, np.dtype(port.dtype)) for port in ports}
+        for number in range(samples):
+            batch = {port.name: _random(rng, port.shape, np.dtype(port.dtype)) for port in ports}
+            if number % 2:
+                for array in batch.values():
+                    array[rng.random(array.shape) < ZEROS] = 0
+            yield batch
         return
     unknown = sorted(set(inputs) - {port.name for port in ports})
     missing = [port.name for port in ports if port.name not in inputs]
@@ -337,15 +345,19 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -
     return rng.integers(max(limits.min, -128), min(limits.max, 255), shape, dtype=dtype, endpoint=True)
 
 
-def _graph_inputs(module: ModuleOp, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the ONNX graph is fed when the library takes camera inputs: the values after the prologue."""
-    names = reference.names_of(reference.main_function(module), "bnn.inputs")
-    found = {name: batch[name] for name in names}
+def _graph_inputs(
+    path: str | Path, options: Options, batch: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What the ONNX graph is fed when the library takes camera inputs: the values after the prologue,
+    read off the module before any pass moved them."""
+    module = load_onnx(path, dict(options.dims))
+    adapt_inputs(module, options.camera)
+    found = dict(batch)
 
     def look(op: Operation, results: list[np.ndarray]) -> None:
         source = get_source(op)
-        if source is not None and source[0] in names and element_of(op.results[0]) == f32:
-            found[source[0]] = results[0].transpose(np.argsort(source[1]))
+        if source is not None and source[0] in batch and not isinstance(op, ops.Onnx):
+            found[source[0]] = results[0]
 
     reference.evaluate(module, batch, look)
     return found

@@ -411,10 +411,10 @@ class _Region:
         return plain, masked, buffers[:1], buffers
 
     def _input(self, inner: SSAValue) -> Plane:
-        planes = self.lowering._placement(outer_value(self.op, inner))
-        if len(planes) > 1:
+        sign, *mask = self.lowering._placement(outer_value(self.op, inner))
+        if mask:
             raise unsupported(self.op, "a pool over values in {-1, 0, +1} has no kernel")
-        return planes[0]
+        return sign
 
     def _load(self, argument: BlockArgument) -> ex.Expression:
         if argument not in self.operand_index:

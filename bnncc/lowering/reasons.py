@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-from xdsl.ir import BlockArgument, SSAValue
+from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.lowering.expressions import location_of
@@ -26,7 +26,7 @@ def _activation(value: SSAValue) -> str:
     if isinstance(value, BlockArgument):
         return "its activation is the network's input"
     owner = value.owner
-    assert not isinstance(owner, ops.Constant)
+    assert isinstance(owner, Operation)
     where = location_of(owner) if not isinstance(owner, ops.Fused) else _made_by(owner, value)
     return f"its activation is real-valued, from {where}" if where else "its activation is real-valued"
 

@@ -107,11 +107,12 @@ class Storage:
             demand = self.demands.get(concat.result, Demand())
             result = self.new_placement(value_name(concat.result), concat.result, demand)
             self._reserved[concat.result] = result
-        if len(result) > 1:
+        whole, *mask = result
+        if mask:
             return
         for value, start in parts(concat):
             if value.has_one_use():
-                part = part_of(result[0], concat, value, start)
+                part = part_of(whole, concat, value, start)
                 if part is not None:
                     self._reserve(value, part)
 

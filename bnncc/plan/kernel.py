@@ -17,7 +17,7 @@ from bnncc.plan.layout import Element, Layout
 @dataclass(frozen=True)
 class Window:
     """A sliding window: output pixel (y, x) reads input pixels
-    (y*stride_y + ky*dilation_y - top, x*stride_x + kx*dilation_x - left), 0 <= ky < height, 0 <= kx < width."""
+    (y*stride_y + ky*dilation_y - top, x*stride_x + kx*dilation_x - left) for ky < height, kx < width."""
 
     height: int
     width: int

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lowered programs, run step by step in NumPy on an arena full of noise, against their modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, helper
+
+from bnncc import driver, reference
+from bnncc.lowering import Lowered
+from bnncc.plan import simulate
+from bnncc.plan.kernel import BinaryConv
+from bnncc.plan.program import Buffer, Program, Step
+from tests.models import make_model, write
+
+RNG = np.random.default_rng(7)
+
+
+def lowered(folder: Path, model: ModelProto) -> Lowered:
+    return driver.lower_model(write(folder, model), driver.Options())
+
+
+class Machine:
+    """Memory of one run: the arena as one piece, at the offsets that were planned."""
+
+    def __init__(self, program: Program, inputs: dict[str, np.ndarray]):
+        self.program = program
+        self.arena = RNG.integers(0, 256, program.arena_bytes, dtype=np.uint8)
+        self.inputs = [np.ascontiguousarray(inputs[port.name]).reshape(-1) for port in program.inputs]
+        self.outputs = [np.full(int(np.prod(p.shape)), 7, p.dtype) for p in program.outputs]
+
+    def memory(self, index: int, dtype: str) -> np.ndarray:
+        buffer: Buffer = self.program.buffers[index]
+        if buffer.place == "arena":
+            start = self.program.offsets[index]
+            return self.arena[start : start + buffer.bytes].view(dtype)
+        if buffer.place == "constant":
+            assert buffer.data is not None
+            return buffer.data.reshape(-1)
+        return (self.inputs if buffer.place == "input" else self.outputs)[buffer.index]
+
+    def run(self, step: Step) -> None:
+        kernel, reads = step.kernel, step.reads
+        if step.when_zero is not None:
+            mask = step.when_zero.kernel.root.mask  # type: ignore[union-attr]
+            assert mask is not None
+            if not simulate.load(mask, self.memory(step.when_zero.mask, "uint32")).all():
+                kernel, reads = step.when_zero.kernel, step.when_zero.reads
+        layouts = (*kernel.inputs, *kernel.operands)
+        sources = [self.memory(i, layout.element.dtype) for i, layout in zip(reads, layouts, strict=True)]
+        writes = [layout.layout for layout in kernel.outputs] or [kernel.root.target]  # type: ignore[union-attr]
+        targets = [
+            self.memory(i, layout.element.dtype) for i, layout in zip(step.writes, writes, strict=True)
+        ]
+        simulate.run_step(kernel, sources, step.constants, targets)
+
+
+def check(result: Lowered, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    machine = Machine(result.program, inputs)
+    for step in result.program.steps:
+        machine.run(step)
+    expected = reference.evaluate(result.module, inputs)
+    for port, got in zip(result.program.outputs, machine.outputs, strict=True):
+        want = expected[port.name]
+        np.testing.assert_allclose(got.reshape(port.shape), want, rtol=1e-4, atol=1e-4)
+    return expected
+
+
+def signs(*shape: int) -> np.ndarray:
+    return RNG.choice(np.array([-1.0, 1.0], np.float32), shape)
+
+
+def binarize(source: str, target: str, zero: str = "zero") -> list:
+    return [
+        helper.make_node("GreaterOrEqual", [source, zero], [target + "_ge"]),
+        helper.make_node("Where", [target + "_ge", "one", "minus"], [target]),
+    ]
+
+
+CONSTANTS = {"zero": np.float32(0), "one": np.float32(1), "minus": np.float32(-1)}
+
+
+def conv(source: str, weight: str, target: str, **attributes) -> object:
+    return helper.make_node("Conv", [source, weight], [target], **attributes)
+
+
+def test_a_residual_block_shares_memory(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["x0"])]
+    constants: dict[str, Any] = dict(CONSTANTS)
+    for i in range(3):
+        constants[f"w{i}"] = signs(32, 32, 3, 3)
+        nodes += [
+            *binarize(f"x{i}", f"b{i}"),
+            conv(f"b{i}", f"w{i}", f"c{i}", pads=[1, 1, 1, 1]),
+            helper.make_node("Add", [f"c{i}", f"x{i}"], [f"x{i + 1}"]),
+        ]
+    nodes.append(helper.make_node("Relu", ["x3"], ["y"]))
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, 32, 6, 5]}, ["y"], constants))
+    assert sum(bool(step.kernel.in_place) for step in result.program.steps) >= 2
+    assert result.program.arena_bytes <= 1.05 * result.program.arena_lower_bound
+    check(result, {"x": RNG.standard_normal((1, 32, 6, 5)).astype(np.float32)})
+
+
+@pytest.mark.parametrize("channels", [5, 32, 40])
+def test_two_paddings_of_one_value(tmp_path: Path, channels: int) -> None:
+    """One consumer pads with 0, one with +1, one with nothing: one buffer, corrected by tables."""
+    constants: dict[str, Any] = dict(CONSTANTS)
+    constants |= {name: signs(8, channels, 3, 3) for name in ("w0", "w1", "w2")}
+    constants["pads"] = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    nodes = [
+        *binarize("x", "b"),
+        conv("b", "w0", "y0", pads=[1, 1, 1, 1]),
+        helper.make_node("Pad", ["b", "pads", "one"], ["p"]),
+        conv("p", "w1", "y1"),
+        conv("b", "w2", "y2", strides=[2, 2]),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, channels, 7, 6]}, ["y0", "y1", "y2"], constants))
+    roots = [s.kernel.root for s in result.program.steps if isinstance(s.kernel.root, BinaryConv)]
+    assert {root.pad_value for root in roots} == {0, 1}
+    check(result, {"x": RNG.standard_normal((1, channels, 7, 6)).astype(np.float32)})
+
+
+@pytest.mark.parametrize("share_of_zeros", [0.0, 0.1])
+def test_sign_keeps_its_zero(tmp_path: Path, share_of_zeros: float) -> None:
+    constants = {"w": signs(12, 33, 3, 3)}
+    nodes = [helper.make_node("Sign", ["x"], ["s"]), conv("s", "w", "y", pads=[1, 0, 1, 2])]
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, 33, 5, 5]}, ["y"], constants))
+    assert any(step.when_zero for step in result.program.steps)
+    x = RNG.standard_normal((1, 33, 5, 5)).astype(np.float32)
+    x[RNG.random(x.shape) < share_of_zeros] = 0
+    expected = check(result, {"x": x})["y"]
+    assert share_of_zeros == 0 or (expected % 2 == 0).any()
+
+
+def test_concat_transposed_outputs_and_shared_results(tmp_path: Path) -> None:
+    constants = CONSTANTS | {"w0": signs(32, 32, 1, 1), "w1": signs(32, 32, 1, 1), "v": signs(4, 64, 1, 1)}
+    nodes = [
+        *binarize("x", "b"),
+        conv("b", "w0", "c0"),
+        conv("b", "w1", "c1"),
+        helper.make_node("Concat", ["c0", "c1"], ["joined"], axis=1),
+        *binarize("joined", "j"),
+        conv("j", "v", "scores"),
+        helper.make_node("Transpose", ["scores"], ["turned"], perm=[0, 2, 3, 1]),
+        helper.make_node("Flatten", ["scores"], ["flat"]),
+    ]
+    model = make_model(nodes, {"x": [2, 32, 3, 4]}, ["scores", "turned", "flat", "joined"], constants)
+    check(lowered(tmp_path, model), {"x": RNG.standard_normal((2, 32, 3, 4)).astype(np.float32)})
+
+
+def test_a_flattened_image_feeds_a_dense_layer(tmp_path: Path) -> None:
+    constants = CONSTANTS | {"w": signs(3 * 4 * 20, 7)}
+    nodes = [
+        *binarize("x", "b"),
+        helper.make_node("Flatten", ["b"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": [2, 20, 3, 4]}, ["y"], constants))
+    assert any(isinstance(step.kernel.root, BinaryConv) for step in result.program.steps)
+    check(result, {"x": RNG.standard_normal((2, 20, 3, 4)).astype(np.float32)})
+
+
+def test_an_addend_that_varies_over_the_image_is_a_constant_buffer(tmp_path: Path) -> None:
+    constants = {"table": RNG.standard_normal((1, 3, 4, 5)).astype(np.float32)}
+    nodes = [helper.make_node("Add", ["x", "table"], ["y"])]
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, 3, 4, 5]}, ["y"], constants))
+    assert any(buffer.place == "constant" for buffer in result.program.buffers)
+    check(result, {"x": RNG.standard_normal((1, 3, 4, 5)).astype(np.float32)})
+
+
+def test_one_value_as_two_outputs_and_an_input_as_an_output(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Identity", ["a"], ["b"]),
+        helper.make_node("Identity", ["x"], ["c"]),
+    ]
+    model = make_model(nodes, {"x": [1, 3, 4, 5]}, ["a", "b", "c"])
+    check(lowered(tmp_path, model), {"x": RNG.standard_normal((1, 3, 4, 5)).astype(np.float32)})
+
+
+def test_the_noise_matters(tmp_path: Path) -> None:
+    """Negative control: a buffer placed over another one is noticed."""
+    constants = CONSTANTS | {"w": signs(32, 32, 3, 3)}
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        *binarize("r", "b"),
+        conv("b", "w", "c", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c", "r"], ["y"]),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, 32, 6, 5]}, ["y"], constants))
+    for buffer in result.program.offsets:
+        result.program.offsets[buffer] = 0
+    with pytest.raises(AssertionError):
+        check(result, {"x": RNG.standard_normal((1, 32, 6, 5)).astype(np.float32)})
