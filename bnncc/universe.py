@@ -23,6 +23,7 @@ PASSES = (
     "fold-thresholds",
     "fuse-epilogues",
     "infer-domains",
+    "place-pads",
     "recognize-binarize",
     "reject-unknown",
     "simplify-layout",

@@ -22,6 +22,7 @@ from bnncc.dialect.operations import DOMAIN_VALUES, unpack
 from bnncc.dialect.types import bipolar, element_of, is_number, shape_of, ternary
 from bnncc.passes.matching import (
     apply_patterns,
+    binary_input,
     channel_form,
     constant_of,
     copy_source,
@@ -47,14 +48,14 @@ def exact_input(value: SSAValue) -> SSAValue | None:
 
 def scaled_input(value: SSAValue) -> tuple[SSAValue, float] | None:
     """(b, s) where the value is cast(b) * s with one number s; s is 1 where nothing multiplies."""
-    if exact_input(value) is not None:
+    if binary_input(value) is not None:
         return value, 1.0
     mul = producer(value, ops.Mul)
     if mul is None:
         return None
     for cast, scale in ((mul.left, mul.right), (mul.right, mul.left)):
         number = uniform_value(scale)
-        if number is not None and number != 0 and exact_input(cast) is not None and cast.type == value.type:
+        if number is not None and number != 0 and binary_input(cast) is not None and cast.type == value.type:
             return cast, number
     return None
 
@@ -102,7 +103,7 @@ class SinkCast(RewritePattern):
         inputs = [value for operand in op.operands if (value := exact_input(operand)) is not None]
         if not inputs or len(inputs) < len(op.operands):
             return
-        if element_of(inputs[0]) == i32 and not isinstance(op, ops.MaxPool):
+        if element_of(inputs[0]) == i32 and not (isinstance(op, ops.MaxPool) and has_one_use(op.input)):
             return
         inner = rebuilt(op, inputs)
         if inner is None:
@@ -206,9 +207,8 @@ class BinaryContraction(RewritePattern):
         if scaled is None or weight is None or weight.dtype != np.float32:
             return
         cast, factor = scaled
-        bits = exact_input(cast)
-        if bits is None or is_number(element_of(bits)):
-            return
+        bits = binary_input(cast)
+        assert bits is not None
         levels = weight_levels(weight)
         if levels is None:
             return

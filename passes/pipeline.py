@@ -19,6 +19,7 @@ from bnncc.passes.fold_constants import FoldConstantsPass
 from bnncc.passes.fold_thresholds import FoldThresholdsPass
 from bnncc.passes.fuse_epilogues import FuseEpiloguesPass
 from bnncc.passes.infer_domains import InferDomainsPass
+from bnncc.passes.place_pads import PlacePadsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
@@ -37,8 +38,12 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (RejectUnknownPass, "dead nodes are gone; what is left has to be compiled"),
     (AssumeSignZeroPass, "decides domains, so before they are inferred; only where the user asks for it"),
     (InferDomainsPass, "finds the integer accumulators that thresholds are folded on"),
-    (FoldConstantsPass, "a scale of 1 would hide an accumulator's chain from nobody, but costs time"),
+    (
+        FoldConstantsPass,
+        "scales that are the same for every channel become scalars before chains are evaluated",
+    ),
     (FoldThresholdsPass, "while batch normalisation is still in the order that the model computes it"),
+    (PlacePadsPass, "it is known by now which values may be 0"),
     (CommutePoolPass, "thresholds stand behind the pools now"),
     (FoldBatchNormPass, "what no threshold took is real-valued: multiply and add"),
     (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes keep the meaning of a network: random networks before and after each, and how they end up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import ReturnOp
+from xdsl.ir import Operation
+from xdsl.passes import ModulePass
+
+from bnncc.diagnostics import BnnccError
+from bnncc.dialect import operations as ops
+from bnncc.dialect.sources import get_source
+from bnncc.dialect.types import element_of, is_number
+from bnncc.frontend.onnx import load_onnx
+from bnncc.passes.matching import ELEMENTWISE, ROOTS, main_block
+from bnncc.passes.pipeline import PIPELINE, run_pipeline
+from bnncc.reference import evaluate
+from bnncc.universe import PASSES, UNIVERSE
+from tests.unit.networks import IDIOMS, Network, random_input, random_network
+
+SEEDS = range(60)
+
+
+def load(model: onnx.ModelProto, folder: Path) -> ModuleOp:
+    """The module of a model."""
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return load_onnx(path)
+
+
+def output(module: ModuleOp, x: np.ndarray) -> np.ndarray:
+    """The only output for an input."""
+    (y,) = evaluate(module, {"x": x}).values()
+    return y
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_each_pass_keeps_the_meaning(seed: int, tmp_path: Path) -> None:
+    module = load(random_network(seed), tmp_path)
+    inputs = [random_input(i) for i in range(3)]
+    expected = [output(module, x) for x in inputs]
+
+    def compare(name: str, after: ModuleOp) -> None:
+        for x, y in zip(inputs, expected, strict=True):
+            np.testing.assert_array_equal(output(after, x), y, err_msg=f"after {name}")
+
+    run_pipeline(module, compare)
+    check_fused(module)
+
+
+def check_fused(module: ModuleOp) -> None:
+    """Every kernel is a region with its root first; no ONNX node is left, nor a binary layer in float32."""
+    for op in main_block(module).ops:
+        outside = (ops.Fused, ops.Constant, ops.Transpose, ops.Reshape, ops.Pad, ops.Concat, ops.Softmax)
+        assert isinstance(op, (*outside, ReturnOp)), op.name
+    for fused in module.walk():
+        if not isinstance(fused, ops.Fused):
+            continue
+        work = [op for op in fused.block.ops if not isinstance(op, ops.Constant | ops.Yield)]
+        assert all(isinstance(op, ELEMENTWISE) for op in work[1:]), fused
+        assert isinstance(work[0], (*ROOTS, *ELEMENTWISE)), fused
+        assert fused.outputs, fused
+
+
+@pytest.mark.parametrize("idiom", IDIOMS, ids=lambda idiom: idiom.__name__)
+def test_every_idiom_makes_a_binary_layer(idiom, tmp_path: Path) -> None:
+    network = Network(1)
+    bits = idiom(network, "x")
+    weight = network.constant(network.numbers([-0.5, 0.5], 3, 2, 3, 3))
+    y = network.node("Conv", bits, weight, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    module = load(network.model((1, 2, 6, 6), y), tmp_path)
+    x = random_input(0)
+    expected = output(module, x)
+    run_pipeline(module)
+    np.testing.assert_array_equal(output(module, x), expected)
+    convs = [op for op in module.walk() if isinstance(op, ops.Conv2d)]
+    assert [is_number(element_of(conv.input)) for conv in convs] == [False]
+    binarizes = [op for op in module.walk() if isinstance(op, ops.Binarize)]
+    assert len(binarizes) == 1
+
+
+def test_assuming_sign_zero_drops_ternary_values(tmp_path: Path) -> None:
+    network = Network(1)
+    weight = network.numbers([-1, 1], 3, 2, 1, 1)
+    y = network.node("Conv", network.node("Sign", "x"), network.constant(weight), kernel_shape=[1, 1])
+    module = load(network.model((1, 2, 6, 6), y), tmp_path)
+    run_pipeline(module, assume_sign_zero=-1)
+    assert "ternary" not in str(module)
+    zeros = np.zeros((1, 2, 6, 6), np.float32)
+    expected = np.broadcast_to(-weight.sum(axis=1)[None], (1, 3, 6, 6))
+    np.testing.assert_array_equal(output(module, zeros), expected)
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 4))
+def test_sources_name_equal_values(seed: int, tmp_path: Path) -> None:
+    module = load(random_network(seed), tmp_path)
+    known: dict[str, np.ndarray] = {}
+    compared = 0
+
+    def remember(op: Operation, results: list[np.ndarray]) -> None:
+        source = get_source(op)
+        if source is not None:
+            known[source[0]] = results[0]
+
+    def compare(op: Operation, results: list[np.ndarray]) -> None:
+        nonlocal compared
+        source = get_source(op)
+        if source is not None and not isinstance(op, ops.Constant):
+            compared += 1
+            expected = known[source[0]].transpose(source[1])
+            np.testing.assert_array_equal(results[0], expected, err_msg=str(op))
+
+    evaluate(module, {"x": random_input(seed)}, remember)
+    run_pipeline(module)
+    evaluate(module, {"x": random_input(seed)}, compare)
+    assert compared >= 2
+
+
+def test_unknown_nodes_are_told_together(tmp_path: Path) -> None:
+    network = Network(0)
+    y = network.node("Elu", network.node("Selu", "x"))
+    module = load(network.model((1, 2, 6, 6), y), tmp_path)
+    with pytest.raises(BnnccError, match="2 nodes are not supported") as caught:
+        run_pipeline(module)
+    assert "Selu_0" in str(caught.value) and "Elu_1" in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_pipeline_is_deterministic(seed: int, tmp_path: Path) -> None:
+    texts = []
+    for _ in range(2):
+        module = load(random_network(seed), tmp_path)
+        run_pipeline(module)
+        texts.append(str(module))
+    assert texts[0] == texts[1]
+
+
+def test_every_entry_has_a_reason_and_a_name() -> None:
+    for kind, reason in PIPELINE:
+        assert issubclass(kind, ModulePass) and len(reason) > 20, kind
+        assert kind.name in PASSES
+    assert {kind.name for kind, _ in PIPELINE} == set(PASSES)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_names_files_and_classes_agree(name: str) -> None:
+    kind = UNIVERSE.all_passes[name]()
+    assert kind.name == name
+    assert kind.__name__ == "".join(part.capitalize() for part in name.split("-")) + "Pass"
