@@ -33,7 +33,7 @@ def _pairs(step: Step, buffers: Sequence[Buffer], dying: set[int]) -> list[tuple
     if isinstance(step.kernel.root, FillHalo):
         return []
     found: list[tuple[int, int]] = []
-    for output, target in enumerate(step.writes):
+    for output in range(len(step.writes)):
         for operand in range(len(step.kernel.operands)):
             source = step.reads[len(step.kernel.inputs) + operand]
             free = source in dying and all(operand != used for used, _ in found)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from bnncc.lowering.geometry import broadcast, canonical, channel_slice, reshaped, transposed
 from bnncc.plan.kernel import Window
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.names import c_names
 
 
 def test_packed_with_a_halo() -> None:
@@ -73,8 +72,3 @@ def test_a_window_knows_its_valid_taps() -> None:
     assert window.valid_rows(0, 4) == (False, True, True)
     assert window.valid_rows(1, 4) == (True, True, True)
     assert window.valid_columns(1, 3) == (True, True, False)
-
-
-def test_c_names_are_identifiers_and_differ() -> None:
-    names = ["x", "input.1", "input:1", "int", "0", "//", "X"]
-    assert c_names(names) == ("x", "input_1", "input_1_2", "int_", "tensor_0", "tensor", "X_2")
