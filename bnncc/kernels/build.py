@@ -135,7 +135,6 @@ def _lower(kernels: Sequence[Kernel], prefix: str, isa: Isa) -> tvm.IRModule:
     transform = tirx.transform
     passes = [
         transform.BindTarget(isa.tvm_target().with_host(isa.tvm_target())),
-        transform.FlattenBuffer(),
         transform.UnrollLoop(),
         transform.LowerTVMBuiltin(),
         transform.LowerIntrin(),
