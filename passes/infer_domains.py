@@ -84,8 +84,6 @@ def _padded(op: ops.Pad, value: SSAValue, divisor: float) -> Operation | None:
     element = element_of(value)
     if not is_number(element) and number not in DOMAIN_VALUES[element.name]:
         return None
-    if element == i32 and not float(number).is_integer():
-        return None
     return ops.Pad(value, unpack(op.low), unpack(op.high), number)
 
 
@@ -126,6 +124,8 @@ class SinkScale(RewritePattern):
             return
         (scale,) = scales
         if isinstance(op, ops.MaxPool) and scale < 0:
+            return
+        if isinstance(op, ops.Pad) and op.value.value.data / scale not in (-1, 0, 1):
             return
         inner = rebuilt(op, [cast for cast, _ in pairs], scale)
         if inner is None:

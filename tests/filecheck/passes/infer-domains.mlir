@@ -81,6 +81,18 @@ func.func @real_layers(%x: tensor<1x2xf32>, %b: tensor<1x2x!bnn.bipolar>) -> (te
   func.return %0, %2, %3 : tensor<1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>
 }
 
+// Near miss: a pad by -1 is no value of bits scaled by 1/2.
+// CHECK-LABEL: func.func @pad_between_levels
+func.func @pad_between_levels(%b: tensor<1x2x2x1x!bnn.bipolar>) -> tensor<1x4x2x1xf32> {
+  %s = bnn.constant dense<0.5> : tensor<f32> : tensor<f32>
+  %0 = bnn.cast %b : (tensor<1x2x2x1x!bnn.bipolar>) -> tensor<1x2x2x1xf32>
+  %1 = bnn.mul %0, %s : (tensor<1x2x2x1xf32>, tensor<f32>) -> tensor<1x2x2x1xf32>
+  %2 = bnn.pad %1 {low = array<i64: 0, 1, 0, 0>, high = array<i64: 0, 1, 0, 0>, value = -1.0 : f32} : (tensor<1x2x2x1xf32>) -> tensor<1x4x2x1xf32>
+  // CHECK: %[[SCALED:.+]] = bnn.mul
+  // CHECK-NEXT: bnn.pad %[[SCALED]]
+  func.return %2 : tensor<1x4x2x1xf32>
+}
+
 // Near misses: a negative scale turns a maximum into a minimum; bits are not padded by zeros; a pool that is
 // read in front of the accumulator's chain too stays where it is.
 // CHECK-LABEL: func.func @near_misses
