@@ -35,6 +35,8 @@ ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "powf", *LIBM.values()})
 POPCOUNT = "bnncc_popcount32"
 
 POPCOUNT_SOURCE = f"""\
+#ifndef BNNCC_POPCOUNT32
+#define BNNCC_POPCOUNT32
 /* The number of bits set in v. */
 static uint32_t {POPCOUNT}(uint32_t v) {{
   v = v - ((v >> 1) & UINT32_C(0x55555555));
@@ -42,6 +44,7 @@ static uint32_t {POPCOUNT}(uint32_t v) {{
   v = (v + (v >> 4)) & UINT32_C(0x0f0f0f0f);
   return (v * UINT32_C(0x01010101)) >> 24;
 }}
+#endif
 """
 
 register_intrin_lowering(
@@ -57,8 +60,8 @@ def make_kernel(spec: KernelSpec, target: TargetFacts, schedule: Schedule | None
 def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> bytes:
     """One relocatable, position-independent ELF object with a function `<prefix>_<symbol>` for each kernel.
 
-    The functions are hidden: other objects of the same library see them, programs that link it do not. Kernels of
-    equal symbols are compiled once. Equal arguments give equal bytes.
+    The functions are hidden: other objects of the same library see them, programs that link it do not.
+    Kernels of equal symbols are compiled once. Equal arguments give equal bytes.
     """
     isa = Isa.of(target)
     module = _lower(kernels, prefix, isa)
@@ -66,7 +69,7 @@ def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.o"
         compiled.write_to_file(str(path), "o")
-        code = elf.hide_symbols(path.read_bytes())
+        code = elf.prefix_symbols(elf.hide_symbols(path.read_bytes()), prefix)
     unexpected = elf.undefined_symbols(code) - ALLOWED_SYMBOLS
     assert not unexpected, f"kernels refer to {sorted(unexpected)}"
     return code
@@ -125,8 +128,9 @@ def _distinct(kernels: Sequence[Kernel]) -> list[Kernel]:
 def _lower(kernels: Sequence[Kernel], prefix: str, isa: Isa) -> tvm.IRModule:
     """The functions under their final names, ready for code generation.
 
-    Only the passes that our functions need: templates emit final loops, name shared values themselves and take raw
-    pointers, so vectorisation, common subexpressions and the packed calling convention have nothing to do.
+    Only the passes that our functions need: templates emit final loops, name shared values themselves and
+    take raw pointers, so vectorisation, common subexpressions and the packed calling convention have
+    nothing to do.
     """
     named = {}
     for kernel in _distinct(kernels):
@@ -142,7 +146,7 @@ def _lower(kernels: Sequence[Kernel], prefix: str, isa: Isa) -> tvm.IRModule:
     return tvm.ir.transform.Sequential(passes)(tvm.IRModule(named))
 
 
-# --- Portable C --------------------------------------------------------------------------------------------------
+# --- Portable C -------------------------------------------------------------------------------------------
 
 _MATH = r"\bINFINITY\b|\bNAN\b|\b(?:" + "|".join(sorted({"powf", *LIBM.values()})) + r")\("
 _DEFINITION = re.compile(r"^TVM_DLL void (\w+)\(([^)]*)\) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The symbol table of an ELF object: hide what it defines, list what it expects."""
+"""The symbol table of an ELF object: hide and rename what it defines, list what it expects."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ UNDEFINED = 0
 
 @dataclass(frozen=True)
 class _Symbol:
-    """One entry: its name, binding, section, and where its st_other byte lies in the file."""
+    """One entry: its name, binding, section, where it and its st_other byte lie in the file, and which
+    section holds its name."""
 
     name: str
     binding: int
     section: int
+    at: int
     other: int
+    strings: int
+
+    @property
+    def is_for_others(self) -> bool:
+        """Whether the object defines it for other objects."""
+        return self.binding != LOCAL and self.section != UNDEFINED
 
 
 def hide_symbols(code: bytes) -> bytes:
@@ -29,9 +37,32 @@ def hide_symbols(code: bytes) -> bytes:
     export it."""
     result = bytearray(code)
     for symbol in _symbols(code):
-        if symbol.binding != LOCAL and symbol.section != UNDEFINED:
+        if symbol.is_for_others:
             result[symbol.other] = result[symbol.other] & ~3 | HIDDEN
     return bytes(result)
+
+
+def prefix_symbols(code: bytes, prefix: str) -> bytes:
+    """The object with `<prefix>_` before every symbol that it defines for others and that lacks it.
+
+    TVM puts its own `__truncsfhf2` and `__extendhfsf2` into every object; under these names a program that
+    links the library could get them in place of its compiler's, which pass half floats otherwise."""
+    renamed = [s for s in _symbols(code) if s.is_for_others and not s.name.startswith(f"{prefix}_")]
+    if not renamed:
+        return code
+    result, is_64 = bytearray(code), code[4] == 2
+    header, sections = _sections(code)
+    index = renamed[0].strings
+    start, size = sections[index][4], sections[index][5]
+    strings = bytearray(code[start : start + size])
+    for symbol in renamed:
+        struct.pack_into("<I", result, symbol.at, len(strings))
+        strings += f"{prefix}_{symbol.name}\0".encode()
+    entry = header + index * (64 if is_64 else 40)
+    struct.pack_into(
+        "<QQ" if is_64 else "<II", result, entry + (24 if is_64 else 16), len(code), len(strings)
+    )
+    return bytes(result + strings)
 
 
 def undefined_symbols(code: bytes) -> set[str]:
@@ -39,14 +70,20 @@ def undefined_symbols(code: bytes) -> set[str]:
     return {symbol.name for symbol in _symbols(code) if symbol.section == UNDEFINED and symbol.name}
 
 
-def _symbols(code: bytes) -> Iterator[_Symbol]:
-    """All symbols of a little-endian ELF object, 32 or 64 bit."""
+def _sections(code: bytes) -> tuple[int, list[tuple[int, ...]]]:
+    """Where the section headers begin, and their fields, of a little-endian ELF object, 32 or 64 bit."""
     assert code[:4] == b"\x7fELF" and code[5] == 1, "not a little-endian ELF object"
     is_64 = code[4] == 2
-    offset = struct.unpack_from("<Q", code, 40)[0] if is_64 else struct.unpack_from("<I", code, 32)[0]
+    header = struct.unpack_from("<Q", code, 40)[0] if is_64 else struct.unpack_from("<I", code, 32)[0]
     size, count = struct.unpack_from("<HH", code, 58 if is_64 else 46)
-    section_format = "<IIQQQQIIQQ" if is_64 else "<10I"
-    sections = [struct.unpack_from(section_format, code, offset + i * size) for i in range(count)]
+    fields = "<IIQQQQIIQQ" if is_64 else "<10I"
+    return header, [struct.unpack_from(fields, code, header + i * size) for i in range(count)]
+
+
+def _symbols(code: bytes) -> Iterator[_Symbol]:
+    """All symbols of a little-endian ELF object, 32 or 64 bit."""
+    is_64 = code[4] == 2
+    _, sections = _sections(code)
     for section in sections:
         _, kind, _, _, start, length, link, _, _, entry = section
         if kind != SYMBOL_TABLE:
@@ -60,4 +97,4 @@ def _symbols(code: bytes) -> Iterator[_Symbol]:
                 name, _, _, info, _, index = struct.unpack_from("<IIIBBH", code, at)
                 other = at + 13
             text = code[strings + name : code.index(b"\0", strings + name)]
-            yield _Symbol(text.decode(), info >> 4, index, other)
+            yield _Symbol(text.decode(), info >> 4, index, at, other, link)

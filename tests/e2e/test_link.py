@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,10 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bnncc
 from tests import tiny
+from tests.cases import load_case
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wstrict-prototypes", "-Wmissing-prototypes")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+
+TRAINED = "torch_reactnet_block_legacy"
+
+RUNTIME = {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
+"""What compilers may call by themselves."""
 
 MAIN = """\
 #include <stdio.h>
@@ -160,6 +169,7 @@ def test_two_libraries_in_one_program(library: Path, other: Path, tmp_path: Path
 def test_two_portable_files_in_one_translation_unit(library: Path, other: Path, tmp_path: Path):
     """As some build systems of microcontrollers do."""
     x = rows(True)
+    assert "bnncc_any_zero" in (library / "tiny.c").read_text()
     source = f'#include "{library}/tiny.c"\n#include "{other}/other.c"\n{TWO}'
     written = compile_and_run(tmp_path, source, f"-I{library}", f"-I{other}", stdin=x.tobytes())
     np.testing.assert_array_equal(logits(written), np.concatenate([tiny.expected(x, 0), tiny.expected(x, 1)]))
@@ -179,6 +189,59 @@ def test_the_profiling_hook(tmp_path: Path):
     assert compile_and_run(tmp_path, PROFILE, *flags, directory / "libtiny.a") == b"00 01 10 11 "
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real network, with layers whose activations may be exact zeros and ones that work in place."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = load_case(TRAINED).write_model(folder)
+    bnncc.compile(path, output=folder / "tiny", name="tiny", emit=("lib", "so", "c"))
+    return folder / "tiny"
+
+
+@pytest.mark.parametrize("flags", [("-O2",), SANITIZERS], ids=["plain", "sanitizers"])
+@pytest.mark.parametrize("form", ["libtiny.a", "tiny.c"])
+def test_a_trained_network(trained: Path, tmp_path: Path, form: str, flags: tuple[str, ...]):
+    case = load_case(TRAINED).first(1)
+    x, y = next(iter(case.inputs.values())), next(iter(case.outputs.values()))
+    names = {"INPUT_1": "x", "LOGITS": "y"}
+    macros = re.findall(r"#define TINY_(\w+)_ELEMENTS", (trained / "tiny.h").read_text())
+    source = MAIN
+    for name, macro in zip(names, macros, strict=True):
+        source = source.replace(f"TINY_{name}_ELEMENTS", f"TINY_{macro}_ELEMENTS")
+    written = compile_and_run(tmp_path, source, *flags, f"-I{trained}", trained / form, stdin=x.tobytes())
+    got = np.frombuffer(written, np.float32).reshape(y.shape)
+    assert case.differences({next(iter(case.outputs)): got}) == []
+
+
+def test_a_trained_network_gives_the_same_bytes_again(trained: Path, tmp_path: Path):
+    path = load_case(TRAINED).write_model(tmp_path)
+    bnncc.compile(path, output=tmp_path / "again", name="tiny", emit=("lib", "so", "c"))
+    first, second = (
+        {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+        for folder in (trained, tmp_path / "again")
+    )
+    assert first == second
+
+
+def test_a_trained_network_beside_another_in_one_translation_unit(trained: Path, tmp_path: Path):
+    """What its kernels share with those of other networks stands there once."""
+    text = (trained / "tiny.c").read_text()
+    renamed = text.replace("tiny", "twin").replace("TINY", "TWIN")
+    (tmp_path / "twin.h").write_text(
+        (trained / "tiny.h").read_text().replace("tiny", "twin").replace("TINY", "TWIN")
+    )
+    source = f"{text}\n{renamed}\nint main(void) {{ return 0; }}\n"
+    compile_and_run(tmp_path, source, f"-I{trained}", "-I.")
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
+def test_the_symbols_of_a_trained_network(trained: Path):
+    defined = symbols("-g", "--defined-only", trained / "libtiny.a")
+    assert all(name.startswith("tiny_") for name in defined)
+    assert symbols("-u", trained / "libtiny.a") - defined <= RUNTIME
+    assert symbols("-D", "--defined-only", trained / "libtiny.so") == {"tiny_run", "tiny_layer"}
+
+
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
 def test_every_symbol_carries_the_librarys_name(library: Path):
     names = symbols("-g", "--defined-only", library / "libtiny.a")
@@ -191,7 +254,7 @@ def test_every_symbol_carries_the_librarys_name(library: Path):
 def test_the_library_needs_nothing(library: Path):
     """But what the compiler itself may call."""
     undefined = symbols("-u", library / "libtiny.a") - symbols("-g", "--defined-only", library / "libtiny.a")
-    assert undefined <= {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
+    assert undefined <= RUNTIME
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
