@@ -35,7 +35,8 @@ check: $(VENV)/installed-test
 	$(MAKE) test
 
 bench: $(VENV)/installed-test
-	$(PYTEST) tests/bench -s
+	$(BIN)/python -m tests.bench.kernels
+	$(BIN)/python -m tests.bench.networks
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff format $(SOURCES)
