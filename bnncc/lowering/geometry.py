@@ -65,6 +65,23 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout | None:
     return replace(Layout.packed(layout.element, canonical(shape)), offset=layout.offset)
 
 
+def canonical_pads(pads: Sequence[int]) -> tuple[int, int, int, int]:
+    """Pads per dimension as pads of [n, h, w, c]."""
+    full = [0, 0, 0, 0]
+    for axis, pad in zip(_AXES[len(pads)], pads, strict=True):
+        full[axis] = pad
+    return _four(full)
+
+
+def inner_view(whole: Layout, shape: tuple[int, int, int, int], start: tuple[int, int, int, int]) -> Layout:
+    """The part of that canonical shape that begins at `start`; what lies around it within its rows and
+    columns is its halo."""
+    offset = whole.offset + sum(i * s for i, s in zip(start, whole.strides, strict=True))
+    bottom = whole.shape[1] - shape[1] - start[1]
+    right = whole.shape[2] - shape[2] - start[2]
+    return replace(whole, shape=shape, offset=offset, halo=Halo(start[1], start[2], bottom, right))
+
+
 def channel_slice(layout: Layout, axis: int, start: int, extent: int) -> Layout | None:
     """Elements start .. start+extent-1 of a canonical axis; None where packed bits cannot be cut so."""
     shape = list(layout.shape)

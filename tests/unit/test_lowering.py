@@ -172,6 +172,20 @@ def test_an_addend_that_varies_over_the_image_is_a_constant_buffer(tmp_path: Pat
     check(result, {"x": RNG.standard_normal((1, 3, 4, 5)).astype(np.float32)})
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, -2.5])
+@pytest.mark.parametrize(
+    "pads", [(0, 0, 1, 2, 0, 0, 0, 1), (0, 2, 0, 0, 0, 1, 0, 0), (1, 0, 1, 0, 0, 1, 0, 1)]
+)
+def test_padding_of_any_dimension_by_any_value(tmp_path: Path, value: float, pads: tuple[int, ...]) -> None:
+    constants = {"pads": np.array(pads), "value": np.float32(value)}
+    nodes = [
+        helper.make_node("Pad", ["x", "pads", "value"], ["p"]),
+        helper.make_node("Relu", ["p"], ["y"]),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, 3, 4, 5]}, ["p", "y"], constants))
+    check(result, {"x": RNG.standard_normal((1, 3, 4, 5)).astype(np.float32)})
+
+
 def test_one_value_as_two_outputs_and_an_input_as_an_output(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["a"]),

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One fused region becomes one step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from xdsl.ir import BlockArgument, Operation, SSAValue
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import shape_of
+from bnncc.lowering.demands import outer_value, root_of
+from bnncc.lowering.expressions import ExpressionBuilder, unsupported
+from bnncc.lowering.geometry import broadcast, without_halo
+from bnncc.lowering.reasons import why_real
+from bnncc.lowering.roots import Contraction, contraction, describe, window_of
+from bnncc.lowering.steps import Steps
+from bnncc.lowering.storage import Plane
+from bnncc.plan import expression as ex
+from bnncc.plan.kernel import (
+    BinaryConv,
+    ChannelMean,
+    Constant,
+    KernelSpec,
+    Map,
+    Output,
+    Pool,
+    RealConv,
+    Root,
+)
+from bnncc.plan.layout import Element, Layout
+from bnncc.plan.program import Alternative
+
+
+class Region:
+    """One fused region on its way to a step."""
+
+    def __init__(self, steps: Steps, op: ops.Fused):
+        self.steps = steps
+        self.op = op
+        self.root = root_of(op)
+        first = self.root.result if self.root else op.results_inside[0]
+        self.rank = len(shape_of(first))
+        self.reads: list[int] = []
+        self.operands: list[Layout] = []
+        self.operand_index: dict[SSAValue, int] = {}
+        self.reserved: list[np.ndarray] = []
+
+    def lower(self) -> None:
+        """Append its step, and those that its inputs need before it."""
+        root, alternative_root, inputs, alternative_inputs = self._root()
+        builder = ExpressionBuilder(
+            self.rank,
+            shape_of(self.op.results_inside[0])[-1],
+            self.root,
+            self._load,
+            len(self.reserved),
+            self._load_array,
+        )
+        targets = [self.steps.storage.destination(value) for value in self.op.outputs]
+        outputs, writes = [], []
+        for value, planes in zip(self.op.results_inside, targets, strict=True):
+            outputs.append(Output(planes[0].layout, builder.value(value)))
+            if len(planes) > 1:
+                outputs.append(Output(planes[1].layout, builder.mask(value)))
+            writes += [plane.buffer for plane in planes]
+            self.steps.fill_halos(planes, self.op)
+        weights = tuple(Constant(_weight_element(array), array.shape) for array in self.reserved)
+        spec = KernelSpec(root, tuple(self.operands), weights + tuple(builder.constants), tuple(outputs))
+        when_zero = None
+        if alternative_root is not None:
+            spec_when_zero = replace(spec, root=alternative_root)
+            reads = (*alternative_inputs, *self.reads)
+            when_zero = Alternative(spec_when_zero, reads, alternative_inputs[1])
+        self.steps.step(
+            self.op,
+            spec,
+            (*inputs, *self.reads),
+            writes,
+            (*self.reserved, *builder.arrays),
+            about=self._about(),
+            operation=self._operation(),
+            when_zero=when_zero,
+            note=self._note(when_zero is not None),
+        )
+
+    def _root(self) -> tuple[Root, BinaryConv | None, tuple[int, ...], tuple[int, ...]]:
+        """The root, the masked root of a ternary activation, and the buffers that each reads."""
+        match self.root:
+            case None:
+                return Map(), None, (), ()
+            case ops.Conv2d() | ops.Dense():
+                return self._contraction(contraction(self.root))
+            case ops.ChannelMean():
+                plane = self._input(self.root.input)
+                return ChannelMean(without_halo(plane.layout)), None, (plane.buffer,), ()
+            case ops.MaxPool() | ops.MeanPool():
+                plane = self._input(self.root.input)
+                window = window_of(self.root, *ops.unpack(self.root.kernel))
+                mean = isinstance(self.root, ops.MeanPool)
+                outside = isinstance(self.root, ops.MeanPool) and bool(self.root.count_outside.value.data)
+                pool = Pool("mean" if mean else "max", without_halo(plane.layout), window, outside)
+                return pool, None, (plane.buffer,), ()
+
+    def _contraction(
+        self, read: Contraction
+    ) -> tuple[Root, BinaryConv | None, tuple[int, ...], tuple[int, ...]]:
+        value = outer_value(self.op, read.input)
+        planes = self.steps.with_halo(value, read, self.op)
+        buffers = tuple(plane.buffer for plane in planes)
+        self.reserved.append(read.weight)
+        if not read.is_binary:
+            return RealConv(planes[0].layout, read.window, read.groups), None, buffers, ()
+        plain = BinaryConv(
+            planes[0].layout,
+            read.window,
+            read.groups,
+            read.pad_value,  # type: ignore[arg-type]
+            int(planes[0].fill > 0),  # type: ignore[arg-type]
+            read.weight_is_ternary,
+        )
+        if not read.input_is_ternary:
+            return plain, None, buffers, ()
+        masked = replace(plain, ternary_input=True, mask=planes[1].layout)
+        return plain, masked, buffers[:1], buffers
+
+    def _input(self, inner: SSAValue) -> Plane:
+        sign, *mask = self.steps.placement(outer_value(self.op, inner))
+        if mask:
+            raise unsupported(self.op, "a pool over values in {-1, 0, +1} has no kernel")
+        return sign
+
+    def _load(self, argument: BlockArgument) -> ex.Expression:
+        if argument not in self.operand_index:
+            value = outer_value(self.op, argument)
+            self.operand_index[argument] = len(self.operands)
+            for plane in self.steps.placement(value):
+                self._add_operand(plane, len(shape_of(value)))
+        return ex.Operand(self.operand_index[argument])
+
+    def _load_array(self, array: np.ndarray) -> ex.Expression:
+        self._add_operand(self.steps.constant_plane(array), array.ndim)
+        return ex.Operand(len(self.operands) - 1)
+
+    def _add_operand(self, plane: Plane, rank: int) -> None:
+        self.operands.append(broadcast(plane.layout, rank, self.rank))
+        self.reads.append(plane.buffer)
+
+    def _note(self, may_be_zero: bool) -> str:
+        if may_be_zero:
+            return "sign(0) = 0 kept: the masked kernel runs when a zero occurs"
+        if not isinstance(self.root, ops.Conv2d | ops.Dense):
+            return ""
+        read = contraction(self.root)
+        return "" if read.is_binary else why_real(outer_value(self.op, read.input), read.weight)
+
+    def _about(self) -> Operation:
+        """The operation that names the step: the root, or the last one of a map."""
+        if self.root is not None:
+            return self.root
+        owner = self.op.results_inside[-1].owner
+        return owner if isinstance(owner, Operation) else self.op
+
+    def _operation(self) -> str:
+        names = [op.name.removeprefix("bnn.") for op in self.op.block.ops if _is_epilogue(op, self.root)]
+        first = [describe(self.root)] if self.root is not None else []
+        return " + ".join(first + names) or "copy"
+
+
+def _is_epilogue(op: Operation, root: Operation | None) -> bool:
+    return op is not root and not isinstance(op, ops.Constant | ops.Yield | ops.Cast)
+
+
+def _weight_element(array: np.ndarray) -> Element:
+    return Element.I8 if array.dtype == np.int8 else Element.F32
