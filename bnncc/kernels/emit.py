@@ -4,13 +4,14 @@
 A template is a Python function that emits the final loop nest, nothing is scheduled afterwards:
 
     epilogue = Epilogue(spec, isa)
-    parameters = (emit.input_parameter("input0", layout), *epilogue.operands,
-                  emit.constant_parameter("weight", "uint32", count, "..."), *epilogue.constants, *epilogue.outputs)
+    parameters = (emit.input_parameter("input", layout), *epilogue.operands,
+                  emit.constant_parameter("weight", "uint32", count, "..."), *epilogue.constants,
+                  *epilogue.outputs)
 
     def body(buffers):
         epilogue.attach(buffers)
         with T.serial(0, h) as y, T.serial(0, w) as x:
-            value = emit.load(buffers["input0"], emit.address(layout, 0, y, x, 0), isa.lanes)
+            value = emit.load(buffers["input"], emit.address(layout, 0, y, x, 0), isa.lanes)
             ...
             epilogue.store((0, y, x), first=0, count=c, accumulator=...)
 
@@ -23,6 +24,7 @@ Python variable is an expression that is written again wherever it is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import tvm
 from tvm import tirx
@@ -32,7 +34,12 @@ from tvm.script.ir_builder import tirx as T
 from bnncc.kernels.kernel import Parameter
 from bnncc.plan.layout import Element, Layout
 
-Index = int | tirx.Expr
+Value = Any
+"""A TIR expression. TVM's classes inherit their operators where type checkers do not see them."""
+
+Index = Any
+"""A Python int where it is known, else a TIR expression of type int32."""
+
 Buffers = Mapping[str, tirx.Buffer]
 
 C_TYPES = {
@@ -83,8 +90,7 @@ def describe_layout(layout: Layout) -> str:
 def function(symbol: str, parameters: Sequence[Parameter], body: Callable[[Buffers], None]) -> tirx.PrimFunc:
     """The PrimFunc `void symbol(parameters...)` on raw pointers; `body` emits it, given a flat buffer a name.
 
-    Pointers are taken not to alias, except that an output may be the very buffer of an operand of equal layout
-    (the epilogue loads an element, once, before it stores it).
+    The pointers are taken to be distinct (see `Epilogue.attach` on outputs in the place of operands).
     """
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(symbol)
@@ -95,7 +101,9 @@ def function(symbol: str, parameters: Sequence[Parameter], body: Callable[[Buffe
             for p, handle in zip(parameters, handles, strict=True)
         }
         body(buffers)
-    return builder.get()
+    result = builder.get()
+    assert isinstance(result, tirx.PrimFunc)
+    return result
 
 
 def address(layout: Layout, n: Index, y: Index, x: Index, c: Index, unit: int = 1) -> Index:
@@ -137,12 +145,12 @@ def vector_type(dtype: str, lanes: int) -> str:
     return dtype if lanes == 1 else f"{dtype}x{lanes}"
 
 
-def lanes_of(value: tirx.Expr) -> int:
+def lanes_of(value: Value) -> int:
     """Lanes of a value."""
     return value.ty.dtype.lanes
 
 
-def load(buffer: tirx.Buffer, index: Index, lanes: int = 1, stride: int = 1) -> tirx.Expr:
+def load(buffer: Any, index: Index, lanes: int = 1, stride: int = 1) -> Value:
     """`lanes` elements from `index` on: one vector load if the stride is 1, single loads otherwise."""
     if lanes == 1:
         return buffer[index]
@@ -153,7 +161,7 @@ def load(buffer: tirx.Buffer, index: Index, lanes: int = 1, stride: int = 1) -> 
     return concatenate([buffer[index + lane * stride] for lane in range(lanes)])
 
 
-def store(buffer: tirx.Buffer, value: tirx.Expr, index: Index, stride: int = 1) -> None:
+def store(buffer: tirx.Buffer, value: Value, index: Index, stride: int = 1) -> None:
     """Store the lanes of `value` at `index`, `index + stride`, ..."""
     lanes = lanes_of(value)
     if lanes == 1:
@@ -166,31 +174,35 @@ def store(buffer: tirx.Buffer, value: tirx.Expr, index: Index, stride: int = 1) 
             T.buffer_store(buffer, extract(value, lane), [index + lane * stride])
 
 
-def broadcast(value: tirx.Expr, lanes: int) -> tirx.Expr:
+def broadcast(value: Value, lanes: int) -> Value:
     """The scalar in every lane."""
     return value if lanes == 1 else T.Broadcast(value, lanes)
 
 
-def constant(value: float, dtype: str, lanes: int = 1) -> tirx.Expr:
+def constant(value: float, dtype: str, lanes: int = 1) -> Value:
     """A number of the scalar type `dtype` in every lane."""
     return broadcast(tirx.const(value, dtype), lanes)
 
 
-def concatenate(values: Iterable[tirx.Expr]) -> tirx.Expr:
+def concatenate(values: Iterable[Value]) -> Value:
     """Scalars or vectors of equal length, one after the other, as one vector."""
     values = list(values)
     lanes = sum(lanes_of(value) for value in values)
-    return values[0] if len(values) == 1 else tirx.Shuffle(values, list(range(lanes)))
+    return values[0] if len(values) == 1 else tirx.Shuffle(values, _indices(0, lanes))
 
 
-def extract(value: tirx.Expr, offset: int, count: int = 1) -> tirx.Expr:
+def extract(value: Value, offset: int, count: int = 1) -> Value:
     """Lanes [offset, offset + count) of a vector."""
     if offset == 0 and count == lanes_of(value):
         return value
-    return tirx.Shuffle([value], list(range(offset, offset + count)))
+    return tirx.Shuffle([value], _indices(offset, count))
 
 
-def bind(value: tirx.Expr) -> tirx.Expr:
+def _indices(first: int, count: int) -> list[Any]:
+    return list(range(first, first + count))
+
+
+def bind(value: Value) -> Value:
     """Name a value, so that it is computed once. Not for booleans: TIR cannot bind vectors of them."""
     if isinstance(value, tirx.Var) or is_number(value):
         return value
@@ -199,17 +211,18 @@ def bind(value: tirx.Expr) -> tirx.Expr:
     return T.bind(value)
 
 
-def is_number(value: tirx.Expr) -> bool:
+def is_number(value: Value) -> bool:
     """Whether the value is a number known now, in every lane."""
     scalar = value.value if isinstance(value, tirx.Broadcast) else value
     return isinstance(scalar, tirx.IntImm | tirx.FloatImm)
 
 
-def _through_memory(value: tirx.Expr) -> tirx.Expr:
+def _through_memory(value: Value) -> Value:
     """A value named by a cell on the stack, which LLVM turns into a register again.
 
-    TIR's simplifier looks through bound values into both branches of a Select, and so takes time exponential in
-    how many of them follow one another (softmax over 10 channels: minutes). It does not look into memory.
+    TIR's simplifier looks through bound values into both branches of a Select, and so takes time
+    exponential in how many of them follow one another (softmax over 10 channels: minutes). It does not look
+    into memory.
     """
     lanes = lanes_of(value)
     cell = local(str(value.ty.dtype).partition("x")[0], lanes)

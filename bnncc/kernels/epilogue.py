@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the values of a root to what is stored: the epilogue that all templates share.
 
-A template makes one, puts its parameters in order, attaches it to the buffers of the function and then hands over
-channels pixel by pixel:
+A template makes one, puts its parameters in order, attaches it to the buffers of the function and then
+hands over channels pixel by pixel:
 
     epilogue = Epilogue(spec, isa)
     parameters = (emit.input_parameter(...), *epilogue.operands, <own constants>, *epilogue.constants,
@@ -13,9 +13,9 @@ channels pixel by pixel:
 
 Numbers of several channels are vectors; the code for portable C is scalar, in loops over the channels.
 
-Packed bits are written bytewise by vector code (a comparison of 8, 16 or 32 lanes is a mask of as many bits) and
-wordwise by scalar code. A kernel all of whose outputs are bits made of bits (`is_bitwise`: the maximum over packed
-bits, for instance) is evaluated on whole words instead: see `store_words`.
+Packed bits are written bytewise by vector code (a comparison of 8, 16 or 32 lanes is a mask of as many
+bits) and wordwise by scalar code. A kernel all of whose outputs are bits made of bits (`is_bitwise`: the
+maximum over packed bits, for instance) is evaluated on whole words instead: see `store_words`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, functions
-from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.graph import Graph, Node
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
@@ -53,11 +53,11 @@ from bnncc.plan.layout import WORD_BITS, Element, Layout, words
 Position = tuple[Index, Index, Index]
 """n, y, x of an output pixel."""
 
-Accumulate = Callable[[Index, int], tirx.Expr]
-"""(offset, lanes) -> the root's values of channels first + offset, ..., `lanes` of them. The offset is a Python int
-in vector code and a loop variable in scalar code."""
+Accumulate = Callable[[Index, int], Value]
+"""(offset, lanes) -> the root's values of channels first + offset, ..., `lanes` of them. The offset is a
+Python int in vector code and a loop variable in scalar code."""
 
-Threshold = Callable[[int, Index, int], tirx.Expr]
+Threshold = Callable[[int, Index, int], Value]
 """(index, offset, lanes) -> the booleans "accumulator >= constant `index`" of these channels."""
 
 COMPARISONS = {"ge": tirx.GE, "gt": tirx.GT, "le": tirx.LE, "lt": tirx.LT, "eq": tirx.EQ, "ne": tirx.NE}
@@ -76,7 +76,8 @@ class Piece:
 class Epilogue:
     """The epilogue of a kernel for one instruction set.
 
-    operands, constants, outputs: its parameters. constants are those after the weight of the root, if it has one.
+    operands, constants, outputs: its parameters. constants are those after the weight of the root, if it
+    has one.
     """
 
     def __init__(self, spec: KernelSpec, isa: Isa):
@@ -125,8 +126,8 @@ class Epilogue:
         return tuple(self._stored(array) for array in constants[self.reserved :])
 
     def attach(self, buffers: Buffers) -> None:
-        """Use these parameters. An output that shares the buffer of an operand is written through the operand's
-        pointer, so that no memory is reached through two pointers."""
+        """Use these parameters. An output that shares the buffer of an operand is written through the
+        operand's pointer, so that no memory is reached through two pointers."""
         shared = {f"output{output}": buffers[f"operand{operand}"] for operand, output in self.spec.in_place}
         self._buffers = {**buffers, **shared}
 
@@ -141,11 +142,12 @@ class Epilogue:
     ) -> None:
         """Evaluate and store channels [first, first + count) of one pixel in all outputs.
 
-        first: a multiple of `granule`; where bits are written and it is no Python int, count is a multiple of 32,
-        so that the last word of a pixel is written by a call that knows its place, and fills it with zeros.
+        first: a multiple of `granule`; where bits are written and it is no Python int, count is a multiple
+        of 32, so that the last word of a pixel is written by a call that knows its place, and fills it with
+        zeros.
         threshold: evaluates "accumulator >= constant" in place of accumulator and constant, if given.
-        available: how many channels the callbacks can give, at least `count`: those beyond are not stored, but
-        save the narrow vectors at the end.
+        available: how many channels the callbacks can give, at least `count`: those beyond are not stored,
+        but save the narrow vectors at the end.
         """
         assert not self.is_bitwise or self.isa.is_scalar or count <= self.spec.shape[3]
         assert not self.writes_bits or isinstance(first, int) or count % WORD_BITS == 0
@@ -165,8 +167,8 @@ class Epilogue:
     def store_words(
         self, position: Position, first: Index, count: int, accumulator: Accumulate | None = None
     ) -> None:
-        """The same for a bitwise kernel: words [first, first + count) of one pixel. accumulator(offset, lanes) gives
-        uint32 words."""
+        """The same for a bitwise kernel: words [first, first + count) of one pixel. accumulator(offset,
+        lanes) gives uint32 words."""
         assert self.is_bitwise
         for offset, lanes in emit.pieces(count, self.isa.lanes):
             values = _Words(self, position, first, offset, lanes, accumulator, None)
@@ -175,7 +177,7 @@ class Epilogue:
                 index = emit.address(self.layouts[output], *position, first + offset)
                 emit.store(self._buffers[f"output{output}"], result, index)
 
-    # --- Parameters ----------------------------------------------------------------------------------------------
+    # --- Parameters ---------------------------------------------------------------------------------------
 
     def _bit_type(self, layout: Layout) -> str | None:
         """Packed bits are seen as bytes by vector code."""
@@ -189,7 +191,7 @@ class Epilogue:
             return emit.constant_parameter(
                 name, "uint32", words(constant.shape[0]), "channels to flip, packed"
             )
-        doc = f"{constant.element} [{constant.shape[0]}], one per channel, zeros up to a multiple of {WORD_BITS}"
+        doc = f"{constant.element} [{constant.shape[0]}], one per channel, then zeros"
         extent = words(constant.shape[0]) * WORD_BITS
         return emit.constant_parameter(name, constant.element.dtype, extent, doc)
 
@@ -200,12 +202,12 @@ class Epilogue:
             return padded
         return np.packbits(padded != 0, bitorder="little").view("<u4").astype(np.uint32)
 
-    # --- Vectors -------------------------------------------------------------------------------------------------
+    # --- Vectors ------------------------------------------------------------------------------------------
 
     def _groups(self, first: Index, count: int, available: int) -> list[list[Piece]]:
-        """What is computed before it is stored: one vector each, then narrower ones, then the single channels
-        that are left, which share a byte of bits. Where nothing but constants and the root's values is read, one
-        last vector that reaches beyond the end takes the place of the narrow ones."""
+        """What is computed before it is stored: one vector each, then narrower ones, then the single
+        channels that are left, which share a byte of bits. Where nothing but constants and the root's
+        values is read, one last vector that reaches beyond the end takes the place of the narrow ones."""
         smallest = BYTE_BITS if self.writes_bits else 2
         groups: list[list[Piece]] = []
         offset = 0
@@ -219,7 +221,7 @@ class Epilogue:
                 ]
                 groups += [[piece] for piece in last if piece.lanes > 1]
                 singles = [piece for piece in last if piece.lanes == 1]
-                return groups + [singles] if singles else groups
+                return [*groups, singles] if singles else groups
             groups.append([Piece(offset, lanes, min(lanes, rest))])
             offset += lanes
         return groups
@@ -230,7 +232,7 @@ class Epilogue:
             not self._reads_numbers and end <= available and isinstance(first, int) and first + end <= stored
         )
 
-    def _settled(self, value: tirx.Expr, piece: Piece) -> tirx.Expr:
+    def _settled(self, value: Value, piece: Piece) -> Value:
         """The value, computed before anything is stored: an output may lie where an operand was read."""
         if not _is_boolean(value):
             return emit.bind(value)
@@ -248,7 +250,7 @@ class Epilogue:
         position: Position,
         first: Index,
         group: Sequence[Piece],
-        values: Sequence[tirx.Expr],
+        values: Sequence[Value],
     ) -> None:
         layout, buffer = self.layouts[output], self._buffers[f"output{output}"]
         if layout.element is Element.BIT:
@@ -269,7 +271,7 @@ class Epilogue:
                     index = emit.address(layout, *position, byte, 4)
                     T.buffer_store(self._buffers[f"output{output}"], tirx.const(0, "uint8"), [index])
 
-    # --- Scalars -------------------------------------------------------------------------------------------------
+    # --- Scalars ------------------------------------------------------------------------------------------
 
     def _store_scalars(
         self,
@@ -305,7 +307,7 @@ class Epilogue:
         position: Position,
         channel: Index,
         lane: Index,
-        value: tirx.Expr,
+        value: Value,
         packed: dict[int, tirx.Buffer],
     ) -> None:
         if output in packed:
@@ -337,14 +339,14 @@ class _Values:
         self.accumulator = accumulator
         self.threshold = threshold
         self.is_c = epilogue.isa.is_scalar
-        self.known: dict[int, tirx.Expr] = {}
+        self.known: dict[int, Value] = {}
 
     @property
     def channel(self) -> Index:
         """The first channel."""
         return self.first + self.offset
 
-    def value(self, number: int) -> tirx.Expr:
+    def value(self, number: int) -> Value:
         """The value of a node; named, if it is used more than once."""
         if number not in self.known:
             node = self.epilogue.graph.nodes[number]
@@ -355,7 +357,7 @@ class _Values:
             self.known[number] = value
         return self.known[number]
 
-    def evaluate(self, node: Node) -> tirx.Expr:
+    def evaluate(self, node: Node) -> Value:
         """The node from its operands."""
         match node.expression:
             case Accumulator():
@@ -373,11 +375,13 @@ class _Values:
                 right = self.epilogue.graph.nodes[node.operands[1]].expression
                 assert isinstance(right, Channel)
                 return self.threshold(right.index, self.offset, self.lanes)
+            case Binary(kind="max" | "min") if len(set(node.operands)) == 1:
+                return self.value(node.operands[0])
             case expression:
                 values = [self.value(operand) for operand in node.operands]
                 return self.apply(expression, values)
 
-    def apply(self, expression: object, values: list[tirx.Expr]) -> tirx.Expr:
+    def apply(self, expression: object, values: list[Value]) -> Value:
         """An operation on numbers or booleans."""
         match expression, values:
             case ToFloat(), [x]:
@@ -397,7 +401,7 @@ class _Values:
                 return tirx.Select(condition, *self.alike(then, otherwise))
         raise AssertionError(f"no code for {expression}")
 
-    def binary(self, kind: str, left: tirx.Expr, right: tirx.Expr) -> tirx.Expr:
+    def binary(self, kind: str, left: Value, right: Value) -> Value:
         """An arithmetic operation on two numbers of one type."""
         match kind:
             case "add":
@@ -424,7 +428,7 @@ class _Values:
         is_ge = isinstance(node.expression, Compare) and node.expression.kind == "ge"
         return is_ge and isinstance(left, Accumulator) and isinstance(right, Channel)
 
-    def operand(self, index: int) -> tirx.Expr:
+    def operand(self, index: int) -> Value:
         """Operand `index` at this position."""
         layout = self.epilogue.spec.operands[index]
         buffer = self.epilogue._buffers[f"operand{index}"]
@@ -437,7 +441,7 @@ class _Values:
             return T.Cast(emit.vector_type("int32", self.lanes), value)
         return value
 
-    def bits(self, layout: Layout, buffer: tirx.Buffer) -> tirx.Expr:
+    def bits(self, layout: Layout, buffer: tirx.Buffer) -> Value:
         """Booleans from packed bits."""
         if layout.shape[3] == 1:
             unit = 1 if self.is_c else 4
@@ -456,21 +460,21 @@ class _Values:
         mask = emit.load(buffer, place, self.lanes // BYTE_BITS)
         return _spread(T.reinterpret(f"uint{self.lanes}", mask), 0, self.lanes)
 
-    def constant(self, index: int) -> tirx.Expr:
+    def constant(self, index: int) -> Value:
         """Channel constant `index`."""
         return emit.load(self.epilogue._buffers[f"constant{index}"], self.channel, self.lanes)
 
-    def flags(self, index: int) -> tirx.Expr:
+    def flags(self, index: int) -> Value:
         """Channel constant `index` as booleans."""
         return tirx.NE(self.constant(index), emit.constant(0, "int32", self.lanes))
 
-    def as_float(self, x: tirx.Expr) -> tirx.Expr:
+    def as_float(self, x: Value) -> Value:
         """A number as float32."""
         if x.ty.dtype.startswith("float"):
             return x
         return T.Cast(emit.vector_type("float32", self.lanes), x)
 
-    def alike(self, left: tirx.Expr, right: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+    def alike(self, left: Value, right: Value) -> tuple[Value, Value]:
         """Both as float32 unless both are integers."""
         if _is_integer(left) and _is_integer(right):
             return left, right
@@ -480,19 +484,19 @@ class _Values:
 class _Words(_Values):
     """The same on whole words of bits; `first` and `offset` count words."""
 
-    def evaluate(self, node: Node) -> tirx.Expr:
+    def evaluate(self, node: Node) -> Value:
         """The node from its operands."""
         if isinstance(node.expression, Flip):
             return self.value(node.operands[0]) ^ self.constant(node.expression.index)
         return super().evaluate(node)
 
-    def operand(self, index: int) -> tirx.Expr:
+    def operand(self, index: int) -> Value:
         """Words of an operand."""
         place = emit.address(self.epilogue.spec.operands[index], *self.position, self.channel)
         return emit.load(self.epilogue._buffers[f"operand{index}"], place, self.lanes)
 
 
-def bits_of_word(word: tirx.Expr, offset: Index, lanes: int) -> tirx.Expr:
+def bits_of_word(word: Value, offset: Index, lanes: int) -> Value:
     """Booleans from bits offset, offset + 1, ... of a uint32 word."""
     if lanes == 1:
         one, zero = tirx.const(1, "uint32"), tirx.const(0, "uint32")
@@ -501,8 +505,9 @@ def bits_of_word(word: tirx.Expr, offset: Index, lanes: int) -> tirx.Expr:
     return _spread(T.shift_right(word, tirx.const(offset, "uint32")), 0, lanes)
 
 
-def _spread(bits: tirx.Expr, first: int, lanes: int, is_one: bool = False) -> tirx.Expr:
-    """Lane i: whether bit first + i of an integer of at most 32 bits is set; bit `first` in every lane if is_one."""
+def _spread(bits: Value, first: int, lanes: int, is_one: bool = False) -> Value:
+    """Lane i: whether bit first + i of an integer of at most 32 bits is set; bit `first` in every lane if
+    is_one."""
     ones = emit.constant(1, "uint32", lanes)
     zeros = emit.constant(0, "uint32", lanes)
     word = emit.broadcast(T.Cast("uint32", bits), lanes)
@@ -512,7 +517,7 @@ def _spread(bits: tirx.Expr, first: int, lanes: int, is_one: bool = False) -> ti
     return tirx.NE(word & T.shift_left(ones, numbers), zeros)
 
 
-def _joined(group: Sequence[Piece], values: Sequence[tirx.Expr]) -> tirx.Expr:
+def _joined(group: Sequence[Piece], values: Sequence[Value]) -> Value:
     """The mask of a vector, or single bits of one byte, as bytes."""
     if group[0].lanes > 1:
         return T.reinterpret(emit.vector_type("uint8", group[0].lanes // BYTE_BITS), values[0])
@@ -543,20 +548,21 @@ def _is_bitwise(spec: KernelSpec, graph: Graph) -> bool:
     return bool(spec.outputs) and outputs_bits and all(is_bits(node) for node in graph.nodes)
 
 
-def _differ(left: tirx.Expr, right: tirx.Expr) -> tirx.Expr:
-    """Booleans that are not equal; TVM's own comparison takes them for floats. LLVM makes it one exclusive-or."""
+def _differ(left: Value, right: Value) -> Value:
+    """Booleans that are not equal; TVM's own comparison takes them for floats. LLVM makes it one
+    exclusive-or."""
     return tirx.Or(tirx.And(left, tirx.Not(right)), tirx.And(tirx.Not(left), right))
 
 
-def _is_boolean(value: tirx.Expr) -> bool:
+def _is_boolean(value: Value) -> bool:
     return value.ty.dtype.startswith("bool")
 
 
-def _is_integer(value: tirx.Expr) -> bool:
+def _is_integer(value: Value) -> bool:
     return value.ty.dtype.startswith("int")
 
 
-def _expression(index: Index) -> tirx.Expr:
+def _expression(index: Index) -> Value:
     return tirx.const(index, "int32") if isinstance(index, int) else index
 
 

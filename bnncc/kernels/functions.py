@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mathematical functions on float32 vectors and scalars.
 
-TVM's own lowering of exp and tanh is approximate, so on LLVM targets these are written out: a range reduction and a
-minimax polynomial, within 2 units in the last place. The rarer log, erf and pow call libm lane by lane. Portable C
-calls libm for all of them.
+TVM's own lowering of exp and tanh is approximate, so on LLVM targets these are written out: a range
+reduction and a minimax polynomial, within 2 units in the last place. The rarer log, erf and pow call libm
+lane by lane. Portable C calls libm for all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
+from bnncc.kernels.emit import Value
 from bnncc.plan.expression import UnaryKind
 
 LIBM = {
@@ -31,8 +32,8 @@ LIBM = {
 """What portable C calls."""
 
 LITERAL = "bnncc_f32_"
-"""Prefix of the calls that stand for a float in C until `codegen` of C writes the number (8 hexadecimal digits of
-its bits follow): TVM prints seven digits, a float needs nine."""
+"""Prefix of the calls that stand for a float in C until `codegen` of C writes the number (8 hexadecimal
+digits of its bits follow): TVM prints seven digits, a float needs nine."""
 
 INVERSE_LN2 = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693359375, -2.1219444170128554e-4
@@ -51,7 +52,7 @@ TANH = (
 """(tanh(x)/x - 1) / x^2 in powers of x^2 for |x| <= 0.625."""
 
 
-def number(value: float, lanes: int, is_c: bool) -> tirx.Expr:
+def number(value: float, lanes: int, is_c: bool) -> Value:
     """A float32 number in every lane, exactly."""
     value = float(np.float32(value))
     if not is_c or (np.isfinite(value) and float(np.float32(f"{value:.6e}")) == value):
@@ -60,7 +61,7 @@ def number(value: float, lanes: int, is_c: bool) -> tirx.Expr:
     return T.call_pure_extern("float32", f"{LITERAL}{bits:08x}")
 
 
-def unary(kind: UnaryKind, x: tirx.Expr, is_c: bool) -> tirx.Expr:
+def unary(kind: UnaryKind, x: Value, is_c: bool) -> Value:
     """kind(x) of a float32 value; x is written more than once, so bind it before."""
     match kind:
         case "neg":
@@ -98,14 +99,14 @@ def unary(kind: UnaryKind, x: tirx.Expr, is_c: bool) -> tirx.Expr:
     raise AssertionError(f"no function '{kind}'")
 
 
-def power(base: tirx.Expr, exponent: tirx.Expr) -> tirx.Expr:
+def power(base: Value, exponent: Value) -> Value:
     """base ** exponent by libm."""
     return _by_lane("powf", base, exponent)
 
 
-def exp(x: tirx.Expr) -> tirx.Expr:
-    """e^x: x = n ln 2 + r, e^x = 2^n e^r. 2^n is applied as two factors, so that results near the largest and below
-    the smallest normal number come out right. NaN gives NaN."""
+def exp(x: Value) -> Value:
+    """e^x: x = n ln 2 + r, e^x = 2^n e^r. 2^n is applied as two factors, so that results near the largest
+    and below the smallest normal number come out right. NaN gives NaN."""
     # Beyond these limits the result is infinite or zero; the comparisons let NaN through.
     low, high = _like(x, -106.0), _like(x, 89.0)
     clamped = emit.bind(tirx.Select(high < x, high, tirx.Select(low > x, low, x)))
@@ -118,7 +119,7 @@ def exp(x: tirx.Expr) -> tirx.Expr:
     return tirx.Select(tirx.NE(x, x), x, result)
 
 
-def _tanh(x: tirx.Expr) -> tirx.Expr:
+def _tanh(x: Value) -> Value:
     """A polynomial near 0, 1 - 2/(e^2|x| + 1) with the sign of x elsewhere."""
     square = emit.bind(x * x)
     small = x + x * square * _polynomial(TANH, square)
@@ -129,13 +130,13 @@ def _tanh(x: tirx.Expr) -> tirx.Expr:
     return tirx.Select(magnitude < _like(x, 0.625), small, signed)
 
 
-def _power_of_two(n: tirx.Expr) -> tirx.Expr:
+def _power_of_two(n: Value) -> Value:
     """2^n for -126 <= n <= 127, from the bits of the exponent."""
     biased = T.shift_left(n + _like(n, 127, "int32"), _like(n, 23, "int32"))
     return T.reinterpret(emit.vector_type("float32", emit.lanes_of(n)), biased)
 
 
-def _polynomial(coefficients: Sequence[float], x: tirx.Expr) -> tirx.Expr:
+def _polynomial(coefficients: Sequence[float], x: Value) -> Value:
     """sum_i coefficients[i] x^i by Horner's rule."""
     result = _like(x, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
@@ -143,7 +144,7 @@ def _polynomial(coefficients: Sequence[float], x: tirx.Expr) -> tirx.Expr:
     return result
 
 
-def _by_lane(name: str, *arguments: tirx.Expr) -> tirx.Expr:
+def _by_lane(name: str, *arguments: Value) -> Value:
     """A libm function on each lane."""
     bound = [emit.bind(argument) for argument in arguments]
     lanes = emit.lanes_of(bound[0])
@@ -157,10 +158,10 @@ def _by_lane(name: str, *arguments: tirx.Expr) -> tirx.Expr:
     )
 
 
-def _like(x: tirx.Expr, value: float, dtype: str = "float32") -> tirx.Expr:
+def _like(x: Value, value: float, dtype: str = "float32") -> Value:
     """A number in as many lanes as x has."""
     return emit.constant(value, dtype, emit.lanes_of(x))
 
 
-def _integers(x: tirx.Expr) -> str:
+def _integers(x: Value) -> str:
     return emit.vector_type("int32", emit.lanes_of(x))

@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
-from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Schedule
 from bnncc.kernels.naming import kernel_symbol
@@ -79,13 +79,13 @@ def _is_uniform(root: FillHalo) -> bool:
     return layout.element is not Element.BIT or root.value <= 0 or layout.shape[3] % WORD_BITS == 0
 
 
-def _element(root: FillHalo) -> tirx.Expr:
+def _element(root: FillHalo) -> Value:
     if root.target.element is Element.BIT:
         return tirx.const(0xFFFFFFFF if root.value > 0 else 0, "uint32")
     return tirx.const(root.value, root.target.element.dtype)
 
 
-def _last_word(root: FillHalo) -> tirx.Expr:
+def _last_word(root: FillHalo) -> Value:
     channels = root.target.shape[3]
     used = (channels - 1) % WORD_BITS + 1
     return tirx.const((1 << used) - 1 if root.value > 0 else 0, "uint32")

@@ -43,8 +43,8 @@ class Parameter:
 class Kernel:
     """A compiled-to-be function `void symbol(parameters...)`.
 
-    Parameters: the root's inputs, the operands, the constants in the template's stored form (`pack` makes them),
-    the outputs. schedule: the tile that was chosen. description: one line for the report.
+    Parameters: the root's inputs, the operands, the constants in the template's stored form (`pack` makes
+    them), the outputs. schedule: the tile that was chosen. description: one line for the report.
     """
 
     symbol: str

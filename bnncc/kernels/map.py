@@ -75,7 +75,7 @@ def _store_pixel(epilogue: Epilogue, position: Position, vectors: int) -> None:
         epilogue.store(position, first, count, available=words(count) * WORD_BITS)
 
 
-# --- Reshaping ---------------------------------------------------------------------------------------------------
+# --- Reshaping --------------------------------------------------------------------------------------------
 
 
 def reshape(spec: KernelSpec, isa: Isa) -> Shape:

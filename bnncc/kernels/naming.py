@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of kernels: `<op>_<act>x<wgt>_<epilogue>__<isa>_<tile>_<hash>`, made and parsed here.
 
-conv3x3_bitxbit_ge2bit__v512p_lanes16rows1pixels7_5d41402a is a 3x3 binary convolution that ends in a comparison
-whose packed bits are stored, for 512-bit vectors with a popcount, by the tile lanes = 16, rows = 1, pixels = 7.
+conv3x3_bitxbit_getobit__v512p_lanes16rows1pixels7_5d41402a is a 3x3 binary convolution that ends in a
+comparison whose packed bits are stored, for 512-bit vectors with a popcount, in tiles of 16 lanes and 7
+pixels of one row. The hash is of all that the code depends on.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Name:
     hash: str
 
     def __str__(self) -> str:
-        return f"{self.operation}_{self.activation}x{self.weight}_{self.epilogue}__{self.isa}_{self.tile}_{self.hash}"
+        what = f"{self.operation}_{self.activation}x{self.weight}_{self.epilogue}"
+        return f"{what}__{self.isa}_{self.tile}_{self.hash}"
 
 
 def parse(symbol: str) -> Name:
@@ -62,7 +64,8 @@ def parse(symbol: str) -> Name:
 
 def kernel_symbol(spec: KernelSpec, isa: Isa, tile: Mapping[str, int]) -> str:
     """The name of the kernel of `spec` for `isa` with these tile parameters. Equal arguments, equal names."""
-    tile_name = "".join(f"{re.sub('[^a-z]', '', name)}{value}" for name, value in tile.items()) or "plain"
+    parts = (f"{re.sub('[^a-z]', '', name)}{value}" for name, value in tile.items())
+    tile_name = "".join(parts) or "plain"
     operation, activation, weight = _operation(spec)
     return str(
         Name(operation, activation, weight, _epilogue(spec), isa.name, tile_name, _digest(spec, isa, tile))
@@ -131,7 +134,8 @@ def _word(expression: Expression) -> str:
 
 
 def _digest(spec: KernelSpec, isa: Isa, tile: Mapping[str, int]) -> str:
-    """Of everything that the code depends on; expressions as a graph, as their text may grow exponentially."""
+    """Of everything that the code depends on; expressions as a graph, as their text may grow
+    exponentially."""
     graph = Graph.of([output.expression for output in spec.outputs])
     layouts = [output.layout for output in spec.outputs]
     bare = replace(spec, outputs=())

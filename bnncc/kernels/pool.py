@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pooling: the maximum or mean over a window, of numbers along the channels, of packed bits by whole words.
 
-The columns of an output row fall into three parts: those whose window lies inside the image, where the taps of a row
-are unrolled, and those before and after them, where they are counted. The rows of a window are always counted.
+The columns of an output row fall into three parts: those whose window lies inside the image, where the taps
+of a row are unrolled, and those before and after them, where they are counted. The rows of a window are
+always counted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, functions
-from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, bits_of_word
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Schedule
@@ -29,7 +30,8 @@ MOST_UNROLLED = 8
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a window: position p reads p*stride + k*dilation - before, 0 <= k < taps, of 0..extent-1."""
+    """One axis of a window: position p reads p*stride + k*dilation - before, 0 <= k < taps, of
+    0..extent-1."""
 
     extent: int
     positions: int
@@ -57,7 +59,8 @@ class Axis:
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -> Kernel:
-    """The kernel of `spec`, whose root is Pool. schedule: `vectors` of channels that are pooled side by side."""
+    """The kernel of `spec`, whose root is Pool. schedule: `vectors` of channels that are pooled side by
+    side."""
     root = spec.root
     assert isinstance(root, Pool)
     schedule = schedule or {"vectors": 1 if isa.is_scalar else 4}
@@ -172,7 +175,7 @@ class _Pooling:
         else:
             yield from emit.pieces(count, self.isa.lanes)
 
-    def _neutral(self, lanes: int) -> tirx.Expr:
+    def _neutral(self, lanes: int) -> Value:
         element = self.root.input.element
         if self.root.kind == "mean" or self.is_bits:
             return emit.constant(0, element.dtype, lanes)
@@ -180,7 +183,7 @@ class _Pooling:
             return functions.number(float("-inf"), lanes, self.isa.is_scalar)
         return emit.constant(-(1 << 31), element.dtype, lanes)
 
-    def _combine(self, total: tirx.Expr, value: tirx.Expr) -> tirx.Expr:
+    def _combine(self, total: Value, value: Value) -> Value:
         if self.is_bits:
             return total | value
         if self.root.kind == "mean":
@@ -213,7 +216,7 @@ class _Pooling:
             return
         divisor = self._divisor(taps)
 
-        def mean(offset: Index, lanes: int) -> tirx.Expr:
+        def mean(offset: Index, lanes: int) -> Value:
             value = emit.load(total, offset, lanes)
             if self.root.input.element is not Element.F32:
                 value = T.Cast(emit.vector_type("float32", lanes), value)
@@ -221,7 +224,7 @@ class _Pooling:
 
         self.epilogue.store(position, first, count, mean)
 
-    def _divisor(self, taps: Index) -> tirx.Expr:
+    def _divisor(self, taps: Index) -> Value:
         if self.root.count_outside:
             taps = self.rows.taps * self.columns.taps
         if isinstance(taps, int):

@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, functions
-from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Schedule
@@ -19,8 +19,8 @@ from bnncc.kernels.nest import each, tiles
 from bnncc.plan.kernel import ChannelMean, KernelSpec, Softmax
 from bnncc.plan.layout import WORD_BITS, Element, Layout
 
-Combine = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
-Term = Callable[[tirx.Expr], tirx.Expr]
+Combine = Callable[[Value, Value], Value]
+Term = Callable[[Value], Value]
 
 PARTIAL_SUMS = 4
 """Vectors that are reduced side by side, so that one need not wait for the other."""
@@ -32,7 +32,7 @@ def make_channel_mean(spec: KernelSpec, isa: Isa, schedule: Schedule | None = No
     assert isinstance(root, ChannelMean) and root.input.element is not Element.BIT
     channels = root.input.shape[3]
 
-    def value(buffer: tirx.Buffer, pixel: Index) -> Callable[[Index, int], tirx.Expr]:
+    def value(buffer: tirx.Buffer, pixel: Index) -> Callable[[Index, int], Value]:
         total = _reduce(buffer, root.input, pixel, isa, _add, 0.0, lambda x: x)
         mean = emit.bind(total / functions.number(channels, 1, isa.is_scalar))
         return lambda offset, lanes: emit.broadcast(mean, lanes)
@@ -46,10 +46,10 @@ def make_softmax(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -
     assert isinstance(root, Softmax)
     channels = root.input.shape[3]
 
-    def value(buffer: tirx.Buffer, pixel: Index) -> Callable[[Index, int], tirx.Expr]:
+    def value(buffer: tirx.Buffer, pixel: Index) -> Callable[[Index, int], Value]:
         largest = emit.bind(_reduce(buffer, root.input, pixel, isa, _maximum, float("-inf"), lambda x: x))
 
-        def term(x: tirx.Expr) -> tirx.Expr:
+        def term(x: Value) -> Value:
             return functions.unary(
                 "exp", emit.bind(x - emit.broadcast(largest, emit.lanes_of(x))), isa.is_scalar
             )
@@ -66,7 +66,7 @@ def _make(
     spec: KernelSpec,
     layout: Layout,
     isa: Isa,
-    value: Callable[[tirx.Buffer, Index], Callable[[Index, int], tirx.Expr]],
+    value: Callable[[tirx.Buffer, Index], Callable[[Index, int], Value]],
     description: str,
 ) -> Kernel:
     """value(buffer, pixel): emits the reduction of a pixel, gives the accumulator by (channel, lanes)."""
@@ -95,13 +95,13 @@ def _make(
     return Kernel(symbol, spec, function, parameters, epilogue.pack, {}, description)
 
 
-def _from(accumulator: Callable[[Index, int], tirx.Expr], first: Index) -> Callable[[Index, int], tirx.Expr]:
+def _from(accumulator: Callable[[Index, int], Value], first: Index) -> Callable[[Index, int], Value]:
     return lambda offset, lanes: accumulator(first + offset, lanes)
 
 
 def _reduce(
     buffer: tirx.Buffer, layout: Layout, pixel: Index, isa: Isa, combine: Combine, neutral: float, term: Term
-) -> tirx.Expr:
+) -> Value:
     """combine(term(x[0]), term(x[1]), ...) over the channels of a pixel."""
     channels = layout.shape[3]
     if isa.is_scalar:
@@ -129,13 +129,13 @@ def _reduce(
     return result
 
 
-def _load(buffer: tirx.Buffer, layout: Layout, pixel: Index, channel: Index, lanes: int) -> tirx.Expr:
+def _load(buffer: tirx.Buffer, layout: Layout, pixel: Index, channel: Index, lanes: int) -> Value:
     """Channels of a pixel as float32."""
     value = emit.load(buffer, pixel + channel * layout.strides[3], lanes, layout.strides[3])
     return value if layout.element is Element.F32 else T.Cast(emit.vector_type("float32", lanes), value)
 
 
-def _across(value: tirx.Expr, combine: Combine) -> tirx.Expr:
+def _across(value: Value, combine: Combine) -> Value:
     """The lanes of a vector combined, halves first."""
     lanes = emit.lanes_of(value)
     while lanes > 1:
@@ -145,9 +145,9 @@ def _across(value: tirx.Expr, combine: Combine) -> tirx.Expr:
     return emit.bind(value)
 
 
-def _add(left: tirx.Expr, right: tirx.Expr) -> tirx.Expr:
+def _add(left: Value, right: Value) -> Value:
     return left + right
 
 
-def _maximum(left: tirx.Expr, right: tirx.Expr) -> tirx.Expr:
+def _maximum(left: Value, right: Value) -> Value:
     return tirx.Select(left > right, left, right)

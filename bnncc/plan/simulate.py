@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The NumPy meaning of a KernelSpec on real buffers: the oracle of the kernel tests.
 
-A buffer is a flat array of the stored type of its Layout. Values are [n, h, w, c] arrays; packed bits are bool.
-Real values are float32 after each operation; sums of a contraction or a mean are rounded once.
+A buffer is a flat array of the stored type of its Layout. Values are [n, h, w, c] arrays; packed bits are
+bool. Real values are float32 after each operation; sums of a contraction or a mean are rounded once.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Evaluation:
             case Channel(index):
                 return self.constants[index]
             case Scalar(value):
-                return np.float32(value)
+                return np.array(value, np.float32)
             case ToFloat(value):
                 return self.value(value).astype(np.float32)
             case FromBit(value, low, high):
@@ -238,7 +238,8 @@ def _view(layout: Layout, buffer: np.ndarray) -> np.ndarray:
 
 
 def _taps(window: Window, image: tuple[int, ...], shape: tuple[int, ...]):
-    """For each tap (ky, kx): output rows and columns whose tap lies inside, and the input rows and columns."""
+    """For each tap (ky, kx): output rows and columns whose tap lies inside, and the input rows and
+    columns."""
     for ky in range(window.height):
         for kx in range(window.width):
             y = np.arange(shape[1]) * window.stride_y + ky * window.dilation_y - window.top

@@ -182,8 +182,8 @@ def check(
     tolerance: float = 2e-6,
     flags: Sequence[str] = (),
 ) -> None:
-    """Compile all cases into one library and compare each with `simulate`: integers, bits and what lies around the
-    images bit for bit, floats to `tolerance` relative to the largest."""
+    """Compile all cases into one library and compare each with `simulate`: integers, bits and what lies
+    around the images bit for bit, floats to `tolerance` relative to the largest."""
     kernels = [make_kernel(case.spec, target, schedule) for case in cases]
     library = Library(kernels, target, flags)
     for kernel, case in zip(kernels, cases, strict=True):

@@ -53,7 +53,8 @@ def flat(count: int, element: Element = Element.F32) -> Layout:
 
 
 def distance(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest error in units of the last place; infinite where one is NaN or infinite and the other not."""
+    """The largest error in units of the last place; infinite where one is NaN or infinite and the other
+    not."""
     special = ~np.isfinite(wanted)
     if not np.array_equal(found[special], wanted[special].astype(np.float32), equal_nan=True):
         return math.inf

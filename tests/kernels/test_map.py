@@ -91,7 +91,8 @@ def channel_cases(c: int) -> list[Case]:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_channel_counts(target: Target):
-    check([case for c in CHANNELS for case in channel_cases(c)], target)
+    counts = CHANNELS if target.name in ("native", "c") else (3, 17, 48)
+    check([case for c in counts for case in channel_cases(c)], target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -101,7 +102,8 @@ def test_broadcasting(target: Target):
         shape = shape_of(c)
         out = Layout.packed(Element.F32, shape)
         for axes in ((0,), (1,), (2,), (3,), (1, 2), (0, 1, 2), (0, 1, 2, 3)):
-            small = tuple(1 if axis in axes else extent for axis, extent in enumerate(shape))
+            n, h, w, depth = (1 if axis in axes else extent for axis, extent in enumerate(shape))
+            small = n, h, w, depth
             other = Layout.packed(Element.F32, small)
             cases.append(map_case((out, other), (out, Binary("sub", X, Y))))
             flag = Layout.packed(Element.BIT, small)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,12 @@ from tests.kernels.support import TARGETS, Case, check, random_case
 
 ACC = Accumulator()
 CHANNELS = (1, 3, 10, 17, 33, 64, 100)
+HALO_VALUES: tuple[tuple[Element, tuple[Literal[-1, 0, 1], ...]], ...] = (
+    (Element.BIT, (-1, 0, 1)),
+    (Element.F32, (0, -1)),
+    (Element.I8, (1,)),
+)
+"""Elements, and the values that their halo takes."""
 
 
 def reduction_cases(c: int) -> list[Case]:
@@ -36,7 +44,8 @@ def reduction_cases(c: int) -> list[Case]:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_reductions(target: Target):
-    check([case for c in CHANNELS for case in reduction_cases(c)], target)
+    counts = CHANNELS if target.name in ("native", "c") else (3, 17, 64)
+    check([case for c in counts for case in reduction_cases(c)], target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -53,9 +62,8 @@ def test_halos(target: Target):
     cases = []
     for c in (1, 16, 33, 64):
         for halo in (Halo(1, 1, 1, 1), Halo(2, 0, 0, 3), Halo(0, 1, 0, 0), Halo()):
-            for element, values in ((Element.BIT, (-1, 0, 1)), (Element.F32, (0, -1)), (Element.I8, (1,))):
+            for element, values in HALO_VALUES:
                 target_layout = Layout.packed(element, (2, 4, 3, c), halo)
-                cases += [
-                    Case(KernelSpec(FillHalo(target_layout, value), (), (), ()), ()) for value in values
-                ]
+                roots = [FillHalo(target_layout, value) for value in values]
+                cases += [Case(KernelSpec(root, (), (), ()), ()) for root in roots]
     check(cases, target)
