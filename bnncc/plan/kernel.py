@@ -85,7 +85,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class ChannelMean:
-    """y[n,h,w,0] = mean over c of x[n,h,w,c], float32; `expression` is applied to x first (K-maps: abs)."""
+    """y[n,h,w,0] = mean over c of x[n,h,w,c], float32; Accumulator is that mean."""
 
     input: Layout
 
