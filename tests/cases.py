@@ -46,6 +46,14 @@ class Case:
         path.write_bytes(self.model)
         return path
 
+    def first(self, samples: int) -> Case:
+        """The same with only the first samples."""
+        inputs, outputs, extras = (
+            {name: array[:samples] for name, array in arrays.items()}
+            for arrays in (self.inputs, self.outputs, self.extras)
+        )
+        return Case(self.name, self.model, inputs, outputs, extras, self.meta)
+
     def limit(self, expected: np.ndarray) -> float:
         """How far a value may be from `expected` (one whole output): the tolerance of `meta.json`."""
         tolerance = self.meta["tolerance"]
