@@ -49,9 +49,9 @@ class TargetFacts(Protocol):
 class Isa:
     """A target as the templates see it.
 
-    name: the field of kernel symbols ("v512p": bits of a vector and how bits are counted; "c"). lanes: float32 lanes of a
-    vector, 1 where the code is scalar. bit_lanes: how many channels make one piece where packed bits
-    are written, at least a whole byte.
+    name: the field of kernel symbols ("v512p": bits of a vector and how bits are counted; "c"). lanes:
+    float32 lanes of a vector, 1 where the code is scalar. bit_lanes: how many channels make one piece where
+    packed bits are written, at least a whole byte.
     """
 
     name: str
