@@ -191,7 +191,7 @@ def library_entry(network: Network, banner: str) -> str:
 def library_entry_with_kernels(network: Network, banner: str, kernels_source: str) -> str:
     """The entry of a library whose kernels are C as well; only the weights are elsewhere."""
     outside = (
-        f"{_HIDDEN_PUSH}\n{arrays.declarations(network.pool)}\n{_HIDDEN_POP}\n\n{kernels_source.strip()}"
+        f"{_HIDDEN_PUSH}\n{arrays.declarations(network.pool)}\n{_HIDDEN_POP}\n\n{_loops(kernels_source)}"
     )
     return _file(network, banner, outside)
 
@@ -199,11 +199,8 @@ def library_entry_with_kernels(network: Network, banner: str, kernels_source: st
 def portable_file(network: Network, banner: str, kernels_source: str) -> str:
     """The whole library as one C99 file: weights, kernels, entry."""
     placement = runtime.header_text("placement.h")
-    return _file(
-        network,
-        banner,
-        f"{placement}\n\n{arrays.typed_definitions(network.pool)}\n\n{kernels_source.strip()}",
-    )
+    weights = arrays.typed_definitions(network.pool)
+    return _file(network, banner, f"{placement}\n\n{weights}\n\n{_loops(kernels_source)}")
 
 
 def weights_file(network: Network, banner: str) -> str:
@@ -215,6 +212,22 @@ def weights_file(network: Network, banner: str) -> str:
 
 _HIDDEN_PUSH = "#if defined(__GNUC__) && !defined(__MINGW32__)\n#pragma GCC visibility push(hidden)\n#endif"
 _HIDDEN_POP = "#if defined(__GNUC__) && !defined(__MINGW32__)\n#pragma GCC visibility pop\n#endif"
+
+
+def _loops(kernels_source: str) -> str:
+    """The kernels, such that gcc leaves their loops loops: it would make calls of memmove of some, which not
+    every firmware has."""
+    return f"""\
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("no-tree-loop-distribute-patterns")
+#endif
+
+{kernels_source.strip()}
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif"""
 
 
 def _file(network: Network, banner: str, outside: str) -> str:

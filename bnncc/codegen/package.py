@@ -184,9 +184,8 @@ class _Writer:
             tools.link_shared([run_and_layers, *parts], self.folder / f"lib{self.name}.so", exported)
 
     def _optimisation(self) -> tuple[str, ...]:
-        """Portable kernels are loops that the C compiler shall unroll and vectorise, but not turn into calls
-        of memmove."""
-        return ("-O3", "-fno-tree-loop-distribute-patterns") if self.target.kind == "c" else ()
+        """Portable kernels are loops that the C compiler shall unroll and vectorise."""
+        return ("-O3",) if self.target.kind == "c" else ()
 
     def _entry(self) -> str:
         if self.target.kind == "c":

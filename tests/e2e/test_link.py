@@ -235,7 +235,11 @@ def test_a_trained_network_beside_another_in_one_translation_unit(trained: Path,
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
-def test_the_symbols_of_a_trained_network(trained: Path):
+def test_the_symbols_of_a_trained_network(trained: Path, tmp_path: Path):
+    portable = ["cc", "-std=c99", "-O3", "-c", trained / "tiny.c", "-o", tmp_path / "tiny.o"]
+    subprocess.run(portable, check=True)
+    assert symbols("-u", tmp_path / "tiny.o") <= RUNTIME
+    assert symbols("-g", "--defined-only", tmp_path / "tiny.o") == {"tiny_run"}
     defined = symbols("-g", "--defined-only", trained / "libtiny.a")
     assert all(name.startswith("tiny_") for name in defined)
     assert symbols("-u", trained / "libtiny.a") - defined <= RUNTIME

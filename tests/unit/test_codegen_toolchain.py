@@ -6,11 +6,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bnncc import targets
+from bnncc import artifact, targets
 from bnncc.codegen import toolchain
 from bnncc.diagnostics import BnnccError, ExitCode
+from tests import tiny
 
 NATIVE = targets.native()
 
@@ -77,6 +79,14 @@ def test_a_command_that_cannot_run(tmp_path: Path):
     program.chmod(0o755)
     with pytest.raises(BnnccError, match="cannot be run"):
         toolchain.Toolchain((str(program),), ("ar",)).version()
+
+
+@pytest.mark.parametrize("target", ["native", "c"])
+def test_ziglang_makes_whole_artifacts(tmp_path: Path, target: str):
+    compiler = f"{sys.executable} -m ziglang cc"
+    directory = tiny.emit(tmp_path / "out", target, emit=("lib", "so"), compiler=compiler)
+    x = np.ones((tiny.BATCH, tiny.CHANNELS), np.float32)
+    np.testing.assert_array_equal(artifact.load(directory).run({"input.1": x})["3.logits"], tiny.expected(x))
 
 
 def test_ziglang_compiles_archives_and_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
