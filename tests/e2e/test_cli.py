@@ -210,3 +210,23 @@ def test_what_can_be_emitted_is_what_the_help_says():
     from bnncc.codegen import EMITTABLE
 
     assert cli.EMITS == EMITTABLE
+
+
+def test_the_library_is_named_after_the_model(tmp_path: Path, bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
+    path = load_case("larq_signzero_exact").write_model(tmp_path).rename(tmp_path / "signs-2.onnx")
+    monkeypatch.chdir(tmp_path)
+    answer = bnncc.fine("compile", path.name)
+    assert answer.out.startswith("signs_2: ")
+    assert (tmp_path / "signs_2" / "libsigns_2.a").is_file()
+
+
+def test_a_camera_buffer_goes_in_as_it_is(tmp_path: Path, bnncc: Shell):
+    path = load_case("digits_bnn_bop_legacy").write_model(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+    camera = ("--input-type", "u8", "--input-layout", "nhwc", "--normalize", "100,50")
+    bnncc.fine("compile", path, "-o", tmp_path / "camera", *camera)
+    bnncc.fine("compile", path, "-o", tmp_path / "plain")
+    got = bnncc.run(tmp_path / "camera", {"x": pixels}, tmp_path)["logits"]
+    normal = ((pixels.astype(np.float32) - 100) / 50).transpose(0, 3, 1, 2)
+    expected = bnncc.run(tmp_path / "plain", {"x": np.ascontiguousarray(normal)}, tmp_path)["logits"]
+    np.testing.assert_array_equal(got, expected)
