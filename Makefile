@@ -5,7 +5,7 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest -rs
 SOURCES := bnncc passes targets runtime tests
 
 .PHONY: demo test test-all check bench format help clean
