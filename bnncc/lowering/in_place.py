@@ -37,10 +37,18 @@ def _pairs(step: Step, buffers: Sequence[Buffer], dying: set[int]) -> list[tuple
         for operand in range(len(step.kernel.operands)):
             source = step.reads[len(step.kernel.inputs) + operand]
             free = source in dying and all(operand != used for used, _ in found)
-            if free and step.reads.count(source) == 1 and _lie_alike(step, operand, output, buffers):
+            if free and _is_read_once(step, source) and _lie_alike(step, operand, output, buffers):
                 found.append((operand, output))
                 break
     return found
+
+
+def _is_read_once(step: Step, buffer: int) -> bool:
+    """Whether one operand is all that reads a buffer; the masked kernel's root may read one that the plain
+    kernel's does not."""
+    if step.reads.count(buffer) != 1:
+        return False
+    return step.when_zero is None or step.when_zero.reads.count(buffer) == 1
 
 
 def _lie_alike(step: Step, operand: int, output: int, buffers: Sequence[Buffer]) -> bool:

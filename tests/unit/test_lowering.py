@@ -136,6 +136,23 @@ def test_sign_keeps_its_zero(tmp_path: Path, share_of_zeros: float) -> None:
     assert share_of_zeros == 0 or (expected % 2 == 0).any()
 
 
+def test_a_mask_that_the_window_reads_keeps_its_memory(tmp_path: Path) -> None:
+    """sign(conv(s) + s) with s = sign(x): the masked convolution reads the mask of s around every pixel,
+    though the plain one reads it at the pixel only."""
+    constants = {"w": signs(32, 32, 3, 3), "v": signs(32, 32, 3, 3)}
+    nodes = [
+        helper.make_node("Sign", ["x"], ["s"]),
+        conv("s", "w", "c", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c", "s"], ["a"]),
+        helper.make_node("Sign", ["a"], ["t"]),
+        conv("t", "v", "y", pads=[1, 1, 1, 1]),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, 32, 5, 6]}, ["y"], constants))
+    step = next(step for step in result.program.steps if step.when_zero and step.kernel.operands)
+    assert step.when_zero and step.when_zero.mask in step.reads
+    assert not step.kernel.in_place
+
+
 def test_concat_transposed_outputs_and_shared_results(tmp_path: Path) -> None:
     constants = CONSTANTS | {"w0": signs(32, 32, 1, 1), "w1": signs(32, 32, 1, 1), "v": signs(4, 64, 1, 1)}
     nodes = [
