@@ -64,9 +64,7 @@ def row(case: Case, chosen: tuple[str, ...], turns: int) -> list[str]:
             artifact = compile_model(model, Path(folder) / name, Options(target=name))
             seconds = max(seconds, time.perf_counter() - start)
             ports = artifact.manifest["inputs"]
-            inputs = {
-                p["name"]: np.ascontiguousarray(case.inputs[p["name"]][: p["shape"][0]]) for p in ports
-            }
+            inputs = {p["name"]: np.ascontiguousarray(case.inputs[p["name"]][: p["shape"][0]]) for p in ports}
             outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
             calls[name] = artifact.bind(artifact.arena(), list(inputs.values()), outputs)
         peer = onnxruntime_call(model, inputs)
