@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -26,10 +26,10 @@ from tvm.script.ir_builder import tirx as T
 from bnncc.kernels import emit
 from bnncc.kernels.binary_plan import BinaryPlan, Threshold
 from bnncc.kernels.borders import Cases
-from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.isa import Isa
-from bnncc.kernels.kernel import Kernel, Parameter
+from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import (
     Levels,
@@ -43,15 +43,12 @@ from bnncc.kernels.nest import (
     walk,
     walk_chunks,
 )
-from bnncc.kernels.tiles import local_piece, store_tile
+from bnncc.kernels.tiles import Sums, local_piece, store_tile
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS, Element
 
 BYTE_STEPS = 31
 """Counts of up to 8 that a byte holds the sum of."""
-
-Sums = dict[tuple[int, int], tirx.Buffer]
-"""Locals with one element a lane, for every (pixel, vector) of a register tile."""
 
 
 def default(spec: KernelSpec, isa: Isa) -> Schedule:
@@ -103,7 +100,7 @@ def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
     return schedules(default(spec, isa), pixels, spec.shape[3], range(4, 25))
 
 
-def make(spec: KernelSpec, isa: Isa, schedule: Mapping[str, int] | None = None) -> Kernel:
+def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a BinaryConv; schedule: the fields of a Schedule."""
     tile = Schedule(**schedule) if schedule else default(spec, isa)
     plan = BinaryPlan.of(spec, "uint8" if isa.popcount == "bytes" else "uint32", tile.lanes)
@@ -204,7 +201,7 @@ class _Form:
             self.clear(total)
         return sums
 
-    def clear(self, total: tirx.Buffer) -> None:
+    def clear(self, total: Buffer) -> None:
         """Emit the zeroing of a local."""
         emit.store(total, emit.constant(0, total.dtype, _extent(total)), 0)
 
@@ -244,7 +241,7 @@ class _Lanes(_Form):
             if mask:
                 self._add(sums[p, ~v], functools.reduce(operator.and_, counting))
 
-    def _add(self, total: tirx.Buffer, bits: tirx.Expr) -> None:
+    def _add(self, total: Buffer, bits: Value) -> None:
         lanes = emit.lanes_of(bits)
         count = T.Cast(emit.vector_type(total.dtype, lanes), T.popcount(bits))
         emit.store(total, emit.load(total, 0, lanes) + count, 0)
@@ -305,15 +302,15 @@ class _Scalar(_Form):
                             self._add(sums[p, ~v], lane, functools.reduce(operator.and_, counting))
         return sums
 
-    def clear(self, total: tirx.Buffer) -> None:
+    def clear(self, total: Buffer) -> None:
         with T.serial(0, _extent(total)) as lane:
             T.buffer_store(total, tirx.const(0, total.dtype), [lane])
 
-    def _add(self, total: tirx.Buffer, lane: Index, bits: tirx.Expr) -> None:
+    def _add(self, total: Buffer, lane: Index, bits: Value) -> None:
         T.buffer_store(total, total[lane] + T.Cast("int32", T.popcount(bits)), [lane])
 
 
-def _extent(local: tirx.Buffer) -> int:
+def _extent(local: Buffer) -> int:
     return int(local.shape[0])
 
 
@@ -391,7 +388,7 @@ class _PackedThreshold:
                     T.buffer_store(self.buffers["output"], item, [place])
                 self._clear_rest(pixel, vector)
 
-    def _bits(self, total: tirx.Buffer, limit: Index, vector: Vector) -> list[tirx.Expr]:
+    def _bits(self, total: Buffer, limit: Index, vector: Vector) -> list[Value]:
         if isinstance(self.form, _Scalar):
             return [self._scalar_bits(total, limit, vector)]
         width = min(self.item_bits, vector.width)
@@ -400,12 +397,12 @@ class _PackedThreshold:
             for i in range(0, vector.width, width)
         ]
 
-    def _lane_bits(self, count: tirx.Expr, limit: tirx.Expr) -> tirx.Expr:
+    def _lane_bits(self, count: Value, limit: Value) -> Value:
         lanes = emit.lanes_of(count)
         mask = T.reinterpret(f"uint{lanes}", T.Cast(f"uint1x{lanes}", count <= limit))
         return mask if lanes == self.item_bits else T.Cast(f"uint{self.item_bits}", mask)
 
-    def _scalar_bits(self, total: tirx.Buffer, limit: Index, vector: Vector) -> tirx.Expr:
+    def _scalar_bits(self, total: Buffer, limit: Index, vector: Vector) -> Value:
         word = emit.local("uint32", 1)
         T.buffer_store(word, tirx.const(0, "uint32"), [0])
         with T.serial(0, vector.valid) as lane:
@@ -465,7 +462,7 @@ class _General:
     def store(self, tile: Tile, sums: Sums) -> None:
         """Emit the epilogue of a tile."""
 
-        def value(pixel: int, position: Position, number: int, offset: Index, lanes: int) -> tirx.Expr:
+        def value(pixel: int, position: Position, number: int, offset: Index, lanes: int) -> Value:
             channel = tile.vectors[number].channel + offset
             mismatches = _as_int32(local_piece(sums[pixel, number], offset, lanes))
             if self.plan.root.ternary_input:
@@ -478,5 +475,5 @@ class _General:
         store_tile(self.epilogue, self.form.pixels, tile, value)
 
 
-def _as_int32(value: tirx.Expr) -> tirx.Expr:
+def _as_int32(value: Value) -> Value:
     return T.Cast(emit.vector_type("int32", emit.lanes_of(value)), value)

@@ -81,8 +81,7 @@ class BinaryPlan:
         assert isinstance(root, BinaryConv)
         _, height, width, depth = root.input.shape
         outputs = spec.shape[3]
-        has_bits = any(output.layout.element is Element.BIT for output in spec.outputs)
-        unit = max(lanes, WORD_BITS) if has_bits else lanes
+        unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
         joined = merged_groups(root.groups, depth // root.groups, outputs // root.groups, WORD_BITS, unit)
         groups = root.groups // joined
         bits = 8 if dtype == "uint8" else WORD_BITS

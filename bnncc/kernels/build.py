@@ -13,10 +13,10 @@ import tvm
 from tvm import tirx
 from tvm.tirx.op import register_intrin_lowering
 
-from bnncc.kernels import elf
+from bnncc.kernels import binary_conv, elf, halo, map, pool, real_conv, reduce
 from bnncc.kernels.functions import LIBM, LITERAL
 from bnncc.kernels.isa import Isa, TargetFacts
-from bnncc.kernels.kernel import Kernel, Schedule
+from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.plan.kernel import (
     BinaryConv,
     ChannelMean,
@@ -29,8 +29,21 @@ from bnncc.plan.kernel import (
     Softmax,
 )
 
+Template = Callable[[KernelSpec, Isa, TileParameters | None], Kernel]
+
+TEMPLATES: dict[type[Root], Template] = {
+    BinaryConv: binary_conv.make,
+    RealConv: real_conv.make,
+    Pool: pool.make,
+    ChannelMean: reduce.make_channel_mean,
+    Softmax: reduce.make_softmax,
+    Map: map.make,
+    FillHalo: halo.make,
+}
+"""What makes the kernels with each root."""
+
 ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "powf", *LIBM.values()})
-"""What an object may expect from elsewhere: the compiler's own helpers and libm."""
+"""What an object may expect from elsewhere: what compilers call by themselves, and libm."""
 
 POPCOUNT = "bnncc_popcount32"
 
@@ -52,9 +65,9 @@ register_intrin_lowering(
 )
 
 
-def make_kernel(spec: KernelSpec, target: TargetFacts, schedule: Schedule | None = None) -> Kernel:
+def make_kernel(spec: KernelSpec, target: TargetFacts, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec` for `target`, by the schedule given or a good default."""
-    return _template(spec.root)(spec, Isa.of(target), schedule)
+    return TEMPLATES[type(spec.root)](spec, Isa.of(target), schedule)
 
 
 def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> bytes:
@@ -93,31 +106,6 @@ def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> st
     ]
     includes = "".join(f"#include <{name}>\n" for name in (*headers, "stdint.h"))
     return "\n".join([includes, *helpers, text])
-
-
-def _template(root: Root) -> Callable[[KernelSpec, Isa, Schedule | None], Kernel]:
-    """The maker of kernels with this root."""
-    from bnncc.kernels import halo, map, pool, reduce
-
-    match root:
-        case BinaryConv():
-            from bnncc.kernels import binary_conv
-
-            return binary_conv.make
-        case RealConv():
-            from bnncc.kernels import real_conv
-
-            return real_conv.make
-        case Pool():
-            return pool.make
-        case ChannelMean():
-            return reduce.make_channel_mean
-        case Softmax():
-            return reduce.make_softmax
-        case Map():
-            return map.make
-        case FillHalo():
-            return halo.make
 
 
 def _distinct(kernels: Sequence[Kernel]) -> list[Kernel]:

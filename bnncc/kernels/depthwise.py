@@ -12,7 +12,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, real_plan
-from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.nest import (
@@ -27,7 +27,8 @@ from bnncc.kernels.nest import (
     schedules,
     walk,
 )
-from bnncc.kernels.real_plan import RealPlan, Sums
+from bnncc.kernels.real_plan import RealPlan
+from bnncc.kernels.tiles import Sums
 from bnncc.plan.kernel import KernelSpec, RealConv
 from bnncc.plan.layout import WORD_BITS
 
@@ -45,7 +46,7 @@ def plan_of(spec: KernelSpec, lanes: int) -> RealPlan:
     """The plan for vectors of `lanes` channels; in it all groups count as one of a single input channel."""
     root = spec.root
     assert isinstance(root, RealConv)
-    unit = max(lanes, WORD_BITS) if real_plan.writes_bits(spec) else lanes
+    unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
     window, strides = root.window, root.input.strides
     levels = (
         Level(window.height, window.dilation_y * strides[1]),
@@ -89,7 +90,7 @@ def _accumulate_vectors(plan: RealPlan, tile: Tile, buffers: Buffers) -> Sums:
     return sums
 
 
-def _load_channels(plan: RealPlan, buffers: Buffers, pixel: Index, vector: Vector) -> tirx.Expr:
+def _load_channels(plan: RealPlan, buffers: Buffers, pixel: Index, vector: Vector) -> Value:
     """The input's channels of a vector; zeros beyond the last, where there may be no memory."""
     stride = plan.root.input.strides[3]
     first = pixel + vector.channel * stride

@@ -35,12 +35,16 @@ from bnncc.kernels.kernel import Parameter
 from bnncc.plan.layout import Element, Layout
 
 Value = Any
-"""A TIR expression. TVM's classes inherit their operators where type checkers do not see them."""
+"""A TIR expression. TVM's classes have operators and attributes where type checkers do not see them."""
 
 Index = Any
 """A Python int where it is known, else a TIR expression of type int32."""
 
-Buffers = Mapping[str, tirx.Buffer]
+Buffer = Any
+"""A flat buffer, of a parameter or on the stack; typed loosely for the same reason."""
+
+Buffers = Mapping[str, Buffer]
+"""Those of the parameters, by name."""
 
 C_TYPES = {
     "float32": "float",
@@ -150,7 +154,7 @@ def lanes_of(value: Value) -> int:
     return value.ty.dtype.lanes
 
 
-def load(buffer: Any, index: Index, lanes: int = 1, stride: int = 1) -> Value:
+def load(buffer: Buffer, index: Index, lanes: int = 1, stride: int = 1) -> Value:
     """`lanes` elements from `index` on: one vector load if the stride is 1, single loads otherwise."""
     if lanes == 1:
         return buffer[index]
@@ -161,7 +165,7 @@ def load(buffer: Any, index: Index, lanes: int = 1, stride: int = 1) -> Value:
     return concatenate([buffer[index + lane * stride] for lane in range(lanes)])
 
 
-def store(buffer: tirx.Buffer, value: Value, index: Index, stride: int = 1) -> None:
+def store(buffer: Buffer, value: Value, index: Index, stride: int = 1) -> None:
     """Store the lanes of `value` at `index`, `index + stride`, ..."""
     lanes = lanes_of(value)
     if lanes == 1:
@@ -230,7 +234,7 @@ def _through_memory(value: Value) -> Value:
     return load(cell, 0, lanes)
 
 
-def local(dtype: str, count: int) -> tirx.Buffer:
+def local(dtype: str, count: int) -> Buffer:
     """`count` elements on the stack (registers, where every index is constant). Less than 1024 bytes: TVM
     would allocate more than that from a run-time library that we do not have."""
     assert count * tvm.DataType(dtype).itemsize < 1024, "larger than TVM keeps on the stack"

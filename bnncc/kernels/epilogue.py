@@ -30,7 +30,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, functions
-from bnncc.kernels.emit import Buffers, Index, Value
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.graph import Graph, Node
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
@@ -85,7 +85,7 @@ class Epilogue:
         self.isa = isa
         self.graph = Graph.of([output.expression for output in spec.outputs])
         self.layouts = tuple(output.layout for output in spec.outputs)
-        self.writes_bits = any(layout.element is Element.BIT for layout in self.layouts)
+        self.writes_bits = spec.writes_bits
         self.is_bitwise = _is_bitwise(spec, self.graph)
         self.reserved = 1 if isinstance(spec.root, BinaryConv | RealConv) else 0
         overwritten = {operand for operand, _ in spec.in_place}
@@ -151,6 +151,7 @@ class Epilogue:
         """
         assert not self.is_bitwise or self.isa.is_scalar or count <= self.spec.shape[3]
         assert not self.writes_bits or isinstance(first, int) or count % WORD_BITS == 0
+        assert not isinstance(first, int) or first % self.granule == 0
         if self.isa.is_scalar:
             self._store_scalars(position, first, count, accumulator, threshold)
             return
@@ -308,7 +309,7 @@ class Epilogue:
         channel: Index,
         lane: Index,
         value: Value,
-        packed: dict[int, tirx.Buffer],
+        packed: dict[int, Buffer],
     ) -> None:
         if output in packed:
             bit = T.shift_left(T.Cast("uint32", value), T.Cast("uint32", lane))
@@ -441,7 +442,7 @@ class _Values:
             return T.Cast(emit.vector_type("int32", self.lanes), value)
         return value
 
-    def bits(self, layout: Layout, buffer: tirx.Buffer) -> Value:
+    def bits(self, layout: Layout, buffer: Buffer) -> Value:
         """Booleans from packed bits."""
         if layout.shape[3] == 1:
             unit = 1 if self.is_c else 4

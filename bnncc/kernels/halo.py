@@ -8,16 +8,16 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
-from bnncc.kernels.emit import Buffers, Index, Value
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.isa import Isa
-from bnncc.kernels.kernel import Kernel, Schedule
+from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import each, tiles
 from bnncc.plan.kernel import FillHalo, KernelSpec
 from bnncc.plan.layout import WORD_BITS, Element, Layout
 
 
-def make(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -> Kernel:
+def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is FillHalo. There is nothing to schedule."""
     root = spec.root
     assert isinstance(root, FillHalo)
@@ -46,7 +46,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -> Kernel
 
 
 def _fill_row(
-    buffer: tirx.Buffer, root: FillHalo, isa: Isa, start: tuple[Index, Index, Index], columns: int
+    buffer: Buffer, root: FillHalo, isa: Isa, start: tuple[Index, Index, Index], columns: int
 ) -> None:
     """Fill `columns` pixels of a row from pixel `start` on."""
     layout = root.target
@@ -62,7 +62,7 @@ def _fill_row(
             T.buffer_store(buffer, _last_word(root), [pixel + layout.depth - 1])
 
 
-def _fill(buffer: tirx.Buffer, root: FillHalo, isa: Isa, first: Index, count: int) -> None:
+def _fill(buffer: Buffer, root: FillHalo, isa: Isa, first: Index, count: int) -> None:
     """Fill `count` neighbouring elements."""
     if isa.is_scalar:
         for i in each(count):

@@ -11,7 +11,7 @@ import tvm
 
 from bnncc.plan.kernel import KernelSpec
 
-Schedule = Mapping[str, int]
+TileParameters = Mapping[str, int]
 """Tile parameters of a template by name; which there are is the template's business."""
 
 Pack = Callable[[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]
@@ -52,5 +52,5 @@ class Kernel:
     function: tvm.tirx.PrimFunc
     parameters: tuple[Parameter, ...]
     pack: Pack
-    schedule: Schedule = field(default_factory=dict)
+    schedule: TileParameters = field(default_factory=dict)
     description: str = ""

@@ -16,7 +16,7 @@ from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.isa import Isa
-from bnncc.kernels.kernel import Kernel, Schedule
+from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import each, tiles
 from bnncc.plan.kernel import Constant, KernelSpec, Map
@@ -35,7 +35,7 @@ class Shape:
     repeat: int
 
 
-def make(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -> Kernel:
+def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is Map. schedule: `vectors` of channels evaluated per loop turn."""
     assert isinstance(spec.root, Map)
     schedule = schedule or {"vectors": 1 if isa.is_scalar else 2}

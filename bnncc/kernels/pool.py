@@ -15,10 +15,10 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, functions
-from bnncc.kernels.emit import Buffers, Index, Value
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, bits_of_word
 from bnncc.kernels.isa import Isa
-from bnncc.kernels.kernel import Kernel, Schedule
+from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import each, tiles
 from bnncc.plan.kernel import KernelSpec, Pool
@@ -58,7 +58,7 @@ class Axis:
         return emit.bind_index(first), emit.bind_index(end - first)
 
 
-def make(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -> Kernel:
+def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is Pool. schedule: `vectors` of channels that are pooled side by
     side."""
     root = spec.root
@@ -121,7 +121,7 @@ class _Pooling:
             for x in each(len(part)):
                 yield x + part.start if part.start else x, is_inside
 
-    def store_pixel(self, buffer: tirx.Buffer, position: tuple[Index, Index, Index], is_inside: bool) -> None:
+    def store_pixel(self, buffer: Buffer, position: tuple[Index, Index, Index], is_inside: bool) -> None:
         """Pool and store all channels of one output pixel."""
         n, y, x = position
         rows = self.rows.taps_inside(y, self.rows_inside)
@@ -144,13 +144,13 @@ class _Pooling:
 
     def _accumulate(
         self,
-        buffer: tirx.Buffer,
+        buffer: Buffer,
         start: Index,
         rows: tuple[Index, Index],
         columns: tuple[Index, Index],
         first: Index,
         count: int,
-    ) -> tirx.Buffer:
+    ) -> Buffer:
         """Emit the sums or maxima of items [first, first + count) into a local."""
         strides = self.root.input.strides
         dtype = self.root.input.element.dtype
@@ -193,7 +193,7 @@ class _Pooling:
         return tirx.Select(total > value, total, value)
 
     def _store(
-        self, position: tuple[Index, Index, Index], first: Index, count: int, total: tirx.Buffer, taps: Index
+        self, position: tuple[Index, Index, Index], first: Index, count: int, total: Buffer, taps: Index
     ) -> None:
         if self.epilogue.is_bitwise:
             words = lambda offset, lanes: emit.load(total, offset, lanes)  # noqa: E731

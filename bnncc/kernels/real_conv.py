@@ -8,24 +8,24 @@ image is read as it is. Groups whose outputs do not fill vectors are joined, wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import depthwise, emit
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.isa import Isa
-from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.nest import Pixels, Schedule, Tile, even_tile, schedules, walk
 from bnncc.kernels.real_plan import (
     RealPlan,
-    Sums,
     add_product,
     assemble_kernel,
     default_lanes,
     root_of,
     zeros,
 )
+from bnncc.kernels.tiles import Sums
 from bnncc.plan.kernel import KernelSpec
 
 
@@ -56,7 +56,7 @@ def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
     yield from schedules(default(spec, isa), pixels, spec.shape[3], range(3, 25))
 
 
-def make(spec: KernelSpec, isa: Isa, schedule: Mapping[str, int] | None = None) -> Kernel:
+def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a RealConv; schedule: the fields of a Schedule."""
     tile = Schedule(**schedule) if schedule else default(spec, isa)
     if depthwise.fits(spec):

@@ -11,7 +11,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
-from bnncc.kernels.emit import Buffers, Index
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.interleave import interleave, merge_groups, merged_groups
 from bnncc.kernels.isa import Isa
@@ -29,12 +29,9 @@ from bnncc.kernels.nest import (
     fuse,
     register_tiles,
 )
-from bnncc.kernels.tiles import local_piece, store_tile
+from bnncc.kernels.tiles import Sums, local_piece, store_tile
 from bnncc.plan.kernel import KernelSpec, RealConv
-from bnncc.plan.layout import WORD_BITS, Element
-
-Sums = dict[tuple[int, int], tirx.Buffer]
-"""Locals with one element a lane, for every (pixel, vector) of a register tile."""
+from bnncc.plan.layout import WORD_BITS
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class RealPlan:
         root = spec.root
         assert isinstance(root, RealConv)
         depth, outputs = root.input.shape[3], spec.shape[3]
-        unit = max(lanes, WORD_BITS) if writes_bits(spec) else lanes
+        unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
         joined = merged_groups(root.groups, depth // root.groups, outputs // root.groups, 1, unit)
         groups = root.groups // joined
         inputs, window, strides = depth // groups, root.window, root.input.strides
@@ -94,11 +91,6 @@ def root_of(spec: KernelSpec) -> RealConv:
     return spec.root
 
 
-def writes_bits(spec: KernelSpec) -> bool:
-    """Whether an output is packed bits."""
-    return any(output.layout.element is Element.BIT for output in spec.outputs)
-
-
 def window_starts(root: RealConv, pixels: Pixels, tile: Tile) -> list[Index]:
     """Where in the input's buffer channel 0 of the first tap of each pixel of a tile lies."""
     window, result = root.window, []
@@ -112,7 +104,7 @@ def window_starts(root: RealConv, pixels: Pixels, tile: Tile) -> list[Index]:
 def default_lanes(spec: KernelSpec, isa: Isa) -> int:
     """Output channels of a vector; in scalar code, of an inner loop."""
     if isa.is_scalar:
-        return WORD_BITS if writes_bits(spec) else min(16, spec.shape[3])
+        return WORD_BITS if spec.writes_bits else min(16, spec.shape[3])
     return isa.lanes
 
 
@@ -141,7 +133,7 @@ def assemble_kernel(
 
             def value(
                 pixel: int, position: Position, number: int, offset: Index, lanes: int, sums: Sums = sums
-            ) -> tirx.Expr:
+            ) -> Value:
                 return local_piece(sums[pixel, number], offset, lanes)
 
             store_tile(epilogue, plan.pixels, tile, value)
@@ -173,6 +165,6 @@ def zeros(tile: Tile, loop: bool = False) -> Sums:
     return sums
 
 
-def add_product(total: tirx.Buffer, left: tirx.Expr, right: tirx.Expr) -> None:
+def add_product(total: Buffer, left: Value, right: Value) -> None:
     """Emit total += left * right."""
     emit.store(total, emit.load(total, 0, emit.lanes_of(left)) + left * right, 0)

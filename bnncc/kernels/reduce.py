@@ -10,10 +10,10 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, functions
-from bnncc.kernels.emit import Buffers, Index, Value
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue
 from bnncc.kernels.isa import Isa
-from bnncc.kernels.kernel import Kernel, Schedule
+from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import each, tiles
 from bnncc.plan.kernel import ChannelMean, KernelSpec, Softmax
@@ -26,13 +26,13 @@ PARTIAL_SUMS = 4
 """Vectors that are reduced side by side, so that one need not wait for the other."""
 
 
-def make_channel_mean(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -> Kernel:
+def make_channel_mean(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is ChannelMean. There is nothing to schedule."""
     root = spec.root
     assert isinstance(root, ChannelMean) and root.input.element is not Element.BIT
     channels = root.input.shape[3]
 
-    def value(buffer: tirx.Buffer, pixel: Index) -> Callable[[Index, int], Value]:
+    def value(buffer: Buffer, pixel: Index) -> Callable[[Index, int], Value]:
         total = _reduce(buffer, root.input, pixel, isa, _add, 0.0, lambda x: x)
         mean = emit.bind(total / functions.number(channels, 1, isa.is_scalar))
         return lambda offset, lanes: emit.broadcast(mean, lanes)
@@ -40,13 +40,13 @@ def make_channel_mean(spec: KernelSpec, isa: Isa, schedule: Schedule | None = No
     return _make(spec, root.input, isa, value, f"mean of {channels} channels")
 
 
-def make_softmax(spec: KernelSpec, isa: Isa, schedule: Schedule | None = None) -> Kernel:
+def make_softmax(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is Softmax. There is nothing to schedule."""
     root = spec.root
     assert isinstance(root, Softmax)
     channels = root.input.shape[3]
 
-    def value(buffer: tirx.Buffer, pixel: Index) -> Callable[[Index, int], Value]:
+    def value(buffer: Buffer, pixel: Index) -> Callable[[Index, int], Value]:
         largest = emit.bind(_reduce(buffer, root.input, pixel, isa, _maximum, float("-inf"), lambda x: x))
 
         def term(x: Value) -> Value:
@@ -66,7 +66,7 @@ def _make(
     spec: KernelSpec,
     layout: Layout,
     isa: Isa,
-    value: Callable[[tirx.Buffer, Index], Callable[[Index, int], Value]],
+    value: Callable[[Buffer, Index], Callable[[Index, int], Value]],
     description: str,
 ) -> Kernel:
     """value(buffer, pixel): emits the reduction of a pixel, gives the accumulator by (channel, lanes)."""
@@ -100,7 +100,7 @@ def _from(accumulator: Callable[[Index, int], Value], first: Index) -> Callable[
 
 
 def _reduce(
-    buffer: tirx.Buffer, layout: Layout, pixel: Index, isa: Isa, combine: Combine, neutral: float, term: Term
+    buffer: Buffer, layout: Layout, pixel: Index, isa: Isa, combine: Combine, neutral: float, term: Term
 ) -> Value:
     """combine(term(x[0]), term(x[1]), ...) over the channels of a pixel."""
     channels = layout.shape[3]
@@ -129,7 +129,7 @@ def _reduce(
     return result
 
 
-def _load(buffer: tirx.Buffer, layout: Layout, pixel: Index, channel: Index, lanes: int) -> Value:
+def _load(buffer: Buffer, layout: Layout, pixel: Index, channel: Index, lanes: int) -> Value:
     """Channels of a pixel as float32."""
     value = emit.load(buffer, pixel + channel * layout.strides[3], lanes, layout.strides[3])
     return value if layout.element is Element.F32 else T.Cast(emit.vector_type("float32", lanes), value)

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tvm import tirx
-
 from bnncc.kernels import emit
-from bnncc.kernels.emit import Index
+from bnncc.kernels.emit import Buffer, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.nest import Pixels, Tile
 
-Value = Callable[[int, Position, int, Index, int], tirx.Expr]
+Sums = dict[tuple[int, int], Buffer]
+"""Locals with one element a lane, for every (pixel, vector) of a register tile."""
+
+RootValues = Callable[[int, Position, int, Index, int], Value]
 """(pixel, its position, vector, offset, lanes) -> the root's values of some channels of the vector."""
 
 
-def store_tile(epilogue: Epilogue, pixels: Pixels, tile: Tile, value: Value) -> None:
+def store_tile(epilogue: Epilogue, pixels: Pixels, tile: Tile, value: RootValues) -> None:
     """Emit the epilogue of every pixel and channel of a tile."""
     for pixel, place in enumerate(tile.pixels()):
         position = pixels.position(tile.image, *place)
@@ -27,22 +28,22 @@ def store_tile(epilogue: Epilogue, pixels: Pixels, tile: Tile, value: Value) -> 
 
 
 def _store_vectors_apart(
-    epilogue: Epilogue, position: Position, pixel: int, tile: Tile, value: Value
+    epilogue: Epilogue, position: Position, pixel: int, tile: Tile, value: RootValues
 ) -> None:
     for number, vector in enumerate(tile.vectors):
 
-        def one(offset: Index, lanes: int, number: int = number) -> tirx.Expr:
+        def one(offset: Index, lanes: int, number: int = number) -> Value:
             return value(pixel, position, number, offset, lanes)
 
         epilogue.store(position, vector.channel, vector.valid, one)
 
 
 def _store_vectors_together(
-    epilogue: Epilogue, position: Position, pixel: int, tile: Tile, value: Value
+    epilogue: Epilogue, position: Position, pixel: int, tile: Tile, value: RootValues
 ) -> None:
     width = tile.vectors[0].width
 
-    def across(offset: Index, lanes: int) -> tirx.Expr:
+    def across(offset: Index, lanes: int) -> Value:
         assert isinstance(offset, int)
         parts = [
             value(pixel, position, start // width, start % width, min(lanes, width - start % width))
@@ -55,7 +56,7 @@ def _store_vectors_together(
     epilogue.store(position, tile.vectors[0].channel, count, across, available=available)
 
 
-def local_piece(local: tirx.Buffer, offset: Index, lanes: int) -> tirx.Expr:
+def local_piece(local: Buffer, offset: Index, lanes: int) -> Value:
     """Elements [offset, offset + lanes) of a local; as part of the whole, which stays in a register."""
     if lanes == 1 and not isinstance(offset, int):
         return local[offset]

@@ -7,6 +7,7 @@ KernelSpec to buffers and constants.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,7 +111,48 @@ class FillHalo:
     value: Literal[-1, 0, 1]
 
 
-Root = BinaryConv | RealConv | Pool | ChannelMean | Map | Softmax | FillHalo
+@dataclass(frozen=True)
+class Convert:
+    """Accumulator is the element of `input` at this position, converted to the output's element: between any
+    two types, packed bits as 0 and 1. Loops over single elements."""
+
+    input: Layout
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One input of an opaque node: its position, and what it is. The numbers of shapes, axes and the like are
+    part of the kernel: `values` holds them, row-major little-endian."""
+
+    slot: int
+    element: Element
+    shape: tuple[int, ...]
+    values: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """An ONNX node that has no kernel of our own, as its importer of last resort takes it.
+
+    node: a serialised NodeProto with inputs x0, x1... by slot and outputs y0, y1... arguments: what is fed to
+    the slots; `fed` of them, in order, are the kernel's inputs, those in `weights` its constants, the rest is
+    known. results: element and shape of each output. All tensors are row-major; the spec's layouts tell
+    their sizes only, as [1, 1, 1, elements]."""
+
+    operator: str
+    node: bytes
+    opset: int
+    arguments: tuple[Argument, ...]
+    fed: tuple[int, ...]
+    weights: tuple[int, ...]
+    results: tuple[tuple[Element, tuple[int, ...]], ...]
+
+    def argument(self, slot: int) -> Argument:
+        """The argument of a slot."""
+        return next(argument for argument in self.arguments if argument.slot == slot)
+
+
+Root = BinaryConv | RealConv | Pool | ChannelMean | Map | Softmax | FillHalo | Convert | Opaque
 
 
 @dataclass(frozen=True)
@@ -135,8 +177,8 @@ class KernelSpec:
     """One fused operation.
 
     C parameters in order: the root's inputs, the operands, the constants (in the stored form that the
-    template chose), the outputs. All outputs have the same shape [n, h, w, c]; operands may have
-    extent 1 where they are broadcast.
+    template chose), the outputs, and scratch memory where the kernel asks for some. All outputs (but those
+    of an Opaque) have the same shape [n, h, w, c]; operands may have extent 1 where they are broadcast.
     """
 
     root: Root
@@ -155,6 +197,11 @@ class KernelSpec:
         return self.outputs[0].layout.shape
 
     @property
+    def writes_bits(self) -> bool:
+        """Whether an output is packed bits."""
+        return any(output.layout.element is Element.BIT for output in self.outputs)
+
+    @property
     def inputs(self) -> tuple[Layout, ...]:
         """What the root reads, before the operands."""
         match self.root:
@@ -162,5 +209,12 @@ class KernelSpec:
                 return (self.root.input, mask)
             case Map() | FillHalo():
                 return ()
+            case Opaque() as root:
+                return tuple(flat_layout(a.element, a.shape) for a in map(root.argument, root.fed))
             case root:
                 return (root.input,)
+
+
+def flat_layout(element: Element, shape: tuple[int, ...]) -> Layout:
+    """A row-major tensor of any rank as [1, 1, 1, elements]."""
+    return Layout.packed(element, (1, 1, 1, math.prod(shape)))

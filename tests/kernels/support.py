@@ -15,7 +15,7 @@ import pytest
 
 from bnncc import targets
 from bnncc.kernels.build import compile_c, compile_object, make_kernel
-from bnncc.kernels.kernel import Kernel, Schedule
+from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.plan import simulate
 from bnncc.plan.kernel import FillHalo, KernelSpec
 from bnncc.plan.layout import Element, Layout
@@ -178,7 +178,7 @@ def expected(case: Case) -> list[np.ndarray]:
 def check(
     cases: Sequence[Case],
     target: Target,
-    schedule: Schedule | None = None,
+    schedule: TileParameters | None = None,
     tolerance: float = 2e-6,
     flags: Sequence[str] = (),
 ) -> None:
