@@ -339,10 +339,22 @@ def _artifact(chosen: argparse.Namespace, progress: Progress) -> Artifact:
     if chosen.model.is_dir():
         from bnncc import artifact
 
+        _refuse_compilation_options(chosen)
         return artifact.load(chosen.model)
     from bnncc import driver
 
     return driver.compile_model(chosen.model, None, _options(chosen), progress)
+
+
+def _refuse_compilation_options(chosen: argparse.Namespace) -> None:
+    """What is compiled already takes no options of compilation: to leave them out silently would mislead."""
+    bare = argparse.ArgumentParser()
+    _model_arguments(bare)
+    for name, default in vars(bare.parse_args([])).items():
+        if getattr(chosen, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            hint = f"leave {option} out, or give the model instead of the directory"
+            raise BnnccError(option, f"{chosen.model} is compiled already", hint)
 
 
 def _input_names(chosen: argparse.Namespace) -> list[str]:

@@ -96,6 +96,12 @@ def test_run_prints_a_summary(library: Path, tmp_path: Path, bnncc: Shell):
     assert row["shape"] == [4, 10] and row["argmax"] == best.tolist()
 
 
+def test_what_is_compiled_takes_no_options_of_compilation(library: Path, bnncc: Shell):
+    answer = bnncc("run", library, "--target", "c")
+    assert answer.code == 2
+    assert "--target" in answer.err and "compiled already" in answer.err
+
+
 def test_the_python_interface(library: Path):
     case = load_case("larq_signzero_exact")
     artifact = package.load(library)
