@@ -25,7 +25,7 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 from bnncc import driver, reference
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
-from bnncc.dialect.sources import get_source
+from bnncc.dialect.sources import get_source, location_text
 from bnncc.dialect.types import element_of, numpy_type
 from bnncc.driver import Options, Progress
 from bnncc.frontend.camera import adapt_inputs
@@ -33,16 +33,17 @@ from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.frontend.onnx import load_onnx
 from bnncc.layers import LayerRunner
 from bnncc.lowering import Lowered
-from bnncc.lowering.expressions import location_of
 from bnncc.report.table import table
 
 ROUNDING = 2e-5
 """Allowed error of a real value, relative to the largest magnitude in its tensor: a few thousand float32
 terms summed in another order stay well below."""
-ZEROS = 0.02
-"""The share of exact zeros in every second random batch."""
+
 OUTPUT_ROUNDING = 1e-3
 """The same for the network's outputs, where the errors of many layers add up."""
+
+ZEROS = 0.02
+"""The share of exact zeros in every second random batch."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class _Comparison:
             return results
         expected = expected.astype(numpy_type(element_of(op.results[0])))
         about = op.name.removeprefix("bnn.")
-        row = _compare(location_of(op), about, "onnx", results[0], expected, op, self._inner)
+        row = _compare(location_text(op), about, "onnx", results[0], expected, op, self._inner)
         self._rows.append(row)
         return [np.ascontiguousarray(expected)]
 

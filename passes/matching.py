@@ -161,15 +161,6 @@ def apply_patterns(module: ModuleOp, *patterns: RewritePattern) -> bool:
     return walker.rewrite_module(module)
 
 
-def insert_before(op: Operation, new: Sequence[Operation]) -> None:
-    """Insert operations before one, at its location."""
-    block = op.parent
-    assert block is not None
-    for operation in new:
-        operation.location = op.location
-    block.insert_ops_before(list(new), op)
-
-
 def compress(array: np.ndarray) -> np.ndarray:
     """The smallest array that broadcasts to this one: dimensions along which it repeats itself shrink to 1,
     leading dimensions of 1 go."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C sources that generated libraries are made with: only paths and their text.
+"""The C sources that generated libraries are made with: only where they are, and their text.
 
 Generated code does not include these headers, it contains them: an artifact needs no other file.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 INCLUDE = Path(__file__).resolve().parent / "include"
-SOURCES = Path(__file__).resolve().parent / "src"
 
 
 def header_text(name: str) -> str:

@@ -52,11 +52,6 @@ class Target:
     cpu_flags: tuple[str, ...] = ()
     c_flags: tuple[str, ...] = ()
 
-    @property
-    def lanes32(self) -> int:
-        """32-bit lanes of a vector register."""
-        return max(1, self.vector_bits // 32)
-
     def runs_here(self) -> bool:
         """Whether this machine can execute what is compiled for the target."""
         if self.architecture not in ("", platform.machine()):

@@ -32,13 +32,11 @@ def get_source(op: Operation) -> tuple[str, tuple[int, ...]] | None:
     return name.data, unpack(permutation)
 
 
-def copy_provenance(old: Operation, new: Operation) -> None:
-    """`new` computes the value of `old`: it keeps its location and its source."""
-    new.location = old.location
-    if SOURCE in old.attributes:
-        new.attributes[SOURCE] = old.attributes[SOURCE]
-
-
 def location_text(op: Operation) -> str:
     """The ONNX node behind an operation as people write it, "model.onnx:/conv1/Conv", or "" if unknown."""
     return op.location.desc.data if isinstance(op.location, NameLoc) else ""
+
+
+def node_name(op: Operation) -> str:
+    """The name of the ONNX node behind an operation, or the operation's own where there is none."""
+    return location_text(op).partition(":")[2] or op.name

@@ -12,6 +12,7 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.dialect import operations as ops
+from bnncc.dialect.sources import location_text
 from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, shape_of
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import Constant
@@ -52,14 +53,12 @@ class ExpressionBuilder:
 
     def __init__(
         self,
-        rank: int,
         channels: int,
         root: Operation | None,
         load: Callable[[BlockArgument], ex.Expression],
         reserved: int,
         load_array: Callable[[np.ndarray], ex.Expression],
     ):
-        self.rank = rank
         self.channels = channels
         self.root = root
         self.load = load
@@ -191,10 +190,4 @@ def unsupported(op: Operation, message: str) -> BnnccError:
     """A fault of ours: the passes let through what no kernel computes."""
     shapes = ", ".join(str(shape_of(value)) for value in op.operands)
     hint = "please report it with the model, if you can share it"
-    return BnnccError(location_of(op), f"{message} (operand shapes {shapes})", hint, ExitCode.FAILURE)
-
-
-def location_of(op: Operation) -> str:
-    """The ONNX node behind an operation, "model.onnx:node", or "" if unknown."""
-    text = str(op.location)
-    return text.removeprefix('loc("').removesuffix('")') if text.startswith('loc("') else ""
+    return BnnccError(location_text(op), f"{message} (operand shapes {shapes})", hint, ExitCode.FAILURE)

@@ -7,7 +7,7 @@ import numpy as np
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
-from bnncc.lowering.expressions import location_of
+from bnncc.dialect.sources import location_text
 
 FEW_LEVELS = 8
 JITTER = 1e-5
@@ -27,13 +27,13 @@ def _activation(value: SSAValue) -> str:
         return "its activation is the network's input"
     owner = value.owner
     assert isinstance(owner, Operation)
-    where = location_of(owner) if not isinstance(owner, ops.Fused) else _made_by(owner, value)
+    where = location_text(owner) if not isinstance(owner, ops.Fused) else _made_by(owner, value)
     return f"its activation is real-valued, from {where}" if where else "its activation is real-valued"
 
 
 def _made_by(fused: ops.Fused, value: SSAValue) -> str:
     inside = fused.results_inside[list(fused.outputs).index(value)]  # type: ignore[arg-type]
-    return "" if isinstance(inside, BlockArgument) else location_of(inside.owner)  # type: ignore[arg-type]
+    return "" if isinstance(inside, BlockArgument) else location_text(inside.owner)  # type: ignore[arg-type]
 
 
 def _weight(weight: np.ndarray) -> str:

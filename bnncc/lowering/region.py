@@ -51,7 +51,6 @@ class Region:
         """Append its step, and those that its inputs need before it."""
         root, alternative_root, inputs, alternative_inputs = self._root()
         builder = ExpressionBuilder(
-            self.rank,
             shape_of(self.op.results_inside[0])[-1],
             self.root,
             self._load,

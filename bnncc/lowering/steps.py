@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
+from bnncc.dialect.sources import location_text, node_name
 from bnncc.lowering.demands import Demand
-from bnncc.lowering.expressions import location_of
 from bnncc.lowering.geometry import canonical, without_halo
 from bnncc.lowering.roots import Contraction, describe, domains, macs
 from bnncc.lowering.storage import Placement, Plane, Storage, value_name
@@ -50,13 +50,13 @@ class Steps:
         self.operations.append(op)
         self.steps.append(
             Step(
-                name=location_of(about).rpartition(":")[2] or about.name,
+                name=node_name(about),
                 kernel=spec,
                 reads=tuple(reads),
                 writes=tuple(writes),
                 constants=tuple(constants),
                 when_zero=when_zero,
-                location=location_of(about),
+                location=location_text(about),
                 operation=operation or describe(about),
                 domains=domains(about),
                 macs=macs(about),
@@ -99,7 +99,7 @@ class Steps:
         return target
 
     def packed(self, sources: Placement, op: Operation) -> Placement:
-        """The reverse of _unpacked."""
+        """The reverse of `unpacked`."""
         planes = []
         for source in sources:
             target = self.storage.new_plane("packed", Layout.packed(Element.BIT, source.layout.shape))

@@ -10,9 +10,10 @@ from xdsl.dialects.builtin import f32, i1, i8, i32
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.sources import node_name
 from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, shape_of, ui8
 from bnncc.lowering.demands import Demand
-from bnncc.lowering.expressions import location_of, unsupported
+from bnncc.lowering.expressions import unsupported
 from bnncc.lowering.geometry import MAX_RANK, canonical, channel_slice, reshaped, transposed
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Buffer, Place
@@ -165,5 +166,5 @@ def inverse(permutation: tuple[int, ...]) -> tuple[int, ...]:
 def value_name(value: SSAValue) -> str:
     """A buffer's name, from the ONNX node that made the value."""
     if isinstance(value.owner, Operation):
-        return location_of(value.owner).rpartition(":")[2] or value.owner.name
+        return node_name(value.owner)
     return value.name_hint or "input"

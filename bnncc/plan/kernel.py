@@ -47,8 +47,8 @@ class BinaryConv:
     x is packed bits whose halo covers the window (its bits `halo_bit`); g = o // (O / groups). Constant 0
     is the weight, int8 [O, KH, KW, C/groups] of {-1,+1}, or of {-1,0,+1} where `ternary_weight`.
     What lies outside the image counts as `pad_value` (0, +1 or -1), whatever the halo's bits are.
-    Where `ternary_input`, input 1 is the mask plane (1 where x is not 0; its halo is 0, so `pad_value` is 0)
-    and the value is sum over the unmasked taps.
+    Where `ternary_input`, input 1 is the mask plane (1 where x is not 0), the halos of both planes hold
+    `pad_value`, and the sum is over the taps whose mask bit is 1.
     """
 
     input: Layout
@@ -187,7 +187,8 @@ class KernelSpec:
     outputs: tuple[Output, ...]
     in_place: tuple[tuple[int, int], ...] = ()
     """(operand, output) pairs that share one buffer and one layout: each position is read before it is
-    written. A template must then not promise its compiler that the pointers are distinct."""
+    written. A kernel reaches such memory through the operand's pointer only, so that its compiler may take
+    all pointers that it uses for distinct."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -107,13 +107,6 @@ class Layout:
         """Whether the elements lie row-major without halo or gaps."""
         return replace(self, offset=0) == Layout.packed(self.element, self.shape)
 
-    def permuted(self, axes: tuple[int, int, int, int]) -> Layout:
-        """The transposed view: dimension i of the result is dimension axes[i] of this one."""
-        assert not self.halo and self.element is not Element.BIT
-        shape = tuple(self.shape[a] for a in axes)
-        strides = tuple(self.strides[a] for a in axes)
-        return replace(self, shape=shape, strides=strides)
-
 
 def words(channels: int) -> int:
     """uint32 words that hold one bit per channel."""

@@ -35,7 +35,7 @@ class Step:
     reads: buffer of each input and operand of the spec, in order; writes: of each output (of the target
     for FillHalo). constants: the numbers, in the order and canonical form of spec.constants.
     when_zero: for a layer whose activation may hold exact zeros (sign(0) = 0) the masked kernel to take when
-    it does; `kernel` is the plain one, taken when the mask plane (buffer `mask`) is all ones inside.
+    it does; `kernel` is the plain one, taken when the mask plane (`when_zero.mask`) is all ones inside.
     location: the ONNX node(s) behind it. operation, domains, macs: for the report.
     """
 

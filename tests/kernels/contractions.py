@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnncc.lowering.geometry import transposed
 from bnncc.plan.expression import Accumulator, Channel, Compare, Expression
 from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Output, RealConv, Window
 from bnncc.plan.layout import Element, Halo, Layout
@@ -114,7 +115,7 @@ def real_spec(
     source = Layout.packed(Element.F32, shape.image, shape.halo)
     if channels_first:
         n, h, w, c = shape.image
-        source = Layout.packed(Element.F32, (n, c, h, w)).permuted((0, 2, 3, 1))
+        source = transposed(Layout.packed(Element.F32, (n, c, h, w)), 4, (0, 2, 3, 1))
     root = RealConv(source, shape.window, shape.groups)
     return _spec(shape, root, Constant(Element.F32, shape.weight), epilogue, constants, operands, output_halo)
 

@@ -10,6 +10,7 @@ import pytest
 
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.map import merge_rows, reshape
+from bnncc.lowering.geometry import transposed
 from bnncc.plan.expression import (
     Binary,
     Channel,
@@ -118,7 +119,7 @@ def test_transposed(target: Target):
     for c in (1, 3, 10, 33):
         n, h, w, _ = shape_of(c)
         nhwc = Layout.packed(Element.F32, (n, h, w, c), Halo(0, 1, 1, 0))
-        nchw = Layout.packed(Element.F32, (n, c, h, w)).permuted((0, 2, 3, 1))
+        nchw = transposed(Layout.packed(Element.F32, (n, c, h, w)), 4, (0, 2, 3, 1))
         bits = Layout.packed(Element.BIT, (n, h, w, c))
         half = replace(Layout.packed(Element.F32, (n, h, w, 2 * c)), shape=(n, h, w, c), offset=c)
         cases += [
@@ -139,7 +140,7 @@ def test_camera(target: Target):
     for w in (7, 16, 48):
         for element in (Element.U8, Element.I8):
             nhwc = Layout.packed(element, (1, 6, w, 3))
-            nchw = Layout.packed(element, (1, 3, 6, w)).permuted((0, 2, 3, 1))
+            nchw = transposed(Layout.packed(element, (1, 3, 6, w)), 4, (0, 2, 3, 1))
             out = Layout.packed(Element.F32, (1, 6, w, 3), Halo(3, 3, 3, 3))
             cases += [
                 map_case((x,), (out, affine(ToFloat(X))), constants=vectors(3)[:1]) for x in (nhwc, nchw)

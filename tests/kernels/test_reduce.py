@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from bnncc.lowering.geometry import transposed
 from bnncc.plan.expression import Accumulator, Binary, Compare, Scalar, Unary
 from bnncc.plan.kernel import ChannelMean, FillHalo, KernelSpec, Output, Softmax
 from bnncc.plan.layout import Element, Halo, Layout
@@ -31,7 +32,7 @@ def reduction_cases(c: int) -> list[Case]:
     one = Layout.packed(Element.F32, (*shape[:3], 1))
     out = Layout.packed(Element.F32, shape, Halo(1, 1, 1, 1))
     bits = Layout.packed(Element.BIT, shape)
-    nchw = Layout.packed(Element.F32, (2, c, 3, 5)).permuted((0, 2, 3, 1))
+    nchw = transposed(Layout.packed(Element.F32, (2, c, 3, 5)), 4, (0, 2, 3, 1))
     likely = Output(bits, Compare("gt", ACC, Scalar(1.5 / c)))
     specs = [
         KernelSpec(ChannelMean(x), (), (), (Output(one, Unary("abs", ACC)),)),
