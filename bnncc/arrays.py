@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays in files: .npy and .npz as the user gives them, .npz as results.
+"""Arrays: in files (.npy and .npz as the user gives them, .npz as results), random ones, and summaries.
 
 What is read is not trusted: no pickles, and every fault ends in one BnnccError.
 """
@@ -86,6 +86,18 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     except OSError as why:
         unfinished.unlink(missing_ok=True)
         raise BnnccError(str(path), f"cannot be written: {why.strerror}", "check the directory") from None
+
+
+def random_array(rng: np.random.Generator, shape: Sequence[int], dtype: str | np.dtype) -> np.ndarray:
+    """Something to feed a network: normal reals, integers over their range but at most -128 to 255."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f":
+        return np.asarray(rng.standard_normal(shape)).astype(dtype)
+    if dtype.kind == "b":
+        return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
+    limits = np.iinfo(dtype)
+    low, high = max(limits.min, -128), min(limits.max, 255)
+    return np.asarray(rng.integers(low, high, shape, dtype=dtype.type, endpoint=True))
 
 
 def summarise(name: str, array: np.ndarray) -> dict[str, Any]:

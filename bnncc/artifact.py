@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -95,17 +95,19 @@ class Artifact:
         as often as needed, and the outputs are as long as the inputs. Raises BnnccError where a name,
         shape or type is wrong, or the artifact cannot run here."""
         arrays, samples = self._checked(inputs)
-        step = self.batch
-        if samples is None or step is None or samples == step:
-            return dict(zip(self.output_names, self._run_once(arrays), strict=True))
-        chunks = []
-        for start in range(0, samples, step):
-            part = [_padded(array[start : start + step], step) for array in arrays]
-            chunks.append(self._run_once(part))
+        chunks = [self._run_once(part) for part in self._cut(arrays, samples)]
+        if len(chunks) == 1 and samples in (None, self.batch):
+            return dict(zip(self.output_names, chunks[0], strict=True))
         return {
             name: np.concatenate([chunk[index] for chunk in chunks])[:samples]
             for index, name in enumerate(self.output_names)
         }
+
+    def batches(self, inputs: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """The same inputs checked and cut into what one call of the library takes, the last batch filled up
+        with zeros."""
+        for part in self._cut(*self._checked(inputs)):
+            yield dict(zip(self.input_names, part, strict=True))
 
     # Raw access, for tools that verify and time layers.
 
@@ -145,6 +147,15 @@ class Artifact:
             self._arenas.arena = self.arena()
         self.bind(self._arenas.arena, arrays, outputs)()
         return outputs
+
+    def _cut(self, arrays: Sequence[np.ndarray], samples: int | None) -> Iterator[list[np.ndarray]]:
+        """Arrays of so many samples (None: not counted) in pieces of the compiled batch."""
+        step = self.batch
+        if samples is None or step is None:
+            yield list(arrays)
+            return
+        for start in range(0, samples, step):
+            yield [_padded(array[start : start + step], step) for array in arrays]
 
     def _checked(self, inputs: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], int | None]:
         """The inputs in order, C-contiguous, and how many samples they hold (None: not counted)."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bnncc.arrays import random_array
 from bnncc.artifact import Artifact
 from bnncc.report.table import table
 
@@ -72,11 +73,14 @@ def bench_artifact(
 ) -> Result:
     """Time the artifact in this process, pinned to one core where the system allows it.
 
-    `inputs`: one batch; random otherwise. `repeat`: measurements, of which the median counts."""
-    ports = artifact.manifest["inputs"]
+    `inputs`: the first batch of them is taken; random ones otherwise. `repeat`: measurements, of which the
+    median counts."""
     outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
-    rng = np.random.default_rng(0)
-    arrays = [_array(port, inputs, rng) for port in ports]
+    if inputs is None:
+        rng = np.random.default_rng(0)
+        arrays = [random_array(rng, port["shape"], port["dtype"]) for port in artifact.manifest["inputs"]]
+    else:
+        arrays = list(next(artifact.batches(inputs)).values())
     arena = artifact.arena()
     with _one_core():
         times = _measure(artifact.bind(arena, arrays, outputs), repeat)
@@ -133,9 +137,3 @@ def _measure(call: Callable[[], object], repeat: int) -> list[float]:
             call()
         times.append((time.perf_counter() - start) * 1000 / calls)
     return times
-
-
-def _array(port: Mapping, inputs: Mapping[str, np.ndarray] | None, rng: np.random.Generator) -> np.ndarray:
-    if inputs is not None and port["name"] in inputs:
-        return np.ascontiguousarray(inputs[port["name"]][: port["shape"][0]], dtype=port["dtype"])
-    return rng.standard_normal(port["shape"]).astype(port["dtype"])

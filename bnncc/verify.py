@@ -23,7 +23,8 @@ from xdsl.dialects.builtin import ModuleOp, i32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc import driver, reference
-from bnncc.diagnostics import BnnccError
+from bnncc.arrays import random_array
+from bnncc.artifact import Artifact
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import get_source, location_text
 from bnncc.dialect.types import element_of, numpy_type
@@ -126,14 +127,15 @@ def verify_model(
     lowered = driver.lower(module, driver.name_of(path, options))
     artifact = driver.build(lowered, path, None, options, progress)
     runner = LayerRunner(lowered, artifact)
-    batches = list(_batches(lowered, inputs, samples, seed))
+    given = artifact.batches(inputs) if inputs is not None else _random_batches(artifact, samples, seed)
+    batches = list(given)
     graph = ModelEvaluator(path, dict(options.dims))
     rows: dict[tuple[str, str, str], Row] = {}
     outputs: dict[tuple[str, str, str], Row] = {}
     for number, batch in enumerate(batches):
         say(f"verifying sample {number + 1} of {len(batches)}")
-        given = _graph_inputs(path, options, batch) if options.camera else batch
-        comparison = _Comparison(module, graph(given), batch)
+        fed = _graph_inputs(path, options, batch) if options.camera else batch
+        comparison = _Comparison(module, graph(fed), batch)
         for row in comparison.rows():
             _merge(rows, row)
         for row in _layer_rows(lowered, runner, comparison.values):
@@ -302,48 +304,19 @@ def _merge(rows: dict[tuple[str, str, str], Row], row: Row) -> None:
     rows[key] = row
 
 
-def _batches(
-    lowered: Lowered, inputs: Mapping[str, np.ndarray] | None, samples: int, seed: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """The inputs cut into the compiled batch, or random ones: normal reals, uniform integers. Every second
-    random batch holds exact zeros, so that what depends on sign(0) is tried too."""
-    ports = lowered.program.inputs
-    if inputs is None:
-        rng = np.random.default_rng(seed)
-        for number in range(samples):
-            batch = {port.name: _random(rng, port.shape, np.dtype(port.dtype)) for port in ports}
-            if number % 2:
-                for array in batch.values():
-                    array[rng.random(array.shape) < ZEROS] = 0
-            yield batch
-        return
-    unknown = sorted(set(inputs) - {port.name for port in ports})
-    missing = [port.name for port in ports if port.name not in inputs]
-    if unknown or missing:
-        names = ", ".join(port.name for port in ports)
-        message = (
-            f"no such input: {', '.join(unknown)}" if unknown else f"missing input: {', '.join(missing)}"
-        )
-        raise BnnccError("--input", message, f"the model's inputs are {names}")
-    for port in ports:
-        array = inputs[port.name]
-        if array.shape[1:] != port.shape[1:] or array.dtype != port.dtype:
-            message = f"input {port.name} has shape {array.shape} of {array.dtype}"
-            raise BnnccError(
-                "--input", message, f"expected {port.dtype} of shape {port.shape}, samples stacked"
-            )
-    count = min(len(inputs[port.name]) // port.shape[0] for port in ports)
-    for i in range(count):
-        yield {
-            p.name: np.ascontiguousarray(inputs[p.name][i * p.shape[0] : (i + 1) * p.shape[0]]) for p in ports
+def _random_batches(artifact: Artifact, samples: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    """Normal reals, uniform integers. Every second batch holds exact zeros, so that what depends on sign(0)
+    is tried too."""
+    rng = np.random.default_rng(seed)
+    for number in range(samples):
+        batch = {
+            port["name"]: random_array(rng, port["shape"], port["dtype"])
+            for port in artifact.manifest["inputs"]
         }
-
-
-def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    if dtype.kind == "f":
-        return rng.standard_normal(shape).astype(dtype)
-    limits = np.iinfo(dtype)
-    return rng.integers(max(limits.min, -128), min(limits.max, 255), shape, dtype=dtype, endpoint=True)
+        if number % 2:
+            for array in batch.values():
+                array[rng.random(array.shape) < ZEROS] = 0
+        yield batch
 
 
 def _graph_inputs(

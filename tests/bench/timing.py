@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -13,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from bnncc import bench, targets
 
 Call = Callable[[], object]
 
@@ -29,15 +30,9 @@ def pin_to_one_core() -> int:
 
 def processor() -> str:
     """The processor's name and what it counts bits with."""
-    name, flags = platform.processor() or platform.machine(), ""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            name = line.split(":", 1)[1].strip()
-        if line.startswith("flags"):
-            flags = line.split(":", 1)[1]
-            break
-    best = next((f for f in ("avx512_vpopcntdq", "avx512bw", "avx2", "sse4_2") if f in flags.split()), "")
-    return f"{name} ({best})" if best else name
+    flags = targets.cpu_flags()
+    best = next((f for f in ("avx512_vpopcntdq", "avx512bw", "avx2", "sse4_2") if f in flags), "")
+    return f"{bench.processor()}, {best}" if best else bench.processor()
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ VECTORS_COUNTED = 4096 * 16
 def popcount_loop() -> Call | None:
     """A call that counts the bits of VECTORS_COUNTED independent 512-bit vectors, and does nothing else; None
     where the processor has no such instruction."""
-    if "avx512_vpopcntdq" not in processor():
+    if "avx512_vpopcntdq" not in targets.cpu_flags():
         return None
     counts = "".join(f"vpopcntd %%zmm{i}, %%zmm{i};" for i in range(16))
     clobbers = ", ".join(f'"xmm{i}"' for i in range(16))

@@ -80,6 +80,10 @@ def test_a_camera_input_is_verified_against_the_same_graph(tmp_path: Path) -> No
 
 def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     model = load_case("digits_bnn_bop_legacy").write_model(tmp_path)
-    for inputs in ({"y": np.zeros((1, 1, 8, 8), np.float32)}, {"x": np.zeros((1, 8, 8), np.float32)}):
+    for inputs in (
+        {"y": np.zeros((1, 1, 8, 8), np.float32)},
+        {"x": np.zeros((1, 8, 8), np.float32)},
+        {"x": np.zeros((0, 1, 8, 8), np.float32)},
+    ):
         with pytest.raises(driver.BnnccError):
             verify.verify_model(model, Options(), inputs)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import artifact, targets
+from bnncc import artifact, bench, targets
 from bnncc.diagnostics import BnnccError
 from tests import tiny
 
@@ -43,6 +43,20 @@ def test_any_number_of_samples(built: Path, count: int):
     outputs = artifact.load(built).run({"input.1": x})
     assert list(outputs) == ["3.logits"]
     np.testing.assert_array_equal(outputs["3.logits"], tiny.expected(x))
+
+
+def test_batches_are_filled_up_with_zeros(built: Path):
+    x = samples(3)
+    first, second = artifact.load(built).batches({"input.1": x})
+    assert np.array_equal(first["input.1"], x[:2])
+    assert np.array_equal(second["input.1"], [x[2], np.zeros_like(x[2])])
+
+
+def test_timing_takes_the_first_batch(built: Path):
+    network = artifact.load(built)
+    assert bench.bench_artifact(network, repeat=1, inputs={"input.1": samples(1)}).median > 0
+    with pytest.raises(BnnccError, match="there is no input 'x'"):
+        bench.bench_artifact(network, repeat=1, inputs={"x": samples(1)})
 
 
 def test_names(built: Path):
