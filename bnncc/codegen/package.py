@@ -236,7 +236,7 @@ def banner(target: Target, options: EmitOptions) -> str:
     processor = " ".join((target.mcpu, *target.features)).strip()
     lines = [
         f"Made by bnncc {bnncc.__version__} from {in_comment(options.source)}; do not edit.",
-        f"Target: {in_comment(target.name)}{f' ({processor})' if processor else ''}",
+        f"Target: {in_comment(target.name)}{f' ({in_comment(processor)})' if processor else ''}",
     ]
     chosen = " ".join(f"{key}={value}" for key, value in options.chosen.items())
     if chosen:

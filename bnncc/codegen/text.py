@@ -9,13 +9,28 @@ from collections.abc import Sequence
 from bnncc.plan.program import Port
 
 LINE_LENGTH = 110
-PORT_TYPES = {"float32": "float", "uint8": "uint8_t", "int8": "int8_t", "int32": "int32_t"}
+PORT_TYPES = {
+    "float32": "float",
+    "uint8": "uint8_t",
+    "int8": "int8_t",
+    "int32": "int32_t",
+    "bool": "uint8_t",
+    "float16": "uint16_t",
+    "float64": "double",
+    "int16": "int16_t",
+    "int64": "int64_t",
+    "uint16": "uint16_t",
+    "uint32": "uint32_t",
+    "uint64": "uint64_t",
+}
+"""The C type of an element of an input or output."""
 
 
 def in_comment(text: str) -> str:
     """Any text so that it can stand in a C comment: ASCII, one line, nothing that ends the comment."""
     plain = text.encode("ascii", "backslashreplace").decode("ascii")
-    plain = re.sub(r"[\x00-\x1f\x7f]", " ", plain).replace("??", "? ?").replace("\\", "/")
+    plain = re.sub(r"[\x00-\x1f\x7f]", " ", plain).replace("\\", "/")
+    plain = re.sub(r"\?(?=\?)", "? ", plain)  # no trigraphs: ??/ is a backslash to some compilers
     return re.sub(r"(?<=/)(?=\*)|(?<=\*)(?=/)", " ", plain)
 
 

@@ -56,7 +56,7 @@ def test_c_names_are_told_apart():
     assert c_names(["x", "X", "x_2", "/x", "y"]) == ("x", "X_2", "x_2_2", "x_3", "y")
 
 
-@pytest.mark.parametrize("text", ["*/", "/*", "/*/", "*//*", "a\\\nb", "??/", "\x00\x7f\r", "ü€"])
+@pytest.mark.parametrize("text", ["*/", "/*", "/*/", "*//*", "a\\\nb", "??/", "???/", "\x00\x7f\r", "ü€"])
 def test_nothing_ends_a_comment(text: str):
     safe = in_comment(text)
     assert safe.isascii() and safe.isprintable()
