@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text to modules: a context with the dialects that bnncc uses, and a parser that verifies."""
+"""Modules as text: a context with the dialects that bnncc uses, a parser that verifies, a printer."""
 
 from __future__ import annotations
+
+from io import StringIO
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import Builtin, ModuleOp
 from xdsl.dialects.func import Func
 from xdsl.parser import Parser
+from xdsl.printer import Printer
 
 from bnncc.dialect import BNN
 
@@ -26,3 +29,10 @@ def parse_module(text: str, name: str = "<text>") -> ModuleOp:
     module = Parser(make_context(), text, name).parse_module()
     module.verify()
     return module
+
+
+def module_text(module: ModuleOp) -> str:
+    """The module as MLIR text, with the ONNX nodes as locations; `parse_module` reads it back."""
+    stream = StringIO()
+    Printer(stream, print_debuginfo=True).print_op(module)
+    return stream.getvalue() + "\n"
