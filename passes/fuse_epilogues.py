@@ -18,10 +18,9 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.operations import CONTRACTIONS, ROOTS
 from bnncc.dialect.types import element_of, is_number, shape_of
-from bnncc.passes.matching import ELEMENTWISE, ROOTS, apply_patterns, main_block
-
-CONTRACTIONS = (ops.Conv2d, ops.Dense)
+from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block
 
 
 @dataclass(eq=False)

@@ -40,9 +40,6 @@ ELEMENTWISE = (
 CHANNEL_BOUND = (ops.Threshold, ops.Flip)
 """Element-wise operations whose attributes are indexed by the last dimension: they cannot be transposed."""
 
-ROOTS = (ops.Conv2d, ops.Dense, ops.MaxPool, ops.MeanPool, ops.ChannelMean)
-"""Operations that a fused region may begin with."""
-
 
 def producer(value: SSAValue, kind: type[Kind]) -> Kind | None:
     """The operation behind a value if it is of this kind."""
@@ -130,7 +127,7 @@ def push_source(op: Operation) -> None:
         return
     name, permutation = source
     if isinstance(op, ops.Transpose):
-        permutation = [permutation[axis] for axis in inverse(ops.unpack(op.permutation))]
+        permutation = [permutation[axis] for axis in ops.inverse(ops.unpack(op.permutation))]
     elif not keeps_values(op):
         return
     set_source(owner, name, permutation)
@@ -141,11 +138,6 @@ def keeps_values(cast: ops.Cast) -> bool:
     """Whether a cast changes the type of its values only."""
     element = element_of(cast.input)
     return element_of(cast.result) == f32 and (element in (i1, i32) or not is_number(element))
-
-
-def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
-    """The permutation that undoes this one."""
-    return tuple(int(axis) for axis in np.argsort(permutation))
 
 
 def main_block(module: ModuleOp) -> Block:

@@ -18,7 +18,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.operations import unpack
+from bnncc.dialect.operations import inverse, unpack
 from bnncc.dialect.types import bipolar, element_of, is_number, shape_of, tensor
 from bnncc.passes.matching import (
     CHANNEL_BOUND,
@@ -26,7 +26,6 @@ from bnncc.passes.matching import (
     apply_patterns,
     compress,
     constant_of,
-    inverse,
     producer,
     replace,
     with_operands,

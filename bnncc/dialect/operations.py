@@ -70,6 +70,11 @@ def unpack(values: DenseArrayBase) -> tuple[int, ...]:
     return tuple(int(v) for v in values.get_values())  # type: ignore[attr-defined]
 
 
+def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that undoes this one."""
+    return tuple(int(axis) for axis in np.argsort(permutation))
+
+
 def expect(condition: bool, expected: str, found: object) -> None:
     """Raise VerifyException("expected ..., got ...") unless the condition holds."""
     if not condition:
@@ -193,7 +198,8 @@ class Conv2d(WindowOperation):
     """y[n,h,w,o] = sum_{r,s,c} x[n, h*sy + r*dy - top, w*sx + s*dx - left, g*C/G + c] * w[o,r,s,c].
 
     g = o // (O/G). x [n,h,w,C], w [O,kh,kw,C/G]. `strides` [sy,sx], `dilations` [dy,dx], `pads`
-    [top,left,bottom,right], `groups` G; outside the image x is `pad_value` (0, or -1 / +1 for a bipolar x).
+    [top,left,bottom,right], `groups` G; outside the image x is `pad_value`, 0 or, for a bipolar or ternary x,
+    -1 or +1.
     The result is i32 where both domains are binary, else f32.
     """
 
@@ -245,6 +251,8 @@ class Conv2d(WindowOperation):
         strides, dilations, pads = unpack(self.strides), unpack(self.dilations), unpack(self.pads)
         self.verify_window(x, y, w[1:3], strides, dilations, pads)
         value = self.pad_value.value.data
+        has_signs = element_of(self.input) in (bipolar, ternary)
+        expect(value == 0 or has_signs, f"pad_value 0 for {element_of(self.input)}", value)
         expect(value in (-1, 0, 1), "pad_value -1, 0 or 1", value)
         verify_contraction(self.input, self.weight, self.result)
 
@@ -332,6 +340,7 @@ class Threshold(IRDLOperation):
         channels = shape_of(self.input)[-1]
         expect(element_of(self.input) == i32, "an i32 accumulator", element_of(self.input))
         expect(element_of(self.result) == bipolar, "a bipolar result", element_of(self.result))
+        expect(shape_of(self.input) == shape_of(self.result), "equal shapes", shape_of(self.result))
         for label, values in (("threshold", self.thresholds), ("sign", self.signs)):
             expect(len(values) == channels, f"one {label} per output channel ({channels})", len(values))
         expect(set(vector_of(self.signs)) <= {-1, 1}, "signs -1 and +1", vector_of(self.signs))
@@ -357,6 +366,7 @@ class Flip(IRDLOperation):
     def verify_(self) -> None:
         channels = shape_of(self.input)[-1]
         expect(element_of(self.input) == bipolar, "a bipolar input", element_of(self.input))
+        expect(self.input.type == self.result.type, f"result {self.input.type}", self.result.type)
         expect(len(self.signs) == channels, f"one sign per channel ({channels})", len(self.signs))
         expect(set(vector_of(self.signs)) <= {-1, 1}, "signs -1 and +1", vector_of(self.signs))
 
@@ -449,6 +459,8 @@ class MaxPool(PoolOperation):
         )
 
     def verify_(self) -> None:
+        element = element_of(self.input)
+        expect(element in (f32, i32, bipolar), "f32, i32 or bipolar values", element)
         self.verify_pool(self.input, self.result)
 
 
@@ -513,6 +525,8 @@ class ChannelMean(IRDLOperation):
         )
 
     def verify_(self) -> None:
+        for value in (self.input, self.result):
+            expect(element_of(value) == f32, "f32", element_of(value))
         shape = (*shape_of(self.input)[:-1], 1)
         expect(shape_of(self.result) == shape, f"result shape {shape}", shape_of(self.result))
 
@@ -778,6 +792,7 @@ class Select(IRDLOperation):
             f"element {element_of(self.then)}",
             element_of(self.otherwise),
         )
+        verify_kept_element(self.then, self.result)
         verify_broadcast((self.condition, self.then, self.otherwise), self.result)
 
 
@@ -822,6 +837,8 @@ class PRelu(IRDLOperation):
         super().__init__(operands=[input, slope], result_types=[input.type])
 
     def verify_(self) -> None:
+        for value in self.operands:
+            expect(element_of(value) == f32, "f32", element_of(value))
         expect(self.input.type == self.result.type, f"result {self.input.type}", self.result.type)
         verify_broadcast((self.input, self.slope), self.result)
 
@@ -868,6 +885,7 @@ class Transpose(IRDLOperation):
     def verify_(self) -> None:
         axes = unpack(self.permutation)
         x = shape_of(self.input)
+        verify_kept_element(self.input, self.result)
         expect(sorted(axes) == list(range(len(x))), f"a permutation of {len(x)} dimensions", axes)
         shape = tuple(x[axis] for axis in axes)
         expect(shape_of(self.result) == shape, f"result shape {shape}", shape_of(self.result))
@@ -890,6 +908,7 @@ class Reshape(IRDLOperation):
     def verify_(self) -> None:
         x, y = int(np.prod(shape_of(self.input))), int(np.prod(shape_of(self.result)))
         expect(x == y, f"{x} values", y)
+        verify_kept_element(self.input, self.result)
 
 
 @irdl_op_definition
@@ -917,6 +936,7 @@ class Pad(IRDLOperation):
 
     def verify_(self) -> None:
         low, high, x = unpack(self.low), unpack(self.high), shape_of(self.input)
+        verify_kept_element(self.input, self.result)
         expect(len(low) == len(high) == len(x), f"{len(x)} low and high pads", f"{len(low)} and {len(high)}")
         shape = tuple(a + b + c for a, b, c in zip(low, x, high, strict=True))
         expect(shape_of(self.result) == shape, f"result shape {shape}", shape_of(self.result))
@@ -950,13 +970,18 @@ class Concat(IRDLOperation):
         axis = self.axis.value.data
         result = shape_of(self.result)
         expect(0 <= axis < len(result), f"an axis below {len(result)}", axis)
+        for value in self.inputs:
+            verify_kept_element(value, self.result)
+            shape = shape_of(value)
+            others = (*result[:axis], shape[axis] if axis < len(shape) else 0, *result[axis + 1 :])
+            expect(shape == others, f"{others} or another extent in dimension {axis}", shape)
         total = sum(shape_of(value)[axis] for value in self.inputs)
         expect(result[axis] == total, f"{total} in dimension {axis}", result[axis])
 
 
 @irdl_op_definition
 class Fused(IRDLOperation):
-    """One kernel: a root operation (contraction, pool, or none) and the element-wise operations after it.
+    """One kernel: a root operation (one of ROOTS, or none) and the element-wise operations after it.
 
     The body's block arguments are the operands; trained constants may stand inside. Its Yield names the
     results; every element-wise result has the shape of the root's."""
@@ -1012,6 +1037,11 @@ class Yield(IRDLOperation):
         super().__init__(operands=[list(values)])
 
 
+CONTRACTIONS = (Conv2d, Dense)
+
+ROOTS = (*CONTRACTIONS, MaxPool, MeanPool, ChannelMean)
+"""Operations that a Fused may begin with."""
+
 DOMAIN_VALUES = {"bnn.bipolar": {-1, 1}, "bnn.spike": {0, 1}, "bnn.ternary": {-1, 0, 1}}
 """Which numbers each domain holds, by the name of its type."""
 
@@ -1054,6 +1084,11 @@ def verify_broadcast(operands: Sequence[SSAValue], result: SSAValue) -> None:
     except ValueError:
         raise VerifyException(f"expected shapes that broadcast, got {shapes}") from None
     expect(shape_of(result) == shape, f"result shape {shape}", shape_of(result))
+
+
+def verify_kept_element(value: SSAValue, result: SSAValue) -> None:
+    """Check that the result has the element type of a value that it is made of."""
+    expect(element_of(result) == element_of(value), f"result element {element_of(value)}", element_of(result))
 
 
 def elements(shape: Sequence[int], data: np.ndarray, element: Attribute) -> DenseIntOrFPElementsAttr:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from xdsl.ir import Block, SSAValue
 
 from bnncc.dialect import operations as ops
-from bnncc.lowering.roots import CONTRACTIONS, ROOTS, contraction
+from bnncc.lowering.roots import contraction
 from bnncc.plan.layout import Halo
 
 
@@ -28,7 +28,7 @@ class Demand:
 
 def root_of(fused: ops.Fused) -> ops.Conv2d | ops.Dense | ops.MaxPool | ops.MeanPool | ops.ChannelMean | None:
     """The root operation of a fused region, or None for a map."""
-    return next((op for op in fused.block.ops if isinstance(op, ROOTS)), None)
+    return next((op for op in fused.block.ops if isinstance(op, ops.ROOTS)), None)
 
 
 def outer_value(fused: ops.Fused, inner: SSAValue) -> SSAValue:
@@ -43,7 +43,7 @@ def halo_demands(block: Block) -> dict[SSAValue, Demand]:
         if not isinstance(op, ops.Fused):
             continue
         root = root_of(op)
-        if not isinstance(root, CONTRACTIONS):
+        if not isinstance(root, ops.CONTRACTIONS):
             continue
         read = contraction(root)
         if read.halo:

@@ -14,9 +14,6 @@ from bnncc.lowering.geometry import canonical
 from bnncc.plan.kernel import Window
 from bnncc.plan.layout import Halo
 
-ROOTS = (ops.Conv2d, ops.Dense, ops.MaxPool, ops.MeanPool, ops.ChannelMean)
-CONTRACTIONS = (ops.Conv2d, ops.Dense)
-
 
 @dataclass(frozen=True)
 class Contraction:
@@ -77,7 +74,7 @@ def reach(window: Window, image: tuple[int, ...], result: tuple[int, ...]) -> Ha
 
 def macs(op: Operation) -> int:
     """Multiply-accumulates of one inference, or 0 for an operation that has none."""
-    if not isinstance(op, CONTRACTIONS):
+    if not isinstance(op, ops.CONTRACTIONS):
         return 0
     per_output = int(np.prod(shape_of(op.weight)[1:]))
     return int(np.prod(shape_of(op.result))) * per_output
@@ -86,7 +83,7 @@ def macs(op: Operation) -> int:
 def domains(op: Operation) -> str:
     """activation x weight, as people write it. A ternary activation is a bipolar one that may hold an exact
     zero (sign(0) = 0); the step's note says so."""
-    if not isinstance(op, CONTRACTIONS):
+    if not isinstance(op, ops.CONTRACTIONS):
         return ""
     names = [domain_name(element_of(value)) for value in (op.input, op.weight)]
     if names[0] == "ternary":

@@ -15,10 +15,11 @@ from xdsl.passes import ModulePass
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
+from bnncc.dialect.operations import ROOTS
 from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of, is_number
 from bnncc.frontend.onnx import load_onnx
-from bnncc.passes.matching import ELEMENTWISE, ROOTS, main_block
+from bnncc.passes.matching import ELEMENTWISE, main_block
 from bnncc.passes.pipeline import PIPELINE, run_pipeline
 from bnncc.reference import evaluate
 from bnncc.universe import PASSES, UNIVERSE

@@ -130,3 +130,43 @@ func.func @region_that_yields_something_else(%x: tensor<4xf32>) {
   func.return
 }
 // CHECK: expected yielded types like the results, got tensor<4xf32>
+
+// -----
+
+func.func @real_image_padded_by_one(%x: tensor<1x4x4x4xf32>, %w: tensor<2x1x1x4xf32>) {
+  %0 = bnn.conv2d %x, %w {strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, groups = 1 : i64, pad_value = 1 : i64} : (tensor<1x4x4x4xf32>, tensor<2x1x1x4xf32>) -> tensor<1x4x4x2xf32>
+  func.return
+}
+// CHECK: expected pad_value 0 for f32, got 1
+
+// -----
+
+func.func @threshold_of_another_shape(%x: tensor<1x2xi32>) {
+  %0 = bnn.threshold %x {thresholds = dense<1> : tensor<2xi32>, signs = dense<1> : tensor<2xi8>} : (tensor<1x2xi32>) -> tensor<2x2x!bnn.bipolar>
+  func.return
+}
+// CHECK: expected equal shapes, got (2, 2)
+
+// -----
+
+func.func @maximum_of_spikes(%x: tensor<1x2x2x4x!bnn.spike>) {
+  %0 = bnn.max_pool %x {kernel = array<i64: 2, 2>, strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<1x2x2x4x!bnn.spike>) -> tensor<1x1x1x4x!bnn.spike>
+  func.return
+}
+// CHECK: expected f32, i32 or bipolar values, got !bnn.spike
+
+// -----
+
+func.func @reshape_that_converts(%x: tensor<4xf32>) {
+  %0 = bnn.reshape %x : (tensor<4xf32>) -> tensor<2x2xi32>
+  func.return
+}
+// CHECK: expected result element f32, got i32
+
+// -----
+
+func.func @concatenation_of_other_rows(%x: tensor<1x4xf32>, %y: tensor<2x4xf32>) {
+  %0 = bnn.concat %x, %y {axis = 1 : i64} : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x8xf32>
+  func.return
+}
+// CHECK: expected (1, 4) or another extent in dimension 1, got (2, 4)
