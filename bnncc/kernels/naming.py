@@ -19,9 +19,11 @@ from bnncc.plan.expression import Binary, Compare, Expression, Flip, FromBit, Se
 from bnncc.plan.kernel import (
     BinaryConv,
     ChannelMean,
+    Convert,
     FillHalo,
     KernelSpec,
     Map,
+    Opaque,
     Pool,
     RealConv,
     Root,
@@ -90,6 +92,10 @@ def root_name(root: Root) -> str:
             return "fillhalo"
         case Map():
             return "map"
+        case Convert():
+            return "convert"
+        case Opaque(operator=operator):
+            return f"onnx{re.sub('[^a-z0-9]', '', operator.lower())}"
 
 
 def _operation(spec: KernelSpec) -> tuple[str, str, str]:
