@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
 from bnncc.dialect.operations import unpack, vector_of
 from bnncc.dialect.types import element_of, is_number, numpy_type, shape_of
 
@@ -39,29 +40,12 @@ def evaluate(
     main = main_function(module)
     arguments = check_inputs(main, inputs)
     results = evaluate_block(main.body.block, arguments, observe)
-    return dict(zip(names_of(main, "bnn.outputs"), results, strict=True))
-
-
-def main_function(module: ModuleOp) -> FuncOp:
-    """The function of the network."""
-    functions = [op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data == "main"]
-    assert len(functions) == 1, "a module has one func @main"
-    return functions[0]
-
-
-def names_of(main: FuncOp, attribute: str) -> list[str]:
-    """The ONNX names in attribute `bnn.inputs` or `bnn.outputs`; arg0... or out0... where it is absent."""
-    names = main.attributes.get(attribute)
-    if isinstance(names, ArrayAttr):
-        return [name.data for name in names.data if isinstance(name, StringAttr)]
-    count = len(main.function_type.inputs if attribute == "bnn.inputs" else main.function_type.outputs)
-    prefix = "arg" if attribute == "bnn.inputs" else "out"
-    return [f"{prefix}{i}" for i in range(count)]
+    return dict(zip(names_of(main, OUTPUTS), results, strict=True))
 
 
 def check_inputs(main: FuncOp, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """The arguments of the function in order, in their own types. Raises BnnccError."""
-    names = names_of(main, "bnn.inputs")
+    names = names_of(main, INPUTS)
     for name in inputs:
         if name not in names:
             raise BnnccError(name, "the network has no such input", f"its inputs are {', '.join(names)}")

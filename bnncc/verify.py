@@ -26,6 +26,7 @@ from bnncc import driver, reference
 from bnncc.arrays import random_array
 from bnncc.artifact import Artifact
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import main_function
 from bnncc.dialect.sources import get_source, location_text
 from bnncc.dialect.types import element_of, numpy_type
 from bnncc.driver import Options, Progress
@@ -154,7 +155,7 @@ class _Comparison:
         self.values: dict[SSAValue, np.ndarray] = {}
         self._rows: list[Row] = []
         self._inner: dict[SSAValue, np.ndarray] = {}
-        main = reference.main_function(module)
+        main = main_function(module)
         arguments = reference.check_inputs(main, batch)
         self.values.update(zip(main.body.block.args, arguments, strict=True))
         self.graph = graph

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp, f32, i1, i32
-from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.pattern_rewriter import (
     GreedyRewritePatternApplier,
@@ -18,6 +17,7 @@ from xdsl.pattern_rewriter import (
 )
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import main_function
 from bnncc.dialect.sources import get_source, set_source
 from bnncc.dialect.types import element_of, is_number, shape_of, tensor
 
@@ -142,9 +142,7 @@ def keeps_values(cast: ops.Cast) -> bool:
 
 def main_block(module: ModuleOp) -> Block:
     """The body of func @main."""
-    functions = [op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data == "main"]
-    assert len(functions) == 1, "a module has one func @main"
-    return functions[0].body.block
+    return main_function(module).body.block
 
 
 def apply_patterns(module: ModuleOp, *patterns: RewritePattern) -> bool:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects.builtin import FunctionType, ModuleOp, f32
-from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import INPUTS, main_function, names_of
 from bnncc.dialect.sources import set_source
 from bnncc.dialect.types import element_of, shape_of, tensor, ui8
 
@@ -49,9 +49,8 @@ def adapt_inputs(module: ModuleOp, camera: CameraInput) -> None:
     Raises BnnccError where an input is no image or the numbers do not fit its channels."""
     if not camera:
         return
-    main = next(op for op in module.ops if isinstance(op, FuncOp))
-    names = [entry.data for entry in main.attributes["bnn.inputs"]]  # type: ignore[attr-defined]
-    for argument, name in zip(main.body.block.args, names, strict=True):
+    main = main_function(module)
+    for argument, name in zip(main.body.block.args, names_of(main, INPUTS), strict=True):
         if element_of(argument) == f32:
             _adapt(argument, name, camera)
     inputs = [argument.type for argument in main.body.block.args]

@@ -13,6 +13,9 @@ from bnncc.diagnostics import BnnccError
 MOST_NODES = 100_000
 """A model that grows beyond this when its functions are inlined is refused."""
 
+MOST_CALLERS = 50
+"""Functions that call each other deeper than this are taken for a circle."""
+
 
 def inline_functions(file: str, model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with every call of one of its own functions replaced by the body."""
@@ -41,7 +44,7 @@ def expanded_size(
     nested = sum(expanded_size(file, inner, bodies, sizes, callers) for inner in subgraph_nodes(node))
     if key not in bodies:
         return 1 + nested
-    if key in callers or len(callers) > 50:
+    if key in callers or len(callers) > MOST_CALLERS:
         raise BnnccError(
             file,
             f"the function '{node.op_type}' of domain '{node.domain}' calls itself",

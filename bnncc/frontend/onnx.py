@@ -19,6 +19,7 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from bnncc.diagnostics import BnnccError
+from bnncc.dialect.network import INPUTS, OUTPUTS
 from bnncc.dialect.operations import Constant, Onnx
 from bnncc.dialect.sources import set_source
 from bnncc.frontend.attributes import parameters_of
@@ -101,8 +102,8 @@ class Importer:
         self.block.add_op(ReturnOp(*results))
         types = (list(self.block.arg_types), [result.type for result in results])
         function = FuncOp("main", types, Region(self.block))
-        function.attributes["bnn.inputs"] = strings(self.model.inputs)
-        function.attributes["bnn.outputs"] = strings(self.model.outputs)
+        function.attributes[INPUTS] = strings(self.model.inputs)
+        function.attributes[OUTPUTS] = strings(self.model.outputs)
         module = ModuleOp([function])
         module.verify()
         return module
