@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s --split-input-file --verify-diagnostics | filecheck %s
 
 // A verifier says what it expected and what it found.

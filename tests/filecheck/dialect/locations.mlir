@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s --print-debuginfo | filecheck %s
 
 // CHECK: bnn.neg %{{.+}} : (tensor<2xf32>) -> tensor<2xf32> loc("model.onnx:/act/Neg")

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s | bnncc-opt | filecheck %s
 
 // Every operation prints as something that parses to the same operation.

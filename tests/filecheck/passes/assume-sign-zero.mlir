@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p "assume-sign-zero{zero=-1}" | filecheck %s
 
 // The type of what only moves the value changes along.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p convert-onnx | filecheck %s
 
 // CHECK-LABEL: func.func @conv

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p eliminate-common-subexpressions | filecheck %s
 
 // Chains that are equal from the constants on become one; what tells where a value comes from does not matter.

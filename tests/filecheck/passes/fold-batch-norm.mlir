@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p fold-batch-norm | filecheck %s
 
 // CHECK-LABEL: func.func @batch_norm

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p fold-thresholds | filecheck %s
 
 // Sums of 4 values in {-1, +1} are -4, -2, 0, 2, 4. Channels: x + 1 >= 0 from 0 on; -x + 1 >= 0 up to 0, so

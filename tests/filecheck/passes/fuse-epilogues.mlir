@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s --split-input-file -p fuse-epilogues | filecheck %s
 
 // A residual layer: the real stream and its bits are two results of one region; constants come along.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p infer-domains | filecheck %s
 
 // One magnitude per output channel, up to jitter, is a scale and bits; the activation's own scale joins it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p convert-onnx,reject-unknown | filecheck %s
 // RUN: bnncc-opt %s -p reject-unknown | filecheck %s --check-prefix=BEFORE
 

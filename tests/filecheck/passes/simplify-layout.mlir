@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p simplify-layout | filecheck %s
 
 // A residual block: the transposes meet, one at the input and one at the output are left.
