@@ -9,13 +9,16 @@ The command line `bnncc` says the same in the shell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnncc.diagnostics import BnnccError
 
 if TYPE_CHECKING:
+    import torch
+
     from bnncc.artifact import Artifact
 
 __all__ = ["BnnccError", "__version__", "compile", "load"]
@@ -24,25 +27,41 @@ __version__ = "0.1.0"
 
 
 def compile(
-    path: str | Path,
+    model: str | Path | torch.nn.Module | torch.export.ExportedProgram,
+    example_inputs: Any = None,
+    *,
     target: str = "native",
     output: str | Path | None = None,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_batch: bool = False,
     **options: Any,
 ) -> Artifact:
-    """Compile an ONNX file to a C library.
+    """Compile an ONNX file or a PyTorch module to a C library.
 
-    target: a name that `bnncc targets` lists, or a TOML file. output: the directory to write (created; by
-    default a temporary one). name: the library's C name (default: from the file's). dims: sizes of symbolic
-    dimensions. options: further fields of `bnncc.driver.Options`, such as `emit` and `assume_sign_zero`.
+    model: a path, a module (compiled as it answers in evaluation mode, and left as it is), or what
+    torch.export.export gives. target: a name that `bnncc targets` lists, or a TOML file. output: the
+    directory to write (created; by default a temporary one). name: the library's C name (default: from the
+    file's or the class's). dims: sizes of symbolic dimensions. options: further fields of
+    `bnncc.driver.Options`, such as `emit` and `assume_sign_zero`.
+
+    For a module alone: example_inputs, what it is called with (a tensor, a tuple, or a dict of keyword
+    arguments), fix shapes and types; input_names and output_names (default: the parameters of `forward`, and
+    "output" or the keys of what it returns); dynamic_batch makes axis 0 of every input the dimension "batch".
 
     Raises BnnccError where the model or an option is wrong; then nothing is written.
     """
     from bnncc import driver
 
     chosen = driver.Options(target=target, name=name, dims=dict(dims or {}), **options)
-    return driver.compile_model(path, output, chosen)
+    export = driver.Export(example_inputs, input_names, output_names, dynamic_batch)
+    if not isinstance(model, (str, PathLike)):
+        return driver.compile_module(model, output, chosen, export)
+    if export != driver.Export():
+        raise BnnccError(str(model), "example inputs, names and dynamic_batch are for PyTorch modules alone")
+    return driver.compile_model(Path(model), output, chosen)
 
 
 def load(directory: str | Path) -> Artifact:

@@ -21,6 +21,7 @@ from bnncc import artifact, codegen, targets
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.onnx import load_onnx
+from bnncc.frontend.torch import Export, export_module
 from bnncc.lowering import Lowered, lower
 from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
 from bnncc.plan.names import check_library_name, library_name
@@ -95,6 +96,20 @@ def compile_model(
 
     Raises BnnccError; then the directory is as it was before."""
     return build(lower_model(path, options, progress), path, output, options, progress)
+
+
+def compile_module(
+    module: Any,
+    output: str | Path | None,
+    options: Options,
+    export: Export,
+    progress: Progress | None = None,
+) -> Artifact:
+    """PyTorch module to an artifact, through an ONNX file that is gone afterwards. Raises BnnccError."""
+    say = progress or _quiet
+    say("exporting the module")
+    with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+        return compile_model(export_module(module, export, Path(folder)), output, options, progress)
 
 
 def build(
