@@ -258,6 +258,8 @@ def _near_threshold(op: Operation, inner: Mapping[SSAValue, np.ndarray]) -> np.n
     if value is None:
         return None
     terms = [inner[v].astype(np.float64) for v in _terms(op.input) if v in inner]
+    if all((term == np.rint(term)).all() for term in terms):
+        return None  # sums of integers are exact: no rounding excuses a tie
     scale = max([float(np.abs(term).max(initial=0.0)) for term in terms], default=1.0)
     return np.abs(value) <= ROUNDING * max(scale, 1e-30)
 
