@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnncc import artifact, codegen, targets
 from bnncc.diagnostics import BnnccError
+from bnncc.dialect.parsing import module_text
 from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.onnx import load_onnx
 from bnncc.frontend.torch import Export, export_module
@@ -128,16 +129,17 @@ def build(
     from bnncc.kernels import build as backend
 
     kernels = codegen.make_kernels(lowered.program, target, backend)
+    program = codegen.with_scratch(lowered.program, kernels)
     say("compiling")
     wanted = codegen.EmitOptions(
         source=Path(path).name,
         emit=options.emit,
         compiler=options.cc,
         chosen=options.chosen(),
-        mlir=lowered.text() if "mlir" in options.emit else "",
-        report=lambda manifest: report_text(lowered.program, manifest),
+        mlir=module_text(lowered.module) if "mlir" in options.emit else "",
+        report=lambda manifest: report_text(program, manifest),
     )
-    codegen.emit(lowered.program, kernels, target, directory, wanted, backend)
+    codegen.emit(program, kernels, target, directory, wanted, backend)
     return artifact.load(directory)
 
 
@@ -162,7 +164,7 @@ def _ir_printer(passes: tuple[str, ...]) -> After | None:
 
     def show(name: str, module: ModuleOp) -> None:
         if "all" in passes or name in passes:
-            print(f"// ----- after {name} -----\n{module}", file=sys.stderr)
+            print(f"// ----- after {name} -----\n{module_text(module)}", file=sys.stderr)
 
     return show
 

@@ -79,7 +79,7 @@ class LayerRunner:
         if buffer.place == "constant":
             assert buffer.data is not None
             return buffer.data.reshape(-1).copy()
-        start = self.program.offsets[plane.buffer]
+        start = self.artifact.manifest["buffers"][plane.buffer]["offset"]
         return self.arena[start : start + buffer.bytes].view(dtype)
 
 

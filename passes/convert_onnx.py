@@ -18,6 +18,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.utils.exceptions import VerifyException
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.types import shape_of
 from bnncc.passes import matching
 from bnncc.passes.onnx_contractions import CONTRACTIONS
 from bnncc.passes.onnx_elementwise import ARITHMETIC, QUANTIZERS
@@ -35,6 +36,12 @@ CONVERSIONS: Mapping[str, Mapping[str, Conversion]] = {
     "finn.custom_op.general": QUANTIZERS,
 }
 """Domain -> operator -> conversion."""
+
+MOST_DIMENSIONS = 4
+"""Of the tensors that kernels of our own work on."""
+
+ANY_RANK = frozenset({"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+"""Operators that do not look at dimensions."""
 
 
 class ConvertNode(RewritePattern):
@@ -78,6 +85,9 @@ def _conversion(op: ops.Onnx) -> Conversion:
             f"operators of domain '{op.domain.data}' are unknown",
             "export the model with standard ONNX operators",
         )
+    if any(len(shape_of(value)) > MOST_DIMENSIONS for value in (*op.operands, *op.results)):
+        if op.operator.data not in ANY_RANK:
+            raise NotConvertible(f"it has more than {MOST_DIMENSIONS} dimensions")
     if op.operator.data not in operators:
         raise NotConvertible("bnncc has no such operator yet", "rewrite the model without it")
     return operators[op.operator.data]

@@ -7,12 +7,28 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.passes import ModulePass
 
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, joined
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
 
-LONGEST_LIST = 20
-"""Nodes listed before the rest is counted only."""
+IMPORTED = frozenset(
+    """
+    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization BitShift
+    BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Clip Concat Conv ConvTranspose Cos Cosh CumSum
+    DepthToSpace DequantizeLinear Div Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather
+    GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater
+    GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Hardmax InstanceNormalization
+    IsInf IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpPool MatMul
+    MatMulInteger Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not OneHot Or PRelu
+    Pad Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum
+    ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape
+    Resize Round Scatter ScatterElements ScatterND Selu Shrink Sigmoid Sign Sin Sinh Slice Softmax
+    Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile Transpose
+    Trilu Unsqueeze Upsample Where Xor
+    """.split()
+)
+"""Operators that TVM's Relax importer takes and lowers to plain loops. What it says of one node, with its
+shapes and attributes, is known only when kernels are made."""
 
 
 def complaint(op: ops.Onnx) -> str:
@@ -30,23 +46,21 @@ def text(op: ops.Onnx, name: str) -> str:
 
 def rejection(nodes: list[ops.Onnx]) -> BnnccError:
     """One error for one node or many."""
-    hints = list(dict.fromkeys(hint for op in nodes if (hint := text(op, "hint"))))
-    hint = "; ".join(hints)
-    if len(nodes) == 1:
-        return BnnccError(location_text(nodes[0]), complaint(nodes[0]), hint)
-    lines = [f"\n  {location_text(op) or 'a node'}: {complaint(op)}" for op in nodes[:LONGEST_LIST]]
-    more = f"\n  and {len(nodes) - LONGEST_LIST} more" if len(nodes) > LONGEST_LIST else ""
-    model = location_text(nodes[0]).partition(":")[0]
-    return BnnccError(model, f"{len(nodes)} nodes are not supported:{''.join(lines)}{more}", hint)
+    return joined([BnnccError(location_text(op), complaint(op), text(op, "hint")) for op in nodes])
+
+
+def may_stay(op: ops.Onnx) -> bool:
+    """Whether a node can be compiled as it is: the importer of last resort knows its operator."""
+    return op.domain.data in ("", "ai.onnx") and op.operator.data in IMPORTED
 
 
 class RejectUnknownPass(ModulePass):
-    """Raise BnnccError if a `bnn.onnx` operation is left."""
+    """Raise BnnccError if a `bnn.onnx` operation is left that no kernel computes."""
 
     name = "reject-unknown"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Collect, then raise once."""
-        nodes = [node for node in op.walk() if isinstance(node, ops.Onnx)]
+        nodes = [node for node in op.walk() if isinstance(node, ops.Onnx) and not may_stay(node)]
         if nodes:
             raise rejection(nodes)

@@ -3,6 +3,15 @@
 
 from bnncc.codegen.manifest import Manifest
 from bnncc.codegen.output import check_output
-from bnncc.codegen.package import EMITTABLE, EmitOptions, check_emit, emit, make_kernels
+from bnncc.codegen.package import EMITTABLE, EmitOptions, check_emit, emit, make_kernels, with_scratch
 
-__all__ = ["EMITTABLE", "EmitOptions", "Manifest", "check_emit", "check_output", "emit", "make_kernels"]
+__all__ = [
+    "EMITTABLE",
+    "EmitOptions",
+    "Manifest",
+    "check_emit",
+    "check_output",
+    "emit",
+    "make_kernels",
+    "with_scratch",
+]

@@ -17,6 +17,14 @@ RANGES = {
     "uint8": "0 to 255",
     "int8": "-128 to 127",
     "int32": "any",
+    "bool": "0 or 1",
+    "float16": "the bits of IEEE 754 half precision numbers",
+    "float64": "numbers as the model was trained on; not NaN",
+    "int16": "any",
+    "int64": "any",
+    "uint16": "any",
+    "uint32": "any",
+    "uint64": "any",
 }
 
 

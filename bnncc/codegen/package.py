@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,8 @@ from bnncc.codegen.manifest import Manifest, list_files, make_manifest, manifest
 from bnncc.codegen.output import replacing
 from bnncc.codegen.text import in_comment
 from bnncc.codegen.toolchain import Toolchain
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, joined
+from bnncc.plan import arena
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.names import check_library_name
 from bnncc.plan.program import Program
@@ -71,15 +72,29 @@ class EmitOptions:
 
 
 def make_kernels(program: Program, target: Target, backend: Backend | None = None) -> Kernels:
-    """One kernel for each KernelSpec of the program, made once."""
+    """One kernel for each KernelSpec of the program, made once.
+
+    Raises BnnccError for nodes that the importer of last resort does not take, all at once."""
     backend = backend or _kernels_of_this_package()
     kernels: dict[KernelSpec, KernelFacts] = {}
+    refused: list[BnnccError] = []
     for step in program.steps:
         alternative = (step.when_zero.kernel,) if step.when_zero else ()
         for spec in (step.kernel, *alternative):
             if spec not in kernels:
-                kernels[spec] = backend.make_kernel(spec, target)
+                try:
+                    kernels[spec] = backend.make_kernel(spec, target)
+                except BnnccError as error:
+                    refused.append(replace(error, location=error.location or step.location))
+    if refused:
+        raise joined(refused)
     return kernels
+
+
+def with_scratch(program: Program, kernels: Kernels) -> Program:
+    """The program with the memory that its kernels ask for."""
+    sizes = {spec: getattr(kernel, "scratch_bytes", 0) for spec, kernel in kernels.items()}
+    return arena.with_scratch(program, {spec: size for spec, size in sizes.items() if size})
 
 
 def emit(

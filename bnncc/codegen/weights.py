@@ -16,6 +16,7 @@ import numpy as np
 
 C_TYPES = {
     "float32": "float",
+    "float64": "double",
     "uint8": "uint8_t",
     "int8": "int8_t",
     "uint16": "uint16_t",
@@ -84,11 +85,10 @@ def typed_definitions(pool: WeightPool) -> str:
 
 
 def byte_definitions(pool: WeightPool) -> str:
-    """The same numbers as arrays of bytes, for a file of their own within the library. The entry sees
-    them with their types; the two meet in the linker only."""
+    """The same numbers as arrays of bytes (and the NUL that ends a string literal), for a file of their
+    own within the library. The entry sees them with their types; the two meet in the linker only."""
     return "\n\n".join(
-        f"/* {w.comment} */\nBNNCC_WEIGHTS const unsigned char {w.symbol}[{w.data.nbytes}] =\n"
-        f"{_string(w.data)};"
+        f"/* {w.comment} */\nBNNCC_WEIGHTS const unsigned char {w.symbol}[] =\n{_string(w.data)};"
         for w in pool.arrays
     )
 
@@ -99,6 +99,8 @@ def literals(data: np.ndarray) -> list[str]:
     match data.dtype.name:
         case "float32":
             return [float_literal(value) for value in values]
+        case "float64":
+            return [double_literal(value) for value in values]
         case "uint32":
             return [f"0x{value:x}u" for value in values]
         case "uint64":
@@ -106,7 +108,8 @@ def literals(data: np.ndarray) -> list[str]:
         case "int32":
             return ["(-2147483647 - 1)" if value == -(2**31) else str(value) for value in values]
         case "int64":
-            return [f"INT64_C({value})" for value in values]
+            smallest = "(-INT64_C(9223372036854775807) - 1)"
+            return [smallest if value == -(2**63) else f"INT64_C({value})" for value in values]
         case _:
             return [str(value) for value in values]
 
@@ -119,6 +122,14 @@ def float_literal(value: float) -> str:
         return "NAN"
     text = f"{value:.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
+def double_literal(value: float) -> str:
+    """Seventeen digits give back every float64."""
+    if not math.isfinite(value):
+        return float_literal(value)
+    text = f"{value:.17g}"
+    return text if "." in text or "e" in text else f"{text}.0"
 
 
 def _lines(items: Sequence[str]) -> str:

@@ -13,16 +13,18 @@ import tvm
 from tvm import tirx
 from tvm.tirx.op import register_intrin_lowering
 
-from bnncc.kernels import binary_conv, elf, halo, map, pool, real_conv, reduce
+from bnncc.kernels import binary_conv, convert, elf, halo, map, opaque, pool, real_conv, reduce
 from bnncc.kernels.functions import LIBM, LITERAL
 from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.plan.kernel import (
     BinaryConv,
     ChannelMean,
+    Convert,
     FillHalo,
     KernelSpec,
     Map,
+    Opaque,
     Pool,
     RealConv,
     Root,
@@ -39,6 +41,8 @@ TEMPLATES: dict[type[Root], Template] = {
     Softmax: reduce.make_softmax,
     Map: map.make,
     FillHalo: halo.make,
+    Convert: convert.make,
+    Opaque: opaque.make,
 }
 """What makes the kernels with each root."""
 

@@ -47,7 +47,12 @@ Buffers = Mapping[str, Buffer]
 """Those of the parameters, by name."""
 
 C_TYPES = {
+    "bool": "uint8_t",
+    "float16": "uint16_t",
     "float32": "float",
+    "float64": "double",
+    "int64": "int64_t",
+    "uint64": "uint64_t",
     "int32": "int32_t",
     "uint32": "uint32_t",
     "uint16": "uint16_t",

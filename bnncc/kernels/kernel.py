@@ -54,3 +54,5 @@ class Kernel:
     pack: Pack
     schedule: TileParameters = field(default_factory=dict)
     description: str = ""
+    scratch_bytes: int = 0
+    """Of the last parameter, memory that the caller lends for the call; 0 where there is none."""

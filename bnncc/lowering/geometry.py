@@ -6,19 +6,24 @@ Rank 3 [n, w, c] is [n, 1, w, c]; rank 2 [n, c] is [n, 1, 1, c]; rank 1 [c] is [
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bnncc.plan.layout import Element, Halo, Layout
+from bnncc.plan.layout import WORD_BITS, Element, Halo, Layout
 
 MAX_RANK = 4
-_AXES = {0: (), 1: (3,), 2: (0, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
+AXES = {0: (), 1: (3,), 2: (0, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
+"""Which of n, h, w, c each dimension of a tensor is, by rank."""
 
 
 def canonical(shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """The shape as [n, h, w, c]."""
+    """The shape as [n, h, w, c]; of a rank above 4, which only opaque kernels and reshapes know, all elements
+    in one row."""
+    if len(shape) > MAX_RANK:
+        return (1, 1, 1, math.prod(shape))
     full = [1, 1, 1, 1]
-    for axis, extent in zip(_AXES[len(shape)], shape, strict=True):
+    for axis, extent in zip(AXES[len(shape)], shape, strict=True):
         full[axis] = extent
     return (full[0], full[1], full[2], full[3])
 
@@ -30,7 +35,7 @@ def without_halo(layout: Layout) -> Layout:
 
 def transposed(layout: Layout, rank: int, permutation: Sequence[int]) -> Layout:
     """The view whose dimension i is dimension permutation[i] of a tensor of this rank."""
-    axes = _AXES[rank]
+    axes = AXES[rank]
     shape, strides = [1, 1, 1, 1], list(Layout.packed(layout.element, (1, 1, 1, 1)).strides)
     for axis, source in zip(axes, (axes[p] for p in permutation), strict=True):
         shape[axis], strides[axis] = layout.shape[source], layout.strides[source]
@@ -44,11 +49,11 @@ def moves_channels(rank: int, permutation: Sequence[int]) -> bool:
 
 def broadcast(layout: Layout, rank: int, result_rank: int) -> Layout:
     """A tensor of `rank` as an operand of a result of `result_rank`: dimensions align at the right."""
-    extents = [layout.shape[a] for a in _AXES[rank]]
-    steps = [layout.strides[a] for a in _AXES[rank]]
+    extents = [layout.shape[a] for a in AXES[rank]]
+    steps = [layout.strides[a] for a in AXES[rank]]
     missing = result_rank - rank
     shape, strides = [1, 1, 1, 1], [0, 0, 0, 0]
-    for axis, extent, step in zip(_AXES[result_rank][missing:], extents, steps, strict=True):
+    for axis, extent, step in zip(AXES[result_rank][missing:], extents, steps, strict=True):
         shape[axis], strides[axis] = extent, step
     if shape[3] == 1 and layout.element is not Element.BIT:
         strides[3] = 1
@@ -58,7 +63,7 @@ def broadcast(layout: Layout, rank: int, result_rank: int) -> Layout:
 def reshaped(layout: Layout, shape: Sequence[int]) -> Layout | None:
     """The row-major view in another shape, or None where the values do not lie so."""
     if layout.element is Element.BIT and layout.shape[3] != canonical(shape)[3]:
-        if layout.shape[3] % 32 or canonical(shape)[3] % 32:
+        if layout.shape[3] % WORD_BITS or canonical(shape)[3] % WORD_BITS:
             return None
     if not _is_row_major(layout):
         return None
@@ -68,7 +73,7 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout | None:
 def canonical_pads(pads: Sequence[int]) -> tuple[int, int, int, int]:
     """Pads per dimension as pads of [n, h, w, c]."""
     full = [0, 0, 0, 0]
-    for axis, pad in zip(_AXES[len(pads)], pads, strict=True):
+    for axis, pad in zip(AXES[len(pads)], pads, strict=True):
         full[axis] = pad
     return _four(full)
 
@@ -89,9 +94,9 @@ def channel_slice(layout: Layout, axis: int, start: int, extent: int) -> Layout 
     step = start
     if axis == 3 and layout.element is Element.BIT:
         whole = layout.shape[3]
-        if start % 32 or (extent % 32 and start + extent != whole):
+        if start % WORD_BITS or (extent % WORD_BITS and start + extent != whole):
             return None
-        step = start // 32
+        step = start // WORD_BITS
     return replace(
         layout, shape=_four(shape), offset=layout.offset + step * layout.strides[axis], halo=Halo()
     )

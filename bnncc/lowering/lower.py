@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from io import StringIO
 
 import numpy as np
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, TensorType
+from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.printer import Printer
 
-from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import Ternary, element_of, numpy_type, shape_of
+from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
+from bnncc.dialect.types import Ternary, element_of, is_number, number_type, numpy_type, shape_of
 from bnncc.lowering.demands import halo_demands
 from bnncc.lowering.expressions import unsupported
 from bnncc.lowering.geometry import (
@@ -28,19 +28,21 @@ from bnncc.lowering.geometry import (
     without_halo,
 )
 from bnncc.lowering.in_place import reuse_operands
+from bnncc.lowering.opaque import OpaqueNodes
 from bnncc.lowering.region import Region
 from bnncc.lowering.steps import Steps
-from bnncc.lowering.storage import Placement, Plane, Storage, part_of, parts, stored_element
+from bnncc.lowering.storage import STORED, Placement, Plane, Storage, part_of, parts, plain_element
 from bnncc.plan import expression as ex
+from bnncc.plan.arena import requests
 from bnncc.plan.kernel import (
     KernelSpec,
     Output,
     Softmax,
 )
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.memory import Request, plan_arena
+from bnncc.plan.memory import plan_arena
 from bnncc.plan.names import c_names
-from bnncc.plan.program import Buffer, Port, Program, Step
+from bnncc.plan.program import Port, Program
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def lower(module: ModuleOp, name: str) -> Lowered:
     """Lower the `main` function of a module that went through the whole pipeline.
 
     Raises BnnccError where a value or an operation has no stored form or kernel."""
-    main = next(op for op in module.ops if isinstance(op, FuncOp))
+    main = main_function(module)
     lowering = _Lowering(main)
     program = lowering.program(name)
     return Lowered(program, module, tuple(lowering.steps.operations), lowering.storage.placements)
@@ -78,11 +80,12 @@ class _Lowering:
         self.block: Block = main.body.block
         self.storage = Storage(halo_demands(self.block))
         self.steps = Steps(self.storage)
+        self.opaque = OpaqueNodes(self.steps)
         self.copied_outputs: list[tuple[SSAValue, Plane]] = []
 
     def program(self, name: str) -> Program:
         count = len(self.block.args)
-        spelled = c_names(_names(self.main, "bnn.inputs") + _names(self.main, "bnn.outputs"))
+        spelled = c_names(names_of(self.main, INPUTS) + names_of(self.main, OUTPUTS))
         inputs = self._inputs(spelled[:count])
         outputs = self._outputs(spelled[count:])
         for concat in reversed([op for op in self.block.ops if isinstance(op, ops.Concat)]):
@@ -90,7 +93,7 @@ class _Lowering:
         for op in self.block.ops:
             self._lower(op)
         steps, owner = reuse_operands(self.steps.steps, tuple(self.storage.buffers))
-        arena = plan_arena(_requests(steps, self.storage.buffers, owner))
+        arena = plan_arena(requests(steps, self.storage.buffers, owner))
         offsets = {i: arena.offsets[owner[i]] for i in range(len(owner)) if owner[i] in arena.offsets}
         buffers = tuple(self.storage.buffers)
         return Program(name, inputs, outputs, buffers, steps, offsets, arena.bytes, arena.lower_bound)
@@ -98,22 +101,22 @@ class _Lowering:
     # The user's side.
 
     def _inputs(self, spelled: Sequence[str]) -> tuple[Port, ...]:
-        names = _names(self.main, "bnn.inputs")
+        names = names_of(self.main, INPUTS)
         ports = []
         for index, (argument, name, c_name) in enumerate(zip(self.block.args, names, spelled, strict=True)):
-            layout = Layout.packed(_port_element(argument, name), canonical(shape_of(argument)))
+            layout = Layout.packed(_port_element(argument), canonical(shape_of(argument)))
             buffer = self.storage.new_buffer(name, layout.bytes, "input", index)
-            self.storage.placements[argument] = (Plane(buffer, layout),)
+            self.opaque.add_plain(argument, Plane(buffer, layout))
             ports.append(_port(argument, name, c_name, buffer))
         return tuple(ports)
 
     def _outputs(self, spelled: Sequence[str]) -> tuple[Port, ...]:
         last = self.block.last_op
         assert isinstance(last, ReturnOp)
-        names = _names(self.main, "bnn.outputs")
+        names = names_of(self.main, OUTPUTS)
         ports = []
         for index, (value, name, c_name) in enumerate(zip(last.arguments, names, spelled, strict=True)):
-            layout = Layout.packed(_port_element(value, name), canonical(shape_of(value)))
+            layout = Layout.packed(_port_element(value), canonical(shape_of(value)))
             buffer = self.storage.new_buffer(name, layout.bytes, "output", index)
             plane = Plane(buffer, layout)
             if not self.storage.reserve_output(value, plane):
@@ -124,6 +127,8 @@ class _Lowering:
     # One operation at a time.
 
     def _lower(self, op: Operation) -> None:
+        if not isinstance(op, ops.Onnx | ReturnOp):
+            self.opaque.pack_operands(op)
         match op:
             case ops.Constant():
                 self._lower_constant(op)
@@ -141,15 +146,19 @@ class _Lowering:
                 self._lower_softmax(op)
             case ReturnOp():
                 for value, plane in self.copied_outputs:
-                    self.steps.copy(self.steps.placement(value)[0], plane, op, "copy to the output")
+                    source = self.opaque.plain.get(value) or self.steps.placement(value)[0]
+                    self.steps.copy(source, plane, op, "copy to the output")
+            case ops.Onnx():
+                self.opaque.lower(op)
             case _:
                 raise unsupported(op, f"{op.name} has no kernel")
 
     def _lower_constant(self, op: ops.Constant) -> None:
-        """Constants that no region took in: whole tensors, stored as they are."""
-        if stored_element(op.result) not in (Element.F32, Element.I32):
+        """Constants that no region took in, stored as they are. Opaque nodes hold their own."""
+        if not is_number(element_of(op.result)):
             raise unsupported(op, "a constant of this domain cannot be stored")
-        self.storage.placements[op.result] = (self.steps.constant_plane(op.array),)
+        if not all(isinstance(use.operation, ops.Onnx) for use in op.result.uses):
+            self.opaque.add_plain(op.result, self.steps.constant_plane(op.array))
 
     def _lower_transpose(self, op: ops.Transpose) -> None:
         permutation, rank = ops.unpack(op.permutation), len(shape_of(op.input))
@@ -216,37 +225,12 @@ class _Lowering:
         Region(self.steps, op).lower()
 
 
-def _names(main: FuncOp, key: str) -> list[str]:
-    attribute = main.attributes[key]
-    assert isinstance(attribute, ArrayAttr)
-    return [entry.data for entry in attribute.data if isinstance(entry, StringAttr)]
-
-
-def _port_element(value: SSAValue, name: str) -> Element:
-    supported = {"float32": Element.F32, "uint8": Element.U8, "int8": Element.I8, "int32": Element.I32}
-    dtype = np.dtype(numpy_type(element_of(value))).name
-    if dtype not in supported or len(shape_of(value)) > 4:
-        message = f"an input or output of type {dtype} and shape {shape_of(value)} is not supported"
-        raise BnnccError(name, message, "use float32, uint8, int8 or int32 with at most 4 dimensions")
-    return supported[dtype]
+def _port_element(value: SSAValue) -> Element:
+    element = element_of(value)
+    return plain_element(value) if is_number(element) else STORED[number_type(np.dtype(numpy_type(element)))]
 
 
 def _port(value: SSAValue, name: str, c_name: str, buffer: int) -> Port:
     assert isinstance(value.type, TensorType)
     dtype = np.dtype(numpy_type(element_of(value))).name
     return Port(name, c_name, tuple(shape_of(value)), dtype, buffer)
-
-
-def _requests(steps: Sequence[Step], buffers: Sequence[Buffer], owner: Sequence[int]) -> dict[int, Request]:
-    """When each arena buffer (of those that share memory, their owner) is alive."""
-    requests: dict[int, Request] = {}
-    for index, step in enumerate(steps):
-        reads = (*step.reads, *(step.when_zero.reads if step.when_zero else ()))
-        for buffer in {*reads, *step.writes}:
-            if buffers[buffer].place != "arena":
-                continue
-            key = owner[buffer]
-            known = requests.get(key, Request(0, index, index))
-            size = max(known.bytes, buffers[buffer].bytes)
-            requests[key] = Request(size, known.first, index)
-    return requests

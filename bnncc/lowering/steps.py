@@ -9,14 +9,18 @@ import numpy as np
 from xdsl.ir import Operation, SSAValue
 
 from bnncc.dialect.sources import location_text, node_name
+from bnncc.dialect.types import number_type
 from bnncc.lowering.demands import Demand
 from bnncc.lowering.geometry import canonical, without_halo
 from bnncc.lowering.roots import Contraction, describe, domains, macs
-from bnncc.lowering.storage import Placement, Plane, Storage, value_name
+from bnncc.lowering.storage import STORED, Placement, Plane, Storage, value_name
 from bnncc.plan import expression as ex
-from bnncc.plan.kernel import FillHalo, KernelSpec, Map, Output
+from bnncc.plan.kernel import Convert, FillHalo, KernelSpec, Map, Output
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Alternative, Step
+
+MAPPED = frozenset({Element.F32, Element.I32, Element.BIT})
+"""Elements that the kernels of maps store."""
 
 
 class Steps:
@@ -78,9 +82,13 @@ class Steps:
         self.step(op, spec, (), (target.buffer,), operation="fill")
 
     def copy(self, source: Plane, target: Plane, op: Operation, why: str) -> None:
-        """Element by element, whatever the strides of both are."""
-        output = Output(target.layout, ex.Operand(0))
-        spec = KernelSpec(Map(), (without_halo(source.layout),), (), (output,))
+        """Element by element, whatever the strides of both are, between types where these differ."""
+        layout = without_halo(source.layout)
+        elements = {layout.element, target.layout.element}
+        if len(elements) == 1 and elements <= MAPPED:
+            spec = KernelSpec(Map(), (layout,), (), (Output(target.layout, ex.Operand(0)),))
+        else:
+            spec = KernelSpec(Convert(layout), (), (), (Output(target.layout, ex.Accumulator()),))
         self.step(op, spec, (source.buffer,), (target.buffer,), operation=why)
 
     def row_major(self, source: Plane, op: Operation) -> Plane:
@@ -131,5 +139,5 @@ class Steps:
 
     def constant_plane(self, array: np.ndarray) -> Plane:
         """A constant tensor as a buffer of its own."""
-        element = Element.F32 if array.dtype == np.float32 else Element.I32
+        element = Element.BOOL if array.dtype == np.bool_ else STORED[number_type(array.dtype)]
         return self.storage.new_constant("constant", array, Layout.packed(element, canonical(array.shape)))

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from xdsl.dialects.builtin import f32, i1, i8, i32
+from xdsl.dialects.builtin import IntegerType, Signedness, f16, f32, f64, i1, i8, i16, i32, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
@@ -14,7 +15,7 @@ from bnncc.dialect.sources import node_name
 from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, shape_of, ui8
 from bnncc.lowering.demands import Demand
 from bnncc.lowering.expressions import unsupported
-from bnncc.lowering.geometry import MAX_RANK, canonical, channel_slice, reshaped, transposed
+from bnncc.lowering.geometry import AXES, canonical, channel_slice, reshaped, transposed
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Buffer, Place
 
@@ -23,11 +24,27 @@ STORED: dict[Attribute, Element] = {
     i32: Element.I32,
     ui8: Element.U8,
     i8: Element.I8,
+    f16: Element.F16,
+    f64: Element.F64,
+    i16: Element.I16,
+    i64: Element.I64,
+    IntegerType(16, Signedness.UNSIGNED): Element.U16,
+    IntegerType(32, Signedness.UNSIGNED): Element.U32,
+    IntegerType(64, Signedness.UNSIGNED): Element.U64,
     i1: Element.BIT,
     Bipolar(): Element.BIT,
     Spike(): Element.BIT,
     Ternary(): Element.BIT,
 }
+
+
+C_WITHOUT = {"bool": np.uint8, "float16": np.uint16}
+"""Types that C lacks, and those that stand for them in arrays of constants."""
+
+
+def plain_element(value: SSAValue) -> Element:
+    """How users and opaque kernels see a value of numbers: as it is stored, but booleans as bytes."""
+    return Element.BOOL if element_of(value) == i1 else stored_element(value)
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,9 @@ class Storage:
 
     def new_constant(self, name: str, array: np.ndarray, layout: Layout) -> Plane:
         """A buffer of trained numbers."""
-        self.buffers.append(Buffer(name, layout.bytes, "constant", data=np.ascontiguousarray(array)))
+        data = np.ascontiguousarray(array)
+        data = data.view(C_WITHOUT.get(data.dtype.name, data.dtype))
+        self.buffers.append(Buffer(name, layout.bytes, "constant", data=data))
         return Plane(len(self.buffers) - 1, layout)
 
     def new_plane(self, name: str, layout: Layout, fill: int = 0) -> Plane:
@@ -82,6 +101,10 @@ class Storage:
             self.placements[value] = reserved or self.new_placement(value_name(value), value, demand)
         return self.placements[value]
 
+    def reserved(self, value: SSAValue) -> Plane | None:
+        """The plane that waits for a value, if any."""
+        return self._reserved[value][0] if value in self._reserved else None
+
     def is_placed(self, value: SSAValue) -> bool:
         """Whether a value has planes, or planes reserved for it."""
         return value in self.placements or value in self._reserved
@@ -93,7 +116,7 @@ class Storage:
         while isinstance(op := value.owner, ops.Transpose | ops.Reshape) and value.has_one_use():
             rank = len(shape_of(value))
             if isinstance(op, ops.Transpose):
-                layout = transposed(layout, rank, inverse(ops.unpack(op.permutation)))
+                layout = transposed(layout, rank, ops.inverse(ops.unpack(op.permutation)))
             else:
                 layout = reshaped(layout, shape_of(op.input))
             value = op.operands[0]
@@ -118,14 +141,17 @@ class Storage:
                     self._reserve(value, part)
 
     def _reserve(self, value: SSAValue, plane: Plane) -> bool:
-        is_kernel = isinstance(value.owner, ops.Fused | ops.Softmax)
-        element = element_of(value)
         free = not self.is_placed(value) and value not in self.demands
-        if (
-            not (is_kernel and free)
-            or isinstance(element, Ternary)
-            or stored_element(value) != plane.layout.element
-        ):
+        if not free or isinstance(element_of(value), Ternary):
+            return False
+        match value.owner:
+            case ops.Fused() | ops.Softmax():
+                fits = stored_element(value) == plane.layout.element
+            case ops.Onnx():
+                fits = is_plain(plane.layout) and plain_element(value) == plane.layout.element
+            case _:
+                fits = False
+        if not fits:
             return False
         self._reserved[value] = (plane,)
         return True
@@ -143,24 +169,29 @@ def parts(concat: ops.Concat) -> list[tuple[SSAValue, int]]:
 def part_of(plane: Plane, concat: ops.Concat, value: SSAValue, start: int) -> Plane | None:
     """The part of a concatenation's plane where `value` goes, or None where bits cannot be cut so."""
     rank = len(shape_of(value))
-    axis = {1: (3,), 2: (0, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}[rank][concat.axis.value.data]
+    axis = AXES[rank][concat.axis.value.data]
     layout = channel_slice(plane.layout, axis, start, shape_of(value)[concat.axis.value.data])
     return None if layout is None else Plane(plane.buffer, layout)
 
 
 def stored_element(value: SSAValue) -> Element:
-    """How a value is stored; a diagnostic for a type that no kernel stores or a rank above 4."""
-    element, shape = element_of(value), shape_of(value)
+    """How a value is stored; a diagnostic for a type that no kernel stores."""
+    element = element_of(value)
     owner = value.owner
-    if element not in STORED or len(shape) > MAX_RANK:
+    if element not in STORED:
         assert isinstance(owner, Operation)
         raise unsupported(owner, f"no kernel stores {value.type}")
     return STORED[element]
 
 
-def inverse(permutation: tuple[int, ...]) -> tuple[int, ...]:
-    """The permutation that undoes this one."""
-    return tuple(int(i) for i in np.argsort(permutation))
+def is_plain(layout: Layout) -> bool:
+    """Whether a buffer holds just this tensor, row-major from its start."""
+    return layout.offset == 0 and not layout.halo and reshaped(layout, (layout_size(layout),)) is not None
+
+
+def layout_size(layout: Layout) -> int:
+    """How many values a tensor has."""
+    return math.prod(layout.shape)
 
 
 def value_name(value: SSAValue) -> str:

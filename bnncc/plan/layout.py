@@ -17,6 +17,15 @@ class Element(StrEnum):
     I32 = "i32"
     U8 = "u8"
     I8 = "i8"
+    BOOL = "bool"
+    """A byte, 0 or 1. Like the types below it, only opaque kernels and copies read and write it."""
+    F16 = "f16"
+    F64 = "f64"
+    I16 = "i16"
+    I64 = "i64"
+    U16 = "u16"
+    U32 = "u32"
+    U64 = "u64"
     BIT = "bit"
     """One bit a value, packed along the channels in uint32 words. Of a bipolar tensor, 1 means +1
     and 0 means -1; of a mask (the second plane of a ternary tensor), 1 means non-zero. The bits of
@@ -25,12 +34,30 @@ class Element(StrEnum):
     @property
     def dtype(self) -> str:
         """The NumPy and TVM name of the stored type."""
-        return {"f32": "float32", "i32": "int32", "u8": "uint8", "i8": "int8", "bit": "uint32"}[self]
+        return _DTYPES[self.value]
 
     @property
     def bytes(self) -> int:
         """Bytes of one stored element (of one word, for packed bits)."""
-        return 1 if self in (Element.U8, Element.I8) else 4
+        return _BYTES[_DTYPES[self.value].lstrip("abcdefghijklmnopqrstuvwxyz") or "8"]
+
+
+_DTYPES = {
+    "f32": "float32",
+    "i32": "int32",
+    "u8": "uint8",
+    "i8": "int8",
+    "bit": "uint32",
+    "bool": "bool",
+    "f16": "float16",
+    "f64": "float64",
+    "i16": "int16",
+    "i64": "int64",
+    "u16": "uint16",
+    "u32": "uint32",
+    "u64": "uint64",
+}
+_BYTES = {"8": 1, "16": 2, "32": 4, "64": 8}
 
 
 @dataclass(frozen=True)

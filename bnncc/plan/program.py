@@ -50,6 +50,8 @@ class Step:
     domains: str = ""
     macs: int = 0
     note: str = ""
+    scratch: int | None = None
+    """Arena buffer that the kernel may use as it likes, where it asks for one (`arena.with_scratch`)."""
 
 
 @dataclass(frozen=True)
