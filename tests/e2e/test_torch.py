@@ -209,6 +209,23 @@ def test_names_are_those_of_the_signature_or_the_users():
     )
 
 
+def test_outputs_may_be_inputs_or_one_another():
+    class Same(nn.Module):
+        def forward(self, x: torch.Tensor, unused: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            y = torch.sign(x)
+            return y, x, y
+
+    x = torch.randn(2, 4)
+    artifact = bnncc.compile(Same(), (x, x))
+    assert (artifact.input_names, artifact.output_names) == (
+        ("x", "unused"),
+        ("output_0", "output_1", "output_2"),
+    )
+    outputs = artifact.run({"x": x.numpy(), "unused": x.numpy()})
+    for output, expected in zip(outputs.values(), Same()(x, x), strict=True):
+        assert np.array_equal(output, expected.numpy())
+
+
 def test_the_batch_is_that_of_the_example_or_dynamic():
     module = BinaryNet(Threshold.apply).eval()
     assert bnncc.compile(module, images(3)).batch == 3
@@ -267,6 +284,10 @@ def test_what_is_no_module_and_what_lacks_examples():
     assert "do not suit forward(image)" in refusal(BinaryNet(), (images(1), images(1))).message
     assert "cannot be called" in refusal(BinaryNet(), torch.zeros(1, 2, 8, 8)).message
     assert "must be 1 different names" in refusal(BinaryNet(), images(1), input_names=["a", "b"]).message
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.script(nn.Identity())
+    assert "TorchScript" in refusal(script, images(1)).message
     assert "'input' is of type int" in refusal(nn.Identity(), (3,)).message
 
 

@@ -73,6 +73,8 @@ def export_module(module: Any, export: Export, folder: Path) -> Path:
         kind = type(module).__name__
         raise BnnccError("", f"expected the path of an ONNX file or a torch.nn.Module, got {kind}")
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+    if isinstance(module, torch.jit.ScriptModule):
+        raise BnnccError("", "TorchScript is not supported", "give the module that the script was made from")
     with untouched(module), torch.no_grad(), quiet():
         call = make_call(module, export)
         path = folder / f"{call.name}.onnx"
@@ -264,7 +266,7 @@ def export_captured(call: Call, path: Path) -> None:
         verbose=False,
     )
     check_pure(call.name, program.exported_program)
-    save(program, path)
+    save(program, call.inputs, call.outputs, path)
 
 
 def export_traced(call: Call, path: Path) -> None:
@@ -301,16 +303,27 @@ def export_program(program: torch.export.ExportedProgram, export: Export, folder
     try:
         with torch.no_grad(), quiet():
             made = torch.onnx.export(program, (), dynamo=True, optimize=False, verbose=False, **names)
-            save(made, path)
+            save(made, inputs, outputs, path)
     except Exception as error:
         raise BnnccError(name, f"torch.onnx.export fails: {root_cause(error)}") from error
     return path
 
 
-def save(program: torch.onnx.ONNXProgram, path: Path) -> None:
+def save(program: torch.onnx.ONNXProgram, inputs: Sequence[str], outputs: Sequence[str], path: Path) -> None:
     """Write the file, its constants folded: those that take their type from an input are not ours to see."""
+    import onnx_ir
     from onnxscript import optimizer
 
+    graph = program.model.graph
+    for value, name in zip(graph.inputs, inputs, strict=True):
+        value.name = name
+    for index, name in enumerate(outputs):
+        # A value that goes out twice, or comes in as well, has been given the name of the last output alone.
+        if graph.outputs[index] in [*graph.inputs, *graph.outputs[:index]]:
+            copy = onnx_ir.node("Identity", [graph.outputs[index]])
+            graph.append(copy)
+            graph.outputs[index] = copy.outputs[0]
+        graph.outputs[index].name = name
     optimizer.inline(program.model)
     optimizer.fold_constants(program.model)
     optimizer.remove_unused_nodes(program.model)
