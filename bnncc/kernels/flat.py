@@ -57,6 +57,13 @@ def flatten(function: tirx.PrimFunc, symbol: str) -> Flat:
     return _lift(lowered, symbol)
 
 
+def _serial(loop: tirx.For) -> tirx.For:
+    """Parallel loops would ask the runtime for threads."""
+    if loop.kind != tirx.ForKind.PARALLEL:
+        return loop
+    return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
+
+
 def _lift(function: tirx.PrimFunc, symbol: str) -> Flat:
     """Buffers become pointers, large temporaries parts of the scratch memory."""
     scratch = Var("scratch", PointerType(PrimType("uint8"), "global"))
@@ -73,7 +80,8 @@ def _lift(function: tirx.PrimFunc, symbol: str) -> Flat:
         used += -(-size // ALIGNMENT) * ALIGNMENT
         return tirx.DeclBuffer(buffer, data=tirx.reinterpret(buffer_data_pointer_type(buffer), address))
 
-    body = tvm_ffi.structural_map(function.body, [(tirx.AllocBuffer, place)], order="pre")
+    rules = [(tirx.AllocBuffer, place), (tirx.For, _serial)]
+    body = tvm_ffi.structural_map(function.body, rules, order="pre")
     pointers, declarations = [], []
     for parameter in function.params:
         pointer = Var(f"{parameter.name}_data", buffer_data_pointer_type(parameter))
