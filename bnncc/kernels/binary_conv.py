@@ -37,6 +37,7 @@ from bnncc.kernels.nest import (
     Schedule,
     Tile,
     Vector,
+    each_lane,
     even_tile,
     register_tiles,
     schedules,
@@ -192,7 +193,7 @@ class _Form:
         """Locals for every sum, zeroed."""
         kinds = 2 if self.plan.root.ternary_input else 1
         sums = {
-            (p, key): emit.local(dtype, vector.width)
+            (p, key): emit.local(dtype, vector.width, "mismatches")
             for p in range(tile.rows * tile.columns)
             for v, vector in enumerate(tile.vectors)
             for key in (v, ~v)[:kinds]
@@ -290,7 +291,7 @@ class _Scalar(_Form):
                 for places in starts
             ]
             for v, vector in enumerate(tile.vectors):
-                with T.serial(0, vector.valid) as lane:
+                for lane in each_lane(vector.valid):
                     sign, *nonzero = (
                         emit.bind(buffers["weight"][self.weight_at(vector, number, plane) + lane])
                         for plane in range(self.plan.planes)
@@ -303,7 +304,7 @@ class _Scalar(_Form):
         return sums
 
     def clear(self, total: Buffer) -> None:
-        with T.serial(0, _extent(total)) as lane:
+        for lane in each_lane(_extent(total)):
             T.buffer_store(total, tirx.const(0, total.dtype), [lane])
 
     def _add(self, total: Buffer, lane: Index, bits: Value) -> None:
@@ -403,9 +404,9 @@ class _PackedThreshold:
         return mask if lanes == self.item_bits else T.Cast(f"uint{self.item_bits}", mask)
 
     def _scalar_bits(self, total: Buffer, limit: Index, vector: Vector) -> Value:
-        word = emit.local("uint32", 1)
+        word = emit.local("uint32", 1, "word")
         T.buffer_store(word, tirx.const(0, "uint32"), [0])
-        with T.serial(0, vector.valid) as lane:
+        for lane in each_lane(vector.valid):
             bit = T.Cast("uint32", total[lane] <= self.buffers["limit"][limit + lane])
             T.buffer_store(word, word[0] | (bit << T.Cast("uint32", lane)), [0])
         return word[0]

@@ -22,6 +22,7 @@ from bnncc.kernels.nest import (
     Schedule,
     Tile,
     Vector,
+    each_lane,
     even_tile,
     fuse,
     schedules,
@@ -107,7 +108,7 @@ def _accumulate_scalars(plan: RealPlan, tile: Tile, buffers: Buffers) -> Sums:
     stride = plan.root.input.strides[3]
     for offset, number in walk(plan.levels):
         for v, vector in enumerate(tile.vectors):
-            with T.serial(0, vector.valid) as lane:
+            for lane in each_lane(vector.valid):
                 weight = emit.bind(buffers["weight"][plan.weight_at(vector, number) + lane])
                 for p, start in enumerate(starts):
                     x = buffers["input"][start + offset + (vector.channel + lane) * stride]

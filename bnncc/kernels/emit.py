@@ -239,11 +239,13 @@ def _through_memory(value: Value) -> Value:
     return load(cell, 0, lanes)
 
 
-def local(dtype: str, count: int) -> Buffer:
+def local(dtype: str, count: int, name: str = "cell") -> Buffer:
     """`count` elements on the stack (registers, where every index is constant). Less than 1024 bytes: TVM
     would allocate more than that from a run-time library that we do not have."""
     assert count * tvm.DataType(dtype).itemsize < 1024, "larger than TVM keeps on the stack"
-    return T.alloc_buffer((count,), dtype)
+    buffer = T.alloc_buffer((count,), dtype)
+    IRBuilder.name(name, buffer)
+    return buffer
 
 
 def bind_index(index: Index) -> Index:

@@ -34,6 +34,7 @@ from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.graph import Graph, Node
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
+from bnncc.kernels.nest import each_lane
 from bnncc.plan.expression import (
     Accumulator,
     Binary,
@@ -285,13 +286,13 @@ class Epilogue:
         chunk = WORD_BITS if self.writes_bits else count
         for start in range(0, count, chunk):
             packed = {
-                output: emit.local("uint32", 1)
+                output: emit.local("uint32", 1, "word")
                 for output, layout in enumerate(self.layouts)
                 if layout.element is Element.BIT
             }
             for word in packed.values():
                 T.buffer_store(word, tirx.const(0, "uint32"), [0])
-            with T.serial(0, min(chunk, count - start)) as lane:
+            for lane in each_lane(min(chunk, count - start)):
                 offset = start + lane if start else lane
                 values = _Values(self, position, first, offset, 1, accumulator, threshold)
                 results = [values.value(root) for root in self.graph.roots]

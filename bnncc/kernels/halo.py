@@ -32,9 +32,9 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
             ((0, w), (h, halo.right)),
             ((h, -halo.left), (halo.bottom, halo.left + w + halo.right)),
         )
-        for image in each(n):
+        for image in each(n, "image"):
             for (top, left), (rows, columns) in rectangles:
-                for row in each(rows if columns else 0):
+                for row in each(rows if columns else 0, "row"):
                     _fill_row(buffers["target"], root, isa, (image, top + row, left), columns)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
@@ -54,9 +54,9 @@ def _fill_row(
     if layout.strides[2:] == (layout.depth, 1) and _is_uniform(root):
         _fill(buffer, root, isa, first, columns * layout.depth)
         return
-    for x in each(columns):
+    for x in each(columns, "column"):
         pixel = first + x * layout.strides[2]
-        for c in each(layout.depth - 1 if layout.element is Element.BIT else layout.depth):
+        for c in each(layout.depth - 1 if layout.element is Element.BIT else layout.depth, "channel"):
             T.buffer_store(buffer, _element(root), [pixel + c * layout.strides[3]])
         if layout.element is Element.BIT:
             T.buffer_store(buffer, _last_word(root), [pixel + layout.depth - 1])

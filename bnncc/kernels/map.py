@@ -46,9 +46,9 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
-        for n in each(shape.spec.shape[0]):
-            for y in each(shape.spec.shape[1]):
-                for x in each(shape.spec.shape[2]):
+        for n in each(shape.spec.shape[0], "image"):
+            for y in each(shape.spec.shape[1], "row"):
+                for x in each(shape.spec.shape[2], "column"):
                     _store_pixel(epilogue, (n, y, x), schedule["vectors"])
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

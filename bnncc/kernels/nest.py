@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels.emit import Index
@@ -20,22 +21,32 @@ from bnncc.plan.kernel import KernelSpec, Window
 from bnncc.plan.layout import Layout
 
 
-def tiles(extent: int, size: int) -> Iterator[tuple[Index, int]]:
-    """(first, count) of tiles of `size`, in a loop, and of the rest, if any."""
+def tiles(extent: int, size: int, name: str = "i") -> Iterator[tuple[Index, int]]:
+    """(first, count) of tiles of `size`, in a loop, and of the rest, if any. The loop counts `name` (if its
+    tiles are larger than 1, `name_tile`), for the reader of the generated C."""
     number, rest = divmod(extent, size)
     if number == 1:
         yield 0, size
     elif number > 1:
         with T.serial(0, number) as tile:
+            IRBuilder.name(name if size == 1 else f"{name}_tile", tile)
             yield tile * size, size
     if rest:
         yield number * size, rest
 
 
-def each(extent: int) -> Iterator[Index]:
+def each(extent: int, name: str = "i") -> Iterator[Index]:
     """The index of a loop; of none where there is a single iteration."""
-    for first, _ in tiles(extent, 1):
+    for first, _ in tiles(extent, 1, name):
         yield first
+
+
+def each_lane(extent: int) -> Iterator[Index]:
+    """The index of a loop over the lanes of a vector that is handled element by element: a loop even around a
+    single one, whose constant indices TVM would join to vector accesses that C does not have."""
+    with T.serial(0, extent) as lane:
+        IRBuilder.name("lane", lane)
+        yield lane
 
 
 def even_tile(extent: int, most: int) -> int:
@@ -83,7 +94,7 @@ def walk(levels: Levels, unroll: int = 1) -> Iterator[tuple[Index, Index]]:
         return
     level, inner = levels[0], levels[1:]
     inside = count_steps(inner)
-    for first, count in tiles(level.extent, min(level.extent, max(1, unroll // inside))):
+    for first, count in tiles(level.extent, min(level.extent, max(1, unroll // inside)), "tap"):
         for i in range(count):
             for offset, number in walk(inner, unroll):
                 yield (first + i) * level.stride + offset, (first + i) * inside + number
@@ -115,7 +126,7 @@ def walk_chunks(levels: Levels, limit: int) -> Iterator[tuple[Index, Index, Leve
     plan = plan_chunks(levels, limit)
     inside = count_steps(plan.inner)
     for offset, number in walk(plan.outer):
-        for first, count in tiles(plan.split.extent, plan.size):
+        for first, count in tiles(plan.split.extent, plan.size, "tap"):
             start = offset + first * plan.split.stride
             started = number * plan.split.extent * inside + first * inside
             yield start, started, fuse((Level(count, plan.split.stride), *plan.inner))
@@ -278,9 +289,9 @@ def register_tiles(pixels: Pixels, channels: Channels, schedule: Schedule) -> It
 
 def _pixel_tiles(pixels: Pixels, schedule: Schedule) -> Iterator[tuple[Index, Index, Index, int, int]]:
     """(image, row, column, rows, columns) of every tile."""
-    for image in each(pixels.images):
-        for row, rows in tiles(pixels.rows, schedule.rows):
-            for column, columns in tiles(pixels.columns, schedule.pixels):
+    for image in each(pixels.images, "image"):
+        for row, rows in tiles(pixels.rows, schedule.rows, "row"):
+            for column, columns in tiles(pixels.columns, schedule.pixels, "column"):
                 yield image, row, column, rows, columns
 
 
@@ -288,8 +299,8 @@ def _vector_tiles(channels: Channels, size: int) -> Iterator[tuple[Index, tuple[
     """(group, vectors) of every tile."""
     lanes = channels.lanes
     if channels.regular:
-        for group in each(channels.groups):
-            for first, count in tiles(channels.regular, size):
+        for group in each(channels.groups, "group"):
+            for first, count in tiles(channels.regular, size, "block"):
                 start = group * channels.regular + first
                 yield group, tuple(Vector((start + i) * lanes, lanes, lanes) for i in range(count))
     rest = channels.rest

@@ -75,8 +75,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
-        for n in each(spec.shape[0]):
-            for y in each(spec.shape[1]):
+        for n in each(spec.shape[0], "image"):
+            for y in each(spec.shape[1], "row"):
                 for x, is_inside in pooling.columns_of_row():
                     pooling.store_pixel(buffers["input"], (n, y, x), is_inside)
 
@@ -118,7 +118,7 @@ class _Pooling:
             (range(inside.stop, self.columns.positions), False),
         )
         for part, is_inside in parts:
-            for x in each(len(part)):
+            for x in each(len(part), "column"):
                 yield x + part.start if part.start else x, is_inside
 
     def store_pixel(self, buffer: Buffer, position: tuple[Index, Index, Index], is_inside: bool) -> None:
@@ -154,7 +154,7 @@ class _Pooling:
         """Emit the sums or maxima of items [first, first + count) into a local."""
         strides = self.root.input.strides
         dtype = self.root.input.element.dtype
-        total = emit.local(dtype, count)
+        total = emit.local(dtype, count, "total")
         for offset, lanes in self._pieces(count):
             emit.store(total, self._neutral(lanes), offset)
         for ky in _count(rows):

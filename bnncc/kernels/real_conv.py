@@ -16,7 +16,7 @@ from bnncc.kernels import depthwise, emit
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
-from bnncc.kernels.nest import Pixels, Schedule, Tile, even_tile, schedules, walk
+from bnncc.kernels.nest import Pixels, Schedule, Tile, each_lane, even_tile, schedules, walk
 from bnncc.kernels.real_plan import (
     RealPlan,
     add_product,
@@ -91,7 +91,7 @@ def _accumulate_scalars(plan: RealPlan, tile: Tile, buffers: Buffers) -> Sums:
     for offset, number in walk(plan.levels):
         inputs = [emit.bind(buffers["input"][start + offset]) for start in starts]
         for v, vector in enumerate(tile.vectors):
-            with T.serial(0, vector.valid) as lane:
+            for lane in each_lane(vector.valid):
                 weight = emit.bind(buffers["weight"][plan.weight_at(vector, number) + lane])
                 for p, x in enumerate(inputs):
                     T.buffer_store(sums[p, v], sums[p, v][lane] + x * weight, [lane])

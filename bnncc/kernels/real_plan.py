@@ -26,6 +26,7 @@ from bnncc.kernels.nest import (
     Tile,
     Vector,
     count_steps,
+    each_lane,
     fuse,
     register_tiles,
 )
@@ -152,13 +153,13 @@ def assemble_kernel(
 def zeros(tile: Tile, loop: bool = False) -> Sums:
     """Locals for the sums of a tile, zeroed; in a loop over the lanes where asked for."""
     sums = {
-        (p, v): emit.local("float32", vector.width)
+        (p, v): emit.local("float32", vector.width, "sum")
         for p in range(tile.rows * tile.columns)
         for v, vector in enumerate(tile.vectors)
     }
     for (_, v), total in sums.items():
         if loop:
-            with T.serial(0, tile.vectors[v].valid) as lane:
+            for lane in each_lane(tile.vectors[v].valid):
                 T.buffer_store(total, tirx.const(0, "float32"), [lane])
         else:
             emit.store(total, emit.constant(0, "float32", tile.vectors[v].width), 0)

@@ -82,12 +82,12 @@ def _make(
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
-        for image in each(n):
-            for y in each(h):
-                for x in each(w):
+        for image in each(n, "image"):
+            for y in each(h, "row"):
+                for x in each(w, "column"):
                     pixel = emit.bind_index(emit.pixel_address(layout, image, y, x))
                     accumulator = value(buffers["input"], pixel)
-                    for first, count in tiles(c, size):
+                    for first, count in tiles(c, size, "channel"):
                         epilogue.store((image, y, x), first, count, _from(accumulator, first))
 
     symbol = kernel_symbol(spec, isa, {})
@@ -107,7 +107,7 @@ def _reduce(
     if isa.is_scalar:
         total = emit.local("float32", 1)
         T.buffer_store(total, functions.number(neutral, 1, True), [0])
-        for c in each(channels):
+        for c in each(channels, "channel"):
             value = emit.bind(term(_load(buffer, layout, pixel, c, 1)))
             T.buffer_store(total, combine(total[0], value), [0])
         return total[0]
