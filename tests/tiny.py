@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,7 @@ class Parameter:
     name: str
     c_type: str
     is_const: bool
+    doc: str = "as the test says"
 
     @property
     def declaration(self) -> str:
@@ -119,6 +121,8 @@ class Kernel:
     body: str
     description: str = "plain C"
     function: str = "function"
+    schedule: Mapping[str, int] = field(default_factory=dict)
+    scratch_bytes: int = 0
 
     def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
         """Signs to words."""

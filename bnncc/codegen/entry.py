@@ -41,6 +41,11 @@ class ParameterFacts(Protocol):
         """As in a C prototype."""
         ...
 
+    @property
+    def doc(self) -> str:
+        """What lies there, for a comment."""
+        ...
+
 
 class KernelFacts(Protocol):
     """What the entry needs of a `bnncc.kernels.kernel.Kernel`."""
@@ -53,6 +58,26 @@ class KernelFacts(Protocol):
     @property
     def parameters(self) -> Sequence[ParameterFacts]:
         """Inputs, operands, constants, outputs."""
+        ...
+
+    @property
+    def function(self) -> object:
+        """The code before compilation; printed by `--emit tir`."""
+        ...
+
+    @property
+    def schedule(self) -> Mapping[str, int]:
+        """The tile parameters."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One line for the report."""
+        ...
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Of memory lent for the call."""
         ...
 
     def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
@@ -130,7 +155,11 @@ def _step_calls(
 ) -> StepCalls:
     def call(spec: KernelSpec, reads: tuple[int, ...]) -> Call:
         kernel = kernels[spec]
-        packed = [pool.add(array, _comment(step)) for array in kernel.pack(step.constants)]
+        first = len(reads)
+        packed = [
+            pool.add(array, f"{_comment(step)}: {in_comment(parameter.doc)}")
+            for array, parameter in zip(kernel.pack(step.constants), kernel.parameters[first:], strict=False)
+        ]
         pointers = [
             *(_pointer(program, stored, index) for index in reads),
             *(Pointer(weights.symbol, weights.c_type) for weights in packed),

@@ -13,7 +13,7 @@ import bnncc
 from bnncc.artifact import FORMAT, GENERATOR
 from bnncc.codegen.entry import Network
 from bnncc.codegen.header import ABI_VERSION, arena_bytes
-from bnncc.codegen.text import PORT_TYPES
+from bnncc.codegen.text import port_type
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Buffer, Port, Program
 from bnncc.targets import Target
@@ -72,7 +72,7 @@ def _port(port: Port) -> dict[str, Any]:
     return {
         "name": port.name,
         "c_name": port.c_name,
-        "c_type": PORT_TYPES[port.dtype],
+        "c_type": port_type(port),
         "dtype": port.dtype,
         "shape": list(port.shape),
         "buffer": port.buffer,
@@ -100,8 +100,8 @@ def _step(network: Network, index: int) -> dict[str, Any]:
         "macs": step.macs,
         "note": step.note,
         "kernel": kernel.symbol,
-        "description": getattr(kernel, "description", ""),
-        "schedule": dict(getattr(kernel, "schedule", {})),
+        "description": kernel.description,
+        "schedule": dict(kernel.schedule),
         "kernel_when_zero": network.kernels[step.when_zero.kernel].symbol if step.when_zero else None,
         "weights_bytes": sum(distinct.values()),
         "reads": list(step.reads),

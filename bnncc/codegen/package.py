@@ -93,7 +93,7 @@ def make_kernels(program: Program, target: Target, backend: Backend | None = Non
 
 def with_scratch(program: Program, kernels: Kernels) -> Program:
     """The program with the memory that its kernels ask for."""
-    sizes = {spec: getattr(kernel, "scratch_bytes", 0) for spec, kernel in kernels.items()}
+    sizes = {spec: kernel.scratch_bytes for spec, kernel in kernels.items()}
     return arena.with_scratch(program, {spec: size for spec, size in sizes.items() if size})
 
 
@@ -242,8 +242,7 @@ class _Writer:
         return self.backend.compile_c(network.distinct_kernels, self.name, target)
 
     def _tir(self) -> str:
-        functions = (getattr(kernel, "function", None) for kernel in self.network.distinct_kernels)
-        return "\n\n".join(str(function) for function in functions) + "\n"
+        return "\n\n".join(str(kernel.function) for kernel in self.network.distinct_kernels) + "\n"
 
 
 def banner(target: Target, options: EmitOptions) -> str:

@@ -6,24 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from bnncc.plan.c_values import C_TYPES
 from bnncc.plan.program import Port
 
 LINE_LENGTH = 110
-PORT_TYPES = {
-    "float32": "float",
-    "uint8": "uint8_t",
-    "int8": "int8_t",
-    "int32": "int32_t",
-    "bool": "uint8_t",
-    "float16": "uint16_t",
-    "float64": "double",
-    "int16": "int16_t",
-    "int64": "int64_t",
-    "uint16": "uint16_t",
-    "uint32": "uint32_t",
-    "uint64": "uint64_t",
-}
-"""The C type of an element of an input or output."""
 
 
 def in_comment(text: str) -> str:
@@ -36,7 +22,7 @@ def in_comment(text: str) -> str:
 
 def port_type(port: Port) -> str:
     """The C type of one element of an input or output."""
-    return PORT_TYPES[port.dtype]
+    return C_TYPES[port.dtype]
 
 
 def run_parameters(inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> str:

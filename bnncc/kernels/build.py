@@ -17,6 +17,7 @@ from bnncc.kernels import binary_conv, convert, elf, halo, map, opaque, pool, re
 from bnncc.kernels.functions import LIBM, LITERAL
 from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters
+from bnncc.plan.c_values import float_literal
 from bnncc.plan.kernel import (
     BinaryConv,
     ChannelMean,
@@ -182,12 +183,6 @@ def _without_unused(body: str) -> str:
 
 
 def _literal(bits: int) -> str:
-    """The C literal of a float given by its bits."""
-    value = np.uint32(bits).view(np.float32)
-    if np.isnan(value):
-        return "NAN"
-    if np.isinf(value):
-        return "INFINITY" if value > 0 else "(-INFINITY)"
-    text = f"{float(value):.9g}"
-    text += "f" if "e" in text or "." in text else ".0f"
-    return f"({text})" if value < 0 else text
+    """The C literal of a float given by its bits, as an operand: negative ones in parentheses."""
+    text = float_literal(float(np.uint32(bits).view(np.float32)))
+    return f"({text})" if text.startswith("-") else text

@@ -32,6 +32,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels.kernel import Parameter
+from bnncc.plan.c_values import C_TYPES
 from bnncc.plan.layout import Element, Layout
 
 Value = Any
@@ -45,21 +46,6 @@ Buffer = Any
 
 Buffers = Mapping[str, Buffer]
 """Those of the parameters, by name."""
-
-C_TYPES = {
-    "bool": "uint8_t",
-    "float16": "uint16_t",
-    "float32": "float",
-    "float64": "double",
-    "int64": "int64_t",
-    "uint64": "uint64_t",
-    "int32": "int32_t",
-    "uint32": "uint32_t",
-    "uint16": "uint16_t",
-    "int16": "int16_t",
-    "uint8": "uint8_t",
-    "int8": "int8_t",
-}
 
 
 def layout_parameter(name: str, layout: Layout, *, is_const: bool, dtype: str | None = None) -> Parameter:

@@ -65,7 +65,7 @@ static int bnncc_any_zero(const uint32_t *words, const struct bnncc_plane *plane
 #pragma GCC visibility push(hidden)
 #endif
 extern const float tiny_weights_0[3]; /* bias */
-extern const uint32_t tiny_weights_1[6]; /* net.onnx:/fc/ *MatMul* /: dense (bipolar x bipolar) */
+extern const uint32_t tiny_weights_1[6]; /* net.onnx:/fc/ *MatMul* /: dense (bipolar x bipolar): as the test says */
 
 void tiny_sign(const float *x, uint32_t *bits, uint32_t *mask);
 void tiny_dense(const uint32_t *bits, const float *bias, const uint32_t *weight, float *out);
