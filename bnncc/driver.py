@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from bnncc.artifact import Artifact
 
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
+"""Called with what is being done, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Options:
         return facts
 
 
-def front(path: str | Path, options: Options, progress: Progress | None = None) -> ModuleOp:
+def front(path: str | Path, options: Options, progress: Say | None = None) -> ModuleOp:
     """ONNX file to a module of fused regions. Imports no TVM. Raises BnnccError for the user's mistakes."""
     say = progress or _quiet
     say("reading the model")
@@ -77,7 +78,7 @@ def front(path: str | Path, options: Options, progress: Progress | None = None) 
     return module
 
 
-def lower_model(path: str | Path, options: Options, progress: Progress | None = None) -> Lowered:
+def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:
     """ONNX file to the plan: buffers, steps, arena. Imports no TVM."""
     return lower(front(path, options, progress), name_of(path, options))
 
@@ -91,7 +92,7 @@ def compile_model(
     path: str | Path,
     output: str | Path | None,
     options: Options,
-    progress: Progress | None = None,
+    progress: Say | None = None,
 ) -> Artifact:
     """ONNX file to an artifact in directory `output` (a temporary one if None).
 
@@ -104,7 +105,7 @@ def compile_module(
     output: str | Path | None,
     options: Options,
     export: Export,
-    progress: Progress | None = None,
+    progress: Say | None = None,
 ) -> Artifact:
     """PyTorch module to an artifact, through an ONNX file that is gone afterwards. Raises BnnccError."""
     say = progress or _quiet
@@ -118,11 +119,12 @@ def build(
     path: str | Path,
     output: str | Path | None,
     options: Options,
-    progress: Progress | None = None,
+    progress: Say | None = None,
 ) -> Artifact:
     """The second half: kernels, library, header, manifest, report."""
     say = progress or _quiet
     target = targets.load(options.target)
+    codegen.check_emit(options.emit)
     directory = Path(output) if output is not None else _temporary_directory()
     codegen.check_output(directory)
     say("generating kernels")

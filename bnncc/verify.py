@@ -29,7 +29,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function
 from bnncc.dialect.sources import get_source, location_text
 from bnncc.dialect.types import element_of, numpy_type
-from bnncc.driver import Options, Progress
+from bnncc.driver import Options, Say
 from bnncc.frontend.camera import adapt_inputs
 from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.frontend.onnx import load_onnx
@@ -118,7 +118,7 @@ def verify_model(
     inputs: Mapping[str, np.ndarray] | None = None,
     samples: int = 4,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Say | None = None,
 ) -> Report:
     """Compile, run, compare. `inputs` (stacked samples) or `samples` random ones from `seed`.
 
