@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 from xdsl.dialects.builtin import f32, i1, i32
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.types import element_of, shape_of
@@ -138,6 +138,32 @@ def where(node: Node) -> SSAValue:
     return node.add(ops.Select(node.input(0), *numbers(node, 1, 2)))
 
 
+def logical_not(node: Node) -> SSAValue:
+    """Not."""
+    no, yes = node.constant(np.asarray(False)), node.constant(np.asarray(True))
+    return node.add(ops.Select(booleans(node)[0], no, yes))
+
+
+def logical_and(node: Node) -> SSAValue:
+    """And."""
+    left, right = booleans(node)
+    return node.add(ops.Select(left, right, node.constant(np.asarray(False))))
+
+
+def logical_or(node: Node) -> SSAValue:
+    """Or."""
+    left, right = booleans(node)
+    return node.add(ops.Select(left, node.constant(np.asarray(True)), right))
+
+
+def booleans(node: Node) -> list[SSAValue]:
+    """All inputs, which are comparisons or made of such: others are TVM's."""
+    values = node.inputs()
+    if any(element_of(v) != i1 or isinstance(v.owner, ops.Onnx | Block) for v in values):
+        raise NotConvertible("its inputs are no comparisons")
+    return values
+
+
 def bipolar_quant(node: Node) -> SSAValue:
     """QONNX BipolarQuant(x, s): s where x >= 0, else -s."""
     bits = node.add(ops.Binarize(node.real(0), 1))
@@ -214,6 +240,9 @@ ARITHMETIC: dict[str, Conversion] = {
     "LessOrEqual": comparison("le"),
     "Less": comparison("lt"),
     "Equal": comparison("eq"),
+    "Not": logical_not,
+    "And": logical_and,
+    "Or": logical_or,
 }
 
 QUANTIZERS: dict[str, Conversion] = {

@@ -10,17 +10,18 @@ estimators leave Add(Sub(s, P), P) behind, clamps leave comparisons in front: bo
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.builtin import ModuleOp, f32, i1
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import element_of, shape_of
+from bnncc.dialect.types import element_of, is_number, shape_of
 from bnncc.passes.matching import (
     ELEMENTWISE,
     apply_patterns,
@@ -30,6 +31,15 @@ from bnncc.passes.matching import (
     producer,
     replace,
     uniform_value,
+)
+from bnncc.passes.step_functions import (
+    StepFunction,
+    cone,
+    dominators,
+    evaluate_at,
+    key_of,
+    number_of,
+    step_function,
 )
 from bnncc.reference import evaluate_operation
 
@@ -107,18 +117,86 @@ class RecognizeLevels(RewritePattern):
         replace(rewriter, op, [*new, cast, scale, ops.Mul(cast.result, scale.result)])
 
 
+class RecognizeSteps(RewritePattern):
+    """A step function of two levels is one comparison, whatever made it: s * cast(binarize(x - t)) for -s and
+    +s, s * cast(x >= t) for 0 and s. One of -s, 0 at x = 0 only, and +s is s * cast(binarize(x))."""
+
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
+        """Rewrite where the value first has such levels."""
+        if not isinstance(op, ELEMENTWISE) or element_of(op.results[0]) != f32 or is_canonical(op):
+            return
+        if all(constant_of(v) is not None for v in op.operands):
+            return
+        steps = step_function(op.results[0])
+        if steps is None or shape_of(steps.input) != shape_of(op.results[0]):
+            return
+        new = stepped(steps)
+        if new is None:
+            return
+        low, high = steps.levels[0], steps.levels[-1]
+        scale = abs(low) if low == -high else low + high
+        if scale != 1:
+            constant = ops.Constant(np.asarray(scale, np.float32))
+            new += [constant, ops.Mul(new[-1].results[0], constant.result)]
+        replace(rewriter, op, new)
+
+
+def stepped(steps: StepFunction) -> list[Operation] | None:
+    """Operations that end in the cast of one binarize or comparison, the step function but for its scale."""
+    match steps.levels:
+        case (a, 0.0, b) if a == -b and steps.starts[1:] == (0, 1):
+            return signed(steps.input, 0, 0 if b > 0 else 1, zero=0)
+        case (a, b) if a == -b:
+            # Decreasing, it is +1 up to the number before the step.
+            return signed(steps.input, steps.starts[1] - (b < 0), int(b < 0), zero=1)
+        case (a, b) if a == 0 or b == 0:
+            falls = b == 0
+            bound, kind = steps.starts[1] - falls, "le" if falls else "ge"
+            if bound == 1 - 2 * falls:
+                bound, kind = 0, "lt" if falls else "gt"
+            constant = ops.Constant(number_of(bound))
+            compare = ops.Compare(kind, steps.input, constant.result)
+            return [constant, compare, ops.Cast(compare.result)]
+    return None
+
+
+def signed(x: SSAValue, bound: int, falls: int, zero: int) -> list[Operation]:
+    """cast(binarize(x - t)), or of t - x where it falls; t is the float32 of key `bound`."""
+    new: list[Operation] = []
+    if abs(bound) == 1 and zero == 1 and (bound > 0) != bool(falls):
+        bound, zero = 0, -1
+    if bound:
+        constant = ops.Constant(number_of(bound))
+        operands = (constant.result, x) if falls else (x, constant.result)
+        new = [constant, ops.Sub(*operands)]
+    elif falls:
+        new = [ops.Neg(x)]
+    binarize = ops.Binarize(new[-1].results[0] if new else x, zero)
+    return [*new, binarize, ops.Cast(binarize.result)]
+
+
 def is_canonical(op: Operation) -> bool:
-    """cast(binarize(x)) and a constant times it are what this pass aims at. The cast of a binarize whose
-    input has levels itself is not."""
+    """The cast of a binarize or of a comparison, and a constant times it, are what this pass aims at. That of
+    one whose input has levels itself is not."""
     if isinstance(op, ops.Cast):
+        if element_of(op.input) == i1:
+            return (
+                isinstance(op.input.owner, ops.Compare) and levels_of_operands(op.input.owner, DEPTH) is None
+            )
         binarize = producer(op.input, ops.Binarize)
         return binarize is not None and levels_of_operands(binarize, DEPTH) is None
     if not isinstance(op, ops.Mul):
         return False
     return any(
-        binary_input(a) is not None and constant_of(b) is not None
+        (binary_input(a) is not None or is_compared(a)) and constant_of(b) is not None
         for a, b in ((op.left, op.right), (op.right, op.left))
     )
+
+
+def is_compared(value: SSAValue) -> bool:
+    """Whether a value is the cast of a comparison."""
+    cast = producer(value, ops.Cast)
+    return cast is not None and isinstance(cast.input.owner, ops.Compare)
 
 
 def binarized(leaf: ops.Compare | ops.Binarize, zero: int | None) -> list[Operation] | None:
@@ -144,33 +222,79 @@ def binarized(leaf: ops.Compare | ops.Binarize, zero: int | None) -> list[Operat
 
 
 class DropEstimator(RewritePattern):
-    """What a straight-through estimator leaves, (s - P) + P, is s.
-
-    Exact for every s in {-1, 0, +1} and |P| up to 1, which is what estimators make."""
-
-    @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: ops.Add, rewriter: PatternRewriter) -> None:
-        """Look for the difference on either side."""
-        for difference, estimate in ((op.left, op.right), (op.right, op.left)):
-            sub = producer(difference, ops.Sub)
-            if sub is not None and sub.right == estimate and is_binarized(sub.left):
-                replace(rewriter, op, [], sub.left)
-                return
-
-
-class DropReversedEstimator(RewritePattern):
-    """(s + P) - P is s too."""
+    """What a straight-through estimator leaves, (s - P) + P, (s + P) - P, P - (P - s) or s + (P - P), is s,
+    where no rounding can tell."""
 
     @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: ops.Sub, rewriter: PatternRewriter) -> None:
-        """Look for P on either side of the sum."""
-        add = producer(op.left, ops.Add)
-        if add is None:
-            return
-        for sign, estimate in ((add.left, add.right), (add.right, add.left)):
-            if estimate == op.right and is_binarized(sign):
+    def match_and_rewrite(self, op: ops.Add | ops.Sub, rewriter: PatternRewriter) -> None:
+        """Look for s and P among the operands and theirs."""
+        for sign, estimate in self.candidates(op):
+            if is_binarized(sign) and cancels(op, sign, estimate):
                 replace(rewriter, op, [], sign)
                 return
+
+    def candidates(self, op: ops.Add | ops.Sub) -> Iterator[tuple[SSAValue, SSAValue]]:
+        """Pairs (s, P) that the operation computes s from, if P is finite."""
+        if isinstance(op, ops.Add):
+            for difference, estimate in ((op.left, op.right), (op.right, op.left)):
+                sub = producer(difference, ops.Sub)
+                if sub is not None and sub.right == estimate:
+                    yield sub.left, estimate
+                if sub is not None and sub.left == sub.right:
+                    yield estimate, sub.left
+            return
+        add, sub = producer(op.left, ops.Add), producer(op.right, ops.Sub)
+        if add is not None and op.right in add.operands:
+            yield (add.right if add.left == op.right else add.left), op.right
+        if sub is not None and sub.left == op.left:
+            yield sub.right, op.left
+
+
+LARGEST_PROBE = key_of(2.0**23)
+
+PROBES = np.concatenate(
+    [
+        number_of(np.arange(-LARGEST_PROBE, LARGEST_PROBE + 1, 12011)),
+        np.arange(-64, 65, dtype=np.float32) / 16,
+        np.linspace(-2, 2, 4001, dtype=np.float32),
+    ]
+)
+"""Float32 of every magnitude up to 2^23, at which estimators are tried out."""
+
+
+def cancels(op: Operation, sign: SSAValue, estimate: SSAValue) -> bool:
+    """Whether an estimator adds nothing to the sign.
+
+    With s in {-1, 0, +1} that is proved for |P| <= 1. Any other P that depends on the same x as s is tried
+    out, at float32 of all magnitudes: the identity, say, is exact as far as 2^24."""
+    if within_one(estimate) and binary_input(sign) is not None:
+        return True
+    order = cone(op.results[0])
+    for leaf in dominators(op.results[0], order):
+        if element_of(leaf) == f32 and leaf != sign:
+            results, signs = (evaluate_at(leaf, value, PROBES) for value in (op.results[0], sign))
+            if (results == signs).all():
+                return True
+    return False
+
+
+def within_one(value: SSAValue, depth: int = DEPTH) -> bool:
+    """Whether a value is known to lie in [-1, +1]."""
+    op = value.owner
+    match op:
+        case ops.Clip():
+            return op.low.value.data >= -1 and op.high.value.data <= 1
+        case ops.Tanh() | ops.Sigmoid() | ops.Erf():
+            return True
+        case ops.Cast():
+            return not is_number(element_of(op.input)) or element_of(op.input) == i1
+        case ops.Constant():
+            return bool((np.abs(op.array) <= 1).all())
+        case ops.Mul() | ops.Neg() | ops.Max() | ops.Min() if depth:
+            return all(within_one(v, depth - 1) for v in op.operands)
+        case ops.Select() if depth:
+            return all(within_one(v, depth - 1) for v in (op.then, op.otherwise))
+    return False
 
 
 class AddNegToSub(RewritePattern):
@@ -227,15 +351,34 @@ class MergeClips(RewritePattern):
         replace(rewriter, op, [ops.Clip(inner.input, *bounds)])
 
 
-class DropClipBeforeBinarize(RewritePattern):
-    """Clipping to an interval around 0 changes no sign."""
+class DropBeforeBinarize(RewritePattern):
+    """Clipping to an interval around 0 and tanh change no sign."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Binarize, rewriter: PatternRewriter) -> None:
-        """Skip the clip."""
-        clip = producer(op.input, ops.Clip)
-        if clip is not None and clip.low.value.data < 0 < clip.high.value.data:
-            replace(rewriter, op, [ops.Binarize(clip.input, op.zero.value.data)])
+        """Skip the operation."""
+        before = op.input.owner
+        around = isinstance(before, ops.Clip) and before.low.value.data < 0 < before.high.value.data
+        if isinstance(before, ops.Clip | ops.Tanh) and (around or isinstance(before, ops.Tanh)):
+            replace(rewriter, op, [ops.Binarize(before.input, op.zero.value.data)])
+
+
+class DropClipBeforeCompare(RewritePattern):
+    """A clip changes no comparison with numbers inside its bounds (or at one, as the kind allows)."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Compare, rewriter: PatternRewriter) -> None:
+        """Skip the clip; where a select takes the clipped value too, that may be one more clip."""
+        clip, bound = producer(op.left, ops.Clip), constant_of(op.right)
+        if clip is None or bound is None or op.kind.data not in MIRRORED:
+            return
+        if any(clip.result in use.operation.operands for use in op.result.uses):
+            return
+        low, high = np.float32(clip.low.value.data), np.float32(clip.high.value.data)
+        inside = (low < bound) & (bound < high)
+        at = bound == (high if op.kind.data in ("ge", "lt") else low)
+        if (inside | (at & (low < high))).all():
+            replace(rewriter, op, [ops.Compare(op.kind.data, clip.input, op.right)])
 
 
 class RecognizeBinarizePass(ModulePass):
@@ -250,8 +393,9 @@ class RecognizeBinarizePass(ModulePass):
             SelectToClip(),
             MergeClips(),
             RecognizeLevels(),
+            RecognizeSteps(),
             AddNegToSub(),
             DropEstimator(),
-            DropReversedEstimator(),
-            DropClipBeforeBinarize(),
+            DropBeforeBinarize(),
+            DropClipBeforeCompare(),
         )

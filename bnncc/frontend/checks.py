@@ -32,11 +32,13 @@ class Node:
     """A node of the graph.
 
     location: `model.onnx:<its name>`, or `model.onnx:<operator>_<index>` if it has none.
-    opset: version of its domain, 0 if the model imports none."""
+    opset: version of its domain, 0 if the model imports none.
+    masked: it is a Where that was an assignment by a mask (see `masked_assignments`)."""
 
     proto: onnx.NodeProto
     location: str
     opset: int
+    masked: bool = False
 
     @property
     def domain(self) -> str:

@@ -18,6 +18,7 @@ from bnncc.frontend import checks
 from bnncc.frontend.dimensions import input_kinds
 from bnncc.frontend.functions import inline_functions
 from bnncc.frontend.kinds import Kind, element_name
+from bnncc.frontend.masked_assignments import masked_assignments
 
 LARGEST_FILE = (1 << 31) - 1
 """Protocol buffers count their bytes in 31 bits."""
@@ -76,6 +77,7 @@ def check_model(path: Path, proto: onnx.ModelProto, dims: Mapping[str, int]) -> 
     nodes = checks.name_nodes(file, proto.graph, opsets)
     checks.check_names(file, proto.graph, nodes)
     nodes = checks.sort_nodes(file, nodes)
+    nodes = masked_assignments(nodes)
     nodes = checks.live_nodes(nodes, [output.name for output in proto.graph.output])
     checks.check_operators(file, nodes)
     outputs = tuple(output.name for output in proto.graph.output)

@@ -26,6 +26,7 @@ from bnncc.frontend.attributes import parameters_of
 from bnncc.frontend.checks import Node, unexpected
 from bnncc.frontend.evaluate import evaluate_node, evaluation_error
 from bnncc.frontend.kinds import Kind, dialect_type, kind_of
+from bnncc.frontend.masked_assignments import check_mask
 from bnncc.frontend.model import Model, read_model
 from bnncc.frontend.shapes import attribute, check_result, result_kinds
 
@@ -146,6 +147,8 @@ class Importer:
     def import_node(self, node: Node) -> None:
         """Forward, evaluate, or append one node."""
         self.refuse_training(node)
+        if node.masked:
+            check_mask(node, self.kinds)
         if node.domain == "" and node.proto.op_type in ("Identity", "Dropout"):
             return self.forward(node)
         constants = self.constants(node)

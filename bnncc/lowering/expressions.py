@@ -133,6 +133,8 @@ class ExpressionBuilder:
 
     def _constant(self, op: ops.Constant) -> ex.Expression:
         array = op.array
+        if array.dtype == np.bool_ and array.size == 1:
+            return ex.Compare("ne" if array.item() else "eq", ex.Scalar(1.0), ZERO)
         if array.dtype not in (np.float32, np.int32):
             raise unsupported(op, f"a constant of {array.dtype} cannot stand in an epilogue")
         if array.size == 1 and array.dtype == np.float32:
