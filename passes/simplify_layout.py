@@ -147,11 +147,13 @@ def turn(op: Operation, permutation: Sequence[int]) -> list[Operation] | None:
     new: list[Operation] = []
     operands = []
     for operand in op.operands:
-        piece = turned_operand(operand, permutation, rank)
-        if piece is None:
+        turned = turned_operand(operand, permutation, rank)
+        if turned is None:
             return None
-        new.append(piece)
-        operands.append(piece.results[0])
+        if isinstance(turned, Operation):
+            new.append(turned)
+            turned = turned.results[0]
+        operands.append(turned)
     axes = list(permutation)
     match op:
         case ops.Pad():
@@ -165,14 +167,19 @@ def turn(op: Operation, permutation: Sequence[int]) -> list[Operation] | None:
     return new
 
 
-def turned_operand(value: SSAValue, permutation: Sequence[int], rank: int) -> Operation | None:
-    """An operation that gives `value` transposed: a constant, or a transpose."""
+def turned_operand(value: SSAValue, permutation: Sequence[int], rank: int) -> SSAValue | Operation | None:
+    """What `value` is the transpose of, or an operation that gives `value` transposed: a constant, or a
+    transpose. Two transposes that cancel must not be left for later: the same operation would be turned
+    again because of the one just made, for ever where a permutation is its own inverse."""
     array = constant_of(value)
     if array is not None:
         whole = array.reshape((1,) * (rank - array.ndim) + array.shape)
         return ops.Constant(compress(whole.transpose(permutation)), element_of(value))
     if len(shape_of(value)) != rank:
         return None
+    inner = producer(value, ops.Transpose)
+    if inner is not None and unpack(inner.permutation) == inverse(permutation):
+        return inner.input
     return ops.Transpose(value, permutation)
 
 

@@ -52,8 +52,8 @@ def flatten(function: tirx.PrimFunc, symbol: str) -> Flat:
     module = tvm.IRModule({symbol: function.with_attr("global_symbol", symbol)})
     with tvm.transform.PassContext(opt_level=2, instruments=[_WithoutPackedApi()]):
         module = tirx.transform.BindTarget(target.with_host(target))(module)
-        pipeline, _, _ = tirx.get_tir_pipeline("s_tir")
-        lowered = pipeline(module)[symbol]
+        passes: Any = tirx.get_tir_pipeline("s_tir")
+        lowered = passes[0](module)[symbol]
     return _lift(lowered, symbol)
 
 
@@ -64,14 +64,14 @@ def _serial(loop: tirx.For) -> tirx.For:
     return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
 
 
-def _lift(function: tirx.PrimFunc, symbol: str) -> Flat:
+def _lift(function: Any, symbol: str) -> Flat:
     """Buffers become pointers, large temporaries parts of the scratch memory."""
     scratch = Var("scratch", PointerType(PrimType("uint8"), "global"))
     used = 0
 
     def place(statement: tirx.AllocBuffer) -> tirx.Stmt:
         nonlocal used
-        buffer = statement.buffer
+        buffer: Any = statement.buffer
         item = tvm.DataType(str(buffer.dtype)).itemsize
         size = math.prod(int(extent) for extent in buffer.shape) * item
         if size < ON_STACK:
@@ -89,7 +89,7 @@ def _lift(function: tirx.PrimFunc, symbol: str) -> Flat:
         pointers.append(pointer)
     if used:
         pointers.append(scratch)
-    flat = tirx.PrimFunc(pointers, tirx.SeqStmt([*declarations, body]), function.ret_type)
+    flat: Any = tirx.PrimFunc(pointers, tirx.SeqStmt([*declarations, body]), function.ret_type)
     for name, value in {"global_symbol": symbol, "tirx.noalias": True, "calling_conv": 1}.items():
         flat = flat.with_attr(name, value)
     return Flat(flat, used)

@@ -45,6 +45,11 @@ class TargetFacts(Protocol):
         ...
 
 
+LLVM_OPTIONS = ("-vectorize-loops:bool=0",)
+"""LLVM 22's loop vectoriser takes `i % 4` for affine over more than four iterations and then reads beyond
+arrays. Our templates write their vectors themselves and are no slower without it."""
+
+
 @dataclass(frozen=True)
 class Isa:
     """A target as the templates see it.
@@ -98,6 +103,7 @@ class Isa:
         if self.is_scalar:
             return tvm.target.Target("c")
         facts: dict = {"kind": "llvm", "mtriple": self.triple, "vector-width": self.vector_bits}
+        facts["cl-opt"] = list(LLVM_OPTIONS)
         if self.mcpu:
             facts["mcpu"] = self.mcpu
         if self.features:

@@ -3,23 +3,38 @@
 
 from __future__ import annotations
 
+import gc
+import io
+import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 import tvm
 from onnx import helper, numpy_helper
-from tvm import relax, tirx
+from tvm import relax, tirx, topi
 from tvm.relax.frontend.onnx import from_onnx
 
 from bnncc.diagnostics import BnnccError
+from bnncc.kernels.computed import known
+from bnncc.kernels.expansion import expand
 from bnncc.plan.kernel import Argument, Opaque
 from bnncc.plan.layout import Element
 
 HINT = "rewrite the model without it, or with other operators"
 LONGEST_REASON = 200
+STDERR = 2
+"""The descriptor that C++ writes to."""
+
 IR_VERSION = 10
+
+EXPANSION_OPSET = 13
+"""The operator set that expansions are written in, at least."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +47,89 @@ class Imported:
 
 def import_node(root: Opaque) -> Imported:
     """The node as one function. Raises BnnccError (with no location) where TVM cannot import or lower it."""
+    model: Any = _model(root)  # the importer's annotation says GraphProto
+    reason = ""
+    with _without_noise():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                module: Any = from_onnx(model, keep_params_in_input=False)
+            with tvm.target.Target("c"), tvm.transform.PassContext(opt_level=2):
+                module = _with_bounds(_with_calls(module))
+                module = relax.transform.DecomposeOpsForInference()(module)
+                module = relax.transform.LegalizeOps()(module)
+            return _one_function(module, root)
+        except BnnccError:
+            raise
+        except Exception as error:
+            # The importer raises whatever comes to its mind, of this node only.
+            reason = _reason(error)
+        gc.collect()  # TVM complains of what it left half done when that is freed: before it may speak again
+    raise refused(root, reason)
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """What the importer prints, and TVM's C++ code writes to standard error, goes nowhere."""
+    sys.stderr.flush()
+    kept = os.dup(STDERR)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDERR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module = from_onnx(_model(root), keep_params_in_input=False)
-        with tvm.target.Target("c"), tvm.transform.PassContext(opt_level=2):
-            module = relax.transform.DecomposeOpsForInference()(module)
-            module = relax.transform.LegalizeOps()(module)
-        return _one_function(module, root)
-    except BnnccError:
-        raise
-    except Exception as error:
-        # The importer raises whatever comes to its mind, of this node only.
-        raise refused(root, _reason(error)) from error
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        os.dup2(kept, STDERR)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@relax.expr_functor.mutator
+class _Bound(relax.PyExprMutator):
+    """Indices beyond a dimension are taken for its last one: no input makes the library read elsewhere."""
+
+    def visit_call_(self, op: Any) -> relax.Expr:
+        """One call."""
+        call = super().visit_call_(op)
+        if op.op != tvm.ir.Op.get("relax.take"):
+            return call
+        axis = op.attrs.axis
+        return relax.op.take(*op.args, axis=None if axis is None else int(axis), mode="clip")
+
+
+def _with_bounds(module: Any) -> tvm.IRModule:
+    functions = dict(module.functions.items())
+    visitor = _Bound(module)
+    for name, function in functions.items():
+        if isinstance(function, relax.Function):
+            visitor.builder_.update_func(name, visitor.visit_expr(function))
+    return visitor.builder_.get()
+
+
+def _with_calls(module: Any) -> tvm.IRModule:
+    """A result that is an input or a constant, unchanged, becomes a copy: loops that write it."""
+    main = module["main"]
+    bindings = {b.var: b.value for block in main.body.blocks for b in block.bindings}
+
+    def is_unchanged(value: relax.Expr) -> bool:
+        while value in bindings:
+            value = bindings[value]
+        return value in set(main.params) or isinstance(value, tvm.ir.GenericConst)
+
+    last = bindings.get(main.body.body, main.body.body)
+    results = list(last.fields) if isinstance(last, relax.Tuple) else [main.body.body]
+    if not any(map(is_unchanged, results)):
+        return module
+    builder = relax.BlockBuilder(_without_main(module))
+    with builder.function("main", main.params):
+        with builder.dataflow():
+            for block in main.body.blocks:
+                for binding in block.bindings:
+                    builder.emit_normalized(relax.VarBinding(binding.var, binding.value))
+            copies = [builder.emit_te(topi.identity, r) if is_unchanged(r) else r for r in results]
+            output = builder.emit_output(copies[0] if len(copies) == 1 else relax.Tuple(copies))
+        builder.emit_func_output(output)
+    return builder.get()
 
 
 def refused(root: Opaque, reason: str) -> BnnccError:
@@ -60,22 +145,21 @@ def _reason(error: Exception) -> str:
 
 
 def _model(root: Opaque) -> onnx.ModelProto:
-    """A model of this node alone; what is known of its inputs is an initializer."""
-    node = onnx.NodeProto.FromString(root.node)
+    """A model of this node alone (expanded, where the importer lacks it). Known inputs are initializers."""
+    nodes = expand(root)
     inputs = [_value(f"x{slot}", root.argument(slot)) for slot in (*root.fed, *root.weights)]
-    known = [
-        numpy_helper.from_array(np.frombuffer(a.values, a.element.dtype).reshape(a.shape), f"x{a.slot}")
-        for a in root.arguments
-        if a.values is not None
+    arrays = {f"x{a.slot}": known(root, a.slot) for a in root.arguments}
+    initializers = [
+        numpy_helper.from_array(array, name) for name, array in arrays.items() if array is not None
     ]
+    results = [f"y{index}" for index in range(len(root.results))]
     outputs = [
         helper.make_tensor_value_info(name, _proto_type(element), shape)
-        for name, (element, shape) in zip(node.output, root.results, strict=True)
+        for name, (element, shape) in zip(results, root.results, strict=True)
     ]
-    graph = helper.make_graph([node], "node", inputs, outputs, known)
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid(node.domain, root.opset)], ir_version=IR_VERSION
-    )
+    graph = helper.make_graph(nodes, "node", inputs, outputs, initializers)
+    opset = root.opset if len(nodes) == 1 else max(root.opset, EXPANSION_OPSET)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
 
 
 def _value(name: str, argument: Argument) -> onnx.ValueInfoProto:
@@ -95,7 +179,7 @@ class _Lift(relax.PyExprMutator):
         self.parameters: list[relax.Var] = []
         self.arrays: list[np.ndarray] = []
 
-    def visit_generic_const_(self, op: tvm.ir.GenericConst) -> relax.Var:
+    def visit_generic_const_(self, op: Any) -> relax.Var:
         """One constant."""
         parameter = relax.Var(f"constant{len(self.arrays)}", op.ty)
         self.parameters.append(parameter)
@@ -103,23 +187,26 @@ class _Lift(relax.PyExprMutator):
         return parameter
 
 
-def _one_function(module: tvm.IRModule, root: Opaque) -> Imported:
+def _without_main(module: Any) -> tvm.IRModule:
+    return tvm.IRModule({name: f for name, f in module.functions.items() if name.name_hint != "main"})
+
+
+def _one_function(module: Any, root: Opaque) -> Imported:
     """Join the functions that the operators became: what passes from one to the next is a temporary."""
     main = module["main"]
     lift = _Lift(module)
     body = lift.visit_expr(main.body)
     parameters = [*main.params, *lift.parameters]
     joined = relax.Function(parameters, body, main.ret_ty, is_pure=True).with_attr("Primitive", True)
-    others = {name: f for name, f in module.functions.items() if name.name_hint != "main"}
-    builder = relax.BlockBuilder(tvm.IRModule(others))
+    builder = relax.BlockBuilder(_without_main(module))
     name = builder.add_func(joined, "joined")
-    arguments = [relax.Var(parameter.name, parameter.ty) for parameter in parameters]
+    arguments: list[Any] = [relax.Var(parameter.name, parameter.ty) for parameter in parameters]
     with builder.function("main", arguments):
         with builder.dataflow():
             result = builder.emit_output(builder.emit(relax.Call(name, arguments)))
         builder.emit_func_output(result)
     fused = relax.transform.FuseTIR()(builder.get())
-    functions = [f for f in fused.functions.values() if isinstance(f, tirx.PrimFunc)]
+    functions: list[Any] = [f for f in fused.functions.values() if isinstance(f, tirx.PrimFunc)]
     if len(functions) != 1 or len(functions[0].params) != len(parameters) + len(root.results):
         raise refused(root, "TVM does not lower it to loops of fixed extents")
     return Imported(functions[0], tuple(lift.arrays))
