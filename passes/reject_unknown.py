@@ -27,9 +27,8 @@ IMPORTED = frozenset(
     Trilu Unsqueeze Upsample Where Xor
     """.split()
 )
-"""Operators that TVM's Relax importer takes and lowers to plain loops, or that `kernels.computed` and
-`kernels.expansion` know. What they say of one node, with its shapes and attributes, is known only when kernels
-are made."""
+"""Operators that TVM takes and lowers to plain loops, or that `kernels.computed` or `kernels.expansion` know.
+What they say of one node, with its shapes and attributes, shows once kernels are made."""
 
 
 def complaint(op: ops.Onnx) -> str:

@@ -102,7 +102,8 @@ def _with_bounds(module: Any) -> tvm.IRModule:
     visitor = _Bound(module)
     for name, function in functions.items():
         if isinstance(function, relax.Function):
-            visitor.builder_.update_func(name, visitor.visit_expr(function))
+            bounded: Any = visitor.visit_expr(function)
+            visitor.builder_.update_func(name, bounded)
     return visitor.builder_.get()
 
 
