@@ -13,14 +13,18 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bnncc import targets
 from bnncc.diagnostics import BnnccError, ExitCode
+
+if TYPE_CHECKING:
+    from bnncc.emulator import Emulator
 
 MANIFEST = "manifest.json"
 GENERATOR = "bnncc"
@@ -95,7 +99,9 @@ class Artifact:
         as often as needed, and the outputs are as long as the inputs. Raises BnnccError where a name,
         shape or type is wrong, or the artifact cannot run here."""
         arrays, samples = self._checked(inputs)
-        chunks = [self._run_once(part) for part in self._cut(arrays, samples)]
+        parts = list(self._cut(arrays, samples))
+        emulator = self.emulator
+        chunks = emulator.run(parts) if emulator else [self._run_once(part) for part in parts]
         if len(chunks) == 1 and samples in (None, self.batch):
             return dict(zip(self.output_names, chunks[0], strict=True))
         return {
@@ -123,7 +129,7 @@ class Artifact:
     ) -> Callable[[], None]:
         """A function without arguments that runs the network on these arrays, each C-contiguous and of its
         port's dtype and shape; it does nothing else, so it can be timed."""
-        return self._bound(self._function("run"), (), arena, inputs, outputs)
+        return self._bound("run", None, arena, inputs, outputs)
 
     def bind_layer(
         self, index: int, arena: np.ndarray, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
@@ -131,7 +137,7 @@ class Artifact:
         """The same for step `index` of the manifest alone, on what the arena holds."""
         if not 0 <= index < len(self.manifest["steps"]):
             raise IndexError(f"{self.name} has {len(self.manifest['steps'])} steps, there is no step {index}")
-        return self._bound(self._function("layer"), (index,), arena, inputs, outputs)
+        return self._bound("layer", index, arena, inputs, outputs)
 
     def run_layer(
         self, index: int, arena: np.ndarray, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
@@ -186,8 +192,8 @@ class Artifact:
 
     def _bound(
         self,
-        function: Callable[..., int],
-        first: tuple[int, ...],
+        suffix: Literal["run", "layer"],
+        layer: int | None,
         arena: np.ndarray,
         inputs: Sequence[np.ndarray],
         outputs: Sequence[np.ndarray],
@@ -203,16 +209,46 @@ class Artifact:
             assert right, (port, array.dtype, array.shape)
         assert arena.nbytes >= self.manifest["arena"]["bytes"]
         arrays = (arena, *inputs, *outputs)
-        arguments = (*first, *(ctypes.c_void_p(array.ctypes.data) for array in arrays))
+        execute = self._here(suffix, layer, arrays) if self.emulator is None else self._there(layer, arrays)
 
         def call(_alive: tuple[np.ndarray, ...] = arrays) -> None:
-            status = function(*arguments)
+            status = execute()
             if status:
                 raise BnnccError(
                     self.name, STATUS.get(status, f"status {status}"), exit_code=ExitCode.FAILURE
                 )
 
         return call
+
+    def _here(
+        self, suffix: str, layer: int | None, arrays: Sequence[np.ndarray]
+    ) -> Callable[[], int]:
+        """A call of the shared library in this process."""
+        function = self._function(suffix)
+        pointers = (ctypes.c_void_p(array.ctypes.data) for array in arrays)
+        arguments = (*(() if layer is None else (layer,)), *pointers)
+        return lambda: function(*arguments)
+
+    def _there(self, layer: int | None, arrays: Sequence[np.ndarray]) -> Callable[[], int]:
+        """A call of the library on the emulated processor."""
+        emulator = self.emulator
+        assert emulator is not None
+        return lambda: emulator.call(layer, arrays)
+
+    @cached_property
+    def target(self) -> targets.Target:
+        """What it was compiled for."""
+        facts = dict(self.manifest["target"])
+        return targets.from_facts(facts.pop("name"), facts, str(self.directory / MANIFEST))
+
+    @cached_property
+    def emulator(self) -> Emulator | None:
+        """What runs it where this machine cannot; None where it can."""
+        if self.target.runs_here() or not self.target.is_foreign:
+            return None
+        from bnncc.emulator import Emulator
+
+        return Emulator(self.directory, self.manifest, self.target)
 
     def _function(self, suffix: str) -> Callable[..., int]:
         with self._lock:
@@ -223,12 +259,10 @@ class Artifact:
         return function
 
     def _open(self) -> ctypes.CDLL:
-        facts = dict(self.manifest["target"])
-        target = targets.from_facts(facts.pop("name"), facts, str(self.directory / MANIFEST))
-        if not target.runs_here():
+        if not self.target.runs_here():
             raise BnnccError(
                 str(self.directory),
-                f"compiled for {target.name}, which this machine cannot run",
+                f"compiled for {self.target.name}, which this machine cannot run",
                 "compile it with --target native, or run it on a machine of that kind",
             )
         file = f"lib{self.name}.so"

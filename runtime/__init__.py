@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-INCLUDE = Path(__file__).resolve().parent / "include"
+FOLDER = Path(__file__).resolve().parent
+INCLUDE = FOLDER / "include"
+FREESTANDING = INCLUDE / "freestanding"
+"""Headers of a C library, for compilers that come without one."""
+BOARDS = FOLDER / "bsp"
+"""Start-up code and linker scripts of emulated boards, and the program that runs a library there."""
 
 
 def header_text(name: str) -> str:

@@ -21,8 +21,14 @@ FOLDER = Path(__file__).resolve().parent
 
 Kind = Literal["llvm", "c"]
 Popcount = Literal["vector32", "bytes", "scalar"]
+System = Literal["", "linux", "cortex_m", "riscv"]
 
-CHOICES = {"kind": ("llvm", "c"), "popcount": ("vector32", "bytes", "scalar")}
+CHOICES = {
+    "kind": ("llvm", "c"),
+    "popcount": ("vector32", "bytes", "scalar"),
+    "system": ("", "linux", "cortex_m", "riscv"),
+}
+MAY_BE_ZERO = ("flash_address", "flash_bytes", "ram_address", "ram_bytes")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,12 @@ class Target:
     of bytes (NEON) or by a table look-up within bytes (AVX2), "scalar" has none in vectors.
     cpu_flags: what /proc/cpuinfo must list for code of this target to run.
     c_flags: what the C compiler needs to know beyond its defaults.
+    system: what libraries run on: "linux", no operating system ("cortex_m", "riscv": whose start-up code an
+    emulated board needs), or "" for that of the machine that compiles.
+    zig_target, zig_cpu: the processor as `python -m ziglang cc` spells it.
+    emulator: the command that runs a program of this target elsewhere, without the program.
+    flash_address, flash_bytes, ram_address, ram_bytes: the memory of the emulated board, where there is no
+    operating system; without flash, code lies in RAM.
     """
 
     name: str
@@ -51,10 +63,28 @@ class Target:
     features: tuple[str, ...] = ()
     cpu_flags: tuple[str, ...] = ()
     c_flags: tuple[str, ...] = ()
+    system: System = ""
+    zig_target: str = ""
+    zig_cpu: str = ""
+    emulator: tuple[str, ...] = ()
+    flash_address: int = 0
+    flash_bytes: int = 0
+    ram_address: int = 0
+    ram_bytes: int = 0
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is no operating system, and no C library either."""
+        return self.system in ("cortex_m", "riscv")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether programs for it must be made by a cross compiler."""
+        return self.is_bare or self.architecture not in ("", platform.machine())
 
     def runs_here(self) -> bool:
         """Whether this machine can execute what is compiled for the target."""
-        if self.architecture not in ("", platform.machine()):
+        if self.is_foreign:
             return False
         return frozenset(self.cpu_flags) <= cpu_flags()
 
@@ -171,7 +201,8 @@ def _checked(key: str, annotation: str, value: Any, location: str) -> Any:
             return tuple(value)
         raise BnnccError(location, f"'{key}' must be a list of strings, found {value!r}")
     if annotation == "int":
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        least = 0 if key in MAY_BE_ZERO else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
             return value
         raise BnnccError(location, f"'{key}' must be a positive integer, found {value!r}")
     if not isinstance(value, str):

@@ -28,7 +28,8 @@ from bnncc.plan.program import Program
 from bnncc.targets import Target
 
 EMITTABLE = ("lib", "so", "c", "mlir", "tir")
-"""lib: static library; so: shared library that `run` loads; c: one portable C99 file; mlir: the network
+"""lib: static library; so: shared library that `run` loads (for another processor: an archive that it links for
+the emulator); c: one portable C99 file; mlir: the network
 before lowering; tir: the kernels. Header, manifest and report are always written."""
 
 
@@ -194,7 +195,9 @@ class _Writer:
                 job.result()
         if "lib" in self.options.emit:
             tools.archive([run, *parts], self.folder / f"lib{self.name}.a")
-        if "so" in self.options.emit:
+        if "so" in self.options.emit and self.target.is_foreign:
+            tools.archive([run_and_layers, *parts], self.folder / f"lib{self.name}_layers.a")
+        elif "so" in self.options.emit:
             exported = (f"{self.name}_run", f"{self.name}_layer")
             tools.link_shared([run_and_layers, *parts], self.folder / f"lib{self.name}.so", exported)
 

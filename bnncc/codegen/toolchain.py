@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -20,28 +19,35 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from bnncc import runtime
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
 
 INSTALL_HINT = "install one: `pip install ziglang`, or `apt-get install gcc`; or name yours with --cc or CC"
 ERROR_LINES = 12
 
-COMMON_FLAGS = ("-fPIC", "-ffp-contract=off", "-g0")
-"""Position-independent, so the archive may go into a shared library; the arithmetic as it is written."""
+COMMON_FLAGS = ("-ffp-contract=off", "-g0")
+"""The arithmetic as it is written."""
+HOSTED_FLAGS = ("-fPIC",)
+"""Position-independent, so the archive may go into a shared library."""
+BARE_FLAGS = ("-ffreestanding", "-ffunction-sections", "-fdata-sections")
+"""Without an operating system: what a program does not call is left out of it."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Commands as lists: `compiler` compiles and links, `archiver` takes `rcsD ARCHIVE OBJECT...`."""
+    """Commands as lists: `compiler` compiles and links, `archiver` takes `rcsD ARCHIVE OBJECT...`; `linker` makes
+    programs where it is not the compiler."""
 
     compiler: tuple[str, ...]
     archiver: tuple[str, ...]
     c_flags: tuple[str, ...] = ()
+    linker: tuple[str, ...] = ()
 
     def compile(self, source: Path, object_file: Path, flags: Sequence[str] = ()) -> None:
         """One C file to one object. The compiler is called in the file's folder with its bare name, so
         that no path gets into the object."""
-        command = (*self.compiler, "-std=c99", "-O2", *COMMON_FLAGS, *self.c_flags, *flags)
+        command = (*self.compiler, "-std=c99", "-O2", *self.c_flags, *flags)
         self._run((*command, "-c", source.name, "-o", str(object_file.resolve())), source.parent)
 
     def archive(self, objects: Sequence[Path], archive: Path) -> None:
@@ -70,6 +76,14 @@ class Toolchain:
                 "-s",
             ]
         self._run((*command, "-o", str(library.resolve()), "-lm"), folder)
+
+    def link_program(
+        self, sources: Sequence[str], library: str, program: Path, options: Sequence[str] = ()
+    ) -> None:
+        """C files and a library beside them, in the folder of `program`, to a static program."""
+        linker = self.linker or self.compiler
+        command = (*linker, "-std=c99", "-O2", *self.c_flags, "-static", *options, *sources, library)
+        self._run((*command, "-o", program.name), program.parent)
 
     def version(self) -> str:
         """The first line of the compiler's `--version`."""
@@ -110,20 +124,19 @@ def find(
     """The tool chain for a target.
 
     compiler: a command with its arguments, as a shell would split it, or None to search."""
-    foreign = target.architecture not in ("", platform.machine())
+    flags = (*COMMON_FLAGS, *(BARE_FLAGS if target.is_bare else HOSTED_FLAGS), *target.c_flags)
     named = compiler or environment.get("CC")
     if named:
         command = _named(named, "--cc" if compiler else "CC")
-        return Toolchain(command, _archiver(command), target.c_flags)
-    if not foreign:
+        return Toolchain(command, _archiver(command), flags)
+    if not target.is_foreign:
         for name in ("cc", "gcc", "clang"):
             if path := shutil.which(name):
-                return Toolchain((path,), _archiver((path,)), target.c_flags)
+                return Toolchain((path,), _archiver((path,)), flags)
     if not _has_ziglang():
-        what = f"for {target.architecture} " if foreign else ""
+        what = f"for {target.architecture} " if target.is_foreign else ""
         raise BnnccError("", f"no C compiler {what}was found", INSTALL_HINT, ExitCode.FAILURE)
-    triple = ("-target", _zig_triple(target.triple)) if foreign else ()
-    return Toolchain((*_ziglang("cc"), *triple), _ziglang("ar"), target.c_flags)
+    return _zig_toolchain(target, flags)
 
 
 def _named(command: str, option: str) -> tuple[str, ...]:
@@ -155,6 +168,20 @@ def _archiver(compiler: tuple[str, ...]) -> tuple[str, ...]:
 
 def _ziglang(tool: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "ziglang", tool)
+
+
+def _zig_toolchain(target: Target, flags: tuple[str, ...]) -> Toolchain:
+    """ziglang for the target. Without an operating system it has no C library: the few headers that generated code
+    includes are ours. With one, it makes a C library for every processor that it is told of, a minute's work:
+    programs get the one for the whole architecture, the network's own code is compiled already."""
+    command, archiver = _ziglang("cc"), _ziglang("ar")
+    if not target.is_foreign:
+        return Toolchain(command, archiver, flags)
+    command += ("-target", target.zig_target or _zig_triple(target.triple))
+    processor = (f"-mcpu={target.zig_cpu}",) if target.zig_cpu else ()
+    if target.is_bare:
+        return Toolchain((*command, *processor, "-isystem", str(runtime.FREESTANDING)), archiver, flags)
+    return Toolchain((*command, *processor), archiver, flags, command)
 
 
 def _zig_triple(triple: str) -> str:

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a compiled network on a processor that this machine is not, by its emulator (QEMU).
+
+The library is linked with a small program (`runtime/bsp/runner.c`) that carries out requests: write memory, run,
+read memory. On an emulated board without an operating system the requests come through semihosting.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnncc import runtime
+from bnncc.codegen import toolchain
+from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.targets import Target
+
+STOP, WRITE, READ, RUN, LAYER = range(5)
+"""Operations of runner.c."""
+
+SECONDS = 600
+"""One process may take this long."""
+
+PACKAGES = {
+    "qemu-system-arm": "qemu-system-arm",
+    "qemu-system-riscv32": "qemu-system-misc",
+}
+"""Debian's package of an emulator; the others are in qemu-user."""
+
+
+class Emulator:
+    """The library in `directory` on the emulated processor `target`; `manifest` as plain data."""
+
+    def __init__(self, directory: Path, manifest: Mapping[str, Any], target: Target):
+        self.directory, self.manifest, self.target = directory, manifest, target
+
+    def call(self, layer: int | None, arrays: Sequence[np.ndarray]) -> int:
+        """Run the network, or one layer of it, on the arena, the inputs and the outputs, which change as memory
+        does there.
+
+        Returns the library's status. Raises BnnccError where there is no emulator or the program fails."""
+        requests = [_request(WRITE, slot, array.nbytes) + array.tobytes() for slot, array in enumerate(arrays)]
+        requests.append(_request(RUN, 0) if layer is None else _request(LAYER, layer))
+        kept = [(slot, array) for slot, array in enumerate(arrays) if array.flags.writeable]
+        requests += [_request(READ, slot, array.nbytes) for slot, array in kept]
+        answer = self._execute(b"".join(requests), 4 + sum(array.nbytes for _, array in kept))
+        at = 4
+        for _, array in kept:
+            array[...] = np.frombuffer(answer, array.dtype, array.size, at).reshape(array.shape)
+            at += array.nbytes
+        return struct.unpack_from("<I", answer)[0]
+
+    def run(self, batches: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+        """The outputs for each batch of inputs, all in one process."""
+        ports = self.manifest["outputs"]
+        shapes = [(tuple(port["shape"]), np.dtype(port["dtype"])) for port in ports]
+        sizes = [int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes]
+        first_output = 1 + len(self.manifest["inputs"])
+        requests = []
+        for inputs in batches:
+            requests += [_request(WRITE, 1 + i, x.nbytes) + x.tobytes() for i, x in enumerate(inputs)]
+            requests.append(_request(RUN, 0))
+            requests += [_request(READ, first_output + i, size) for i, size in enumerate(sizes)]
+        answer = self._execute(b"".join(requests), len(batches) * (4 + sum(sizes)))
+        results, at = [], 0
+        for _ in batches:
+            (status,) = struct.unpack_from("<I", answer, at)
+            if status:
+                raise BnnccError(
+                    self.manifest["name"], f"the network returned status {status}", exit_code=ExitCode.FAILURE
+                )
+            at += 4
+            outputs = []
+            for (shape, dtype), size in zip(shapes, sizes, strict=True):
+                outputs.append(np.frombuffer(answer[at : at + size], dtype).reshape(shape).copy())
+                at += size
+            results.append(outputs)
+        return results
+
+    # Inside.
+
+    @cached_property
+    def _command(self) -> tuple[str, ...]:
+        """The emulator, or a BnnccError that says how to get it."""
+        program, *options = self.target.emulator or ("",)
+        if not program:
+            raise BnnccError(
+                f"target {self.target.name}",
+                "this machine cannot run what is compiled for it, and the target names no emulator",
+                "add `emulator = [...]` to the target's file, or run it on such a machine",
+            )
+        path = shutil.which(program)
+        if path is None:
+            package = PACKAGES.get(program, "qemu-user")
+            raise BnnccError(
+                f"target {self.target.name}",
+                f"its emulator {program} is not installed",
+                f"apt-get install {package}",
+                ExitCode.FAILURE,
+            )
+        return (path, *options)
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        """Where the program lies, gone with this object."""
+        return tempfile.TemporaryDirectory(prefix="bnncc-")
+
+    @cached_property
+    def image(self) -> Path:
+        """The program, linked at first use."""
+        library = self.directory / f"lib{self.manifest['name']}_layers.a"
+        if not library.is_file():
+            raise BnnccError(
+                str(self.directory),
+                f"the artifact has no {library.name} to run",
+                "compile it with `so` among --emit",
+            )
+        folder = Path(self._folder.name)
+        shutil.copy(library, folder)
+        shutil.copy(self.directory / f"{self.manifest['name']}.h", folder)
+        for name in _board_files(self.target):
+            shutil.copy(runtime.BOARDS / name, folder)
+        (folder / "ports.h").write_text(ports_header(self.manifest), encoding="utf-8")
+        (folder / "memory.ld").write_text(memory_map(self.target), encoding="utf-8")
+        image = folder / "image.elf"
+        toolchain.find(self.target).link_program(
+            [name for name in _board_files(self.target) if name.endswith(".c")],
+            library.name,
+            image,
+            () if not self.target.is_bare else ("-Tmemory.ld", "-Wl,--entry=Reset_Handler", "-Wl,--gc-sections"),
+        )
+        return image
+
+    def _execute(self, requests: bytes, expected: int) -> bytes:
+        """What the program answers, `expected` bytes."""
+        requests += _request(STOP, 0)
+        command, image = self._command, self.image
+        if not self.target.is_bare:
+            answer, problem = _run((*command, str(image)), image.parent, requests)
+        else:
+            with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+                (Path(folder) / "request").write_bytes(requests)
+                _, problem = _run((*command, *BARE_OPTIONS, "-kernel", str(image)), Path(folder), b"")
+                file = Path(folder) / "answer"
+                answer = file.read_bytes() if file.is_file() else b""
+        if problem or len(answer) != expected:
+            problem = problem or f"{len(answer)} bytes came back, {expected} were expected"
+            raise BnnccError(
+                f"target {self.target.name}",
+                f"the emulated program failed: {problem}",
+                "is the network larger than the board's memory?" if self.target.is_bare else "",
+                ExitCode.FAILURE,
+            )
+        return answer
+
+
+BARE_OPTIONS = (
+    *("-semihosting-config", "enable=on,target=native"),
+    *("-display", "none", "-monitor", "none", "-serial", "null"),
+)
+"""A board without peripherals, whose only way out is semihosting."""
+
+
+def ports_header(manifest: Mapping[str, Any]) -> str:
+    """What runner.c needs to know about a library: its memories, and how it is called."""
+    name = manifest["name"]
+    ports = [*manifest["inputs"], *manifest["outputs"]]
+    arena = manifest["arena"]["bytes"]
+    lines = [
+        f'#include "{name}.h"',
+        f"static {name.upper()}_ALIGNED unsigned char arena[{max(arena, 1)}];",
+    ]
+    arguments = ["arena"]
+    for index, port in enumerate(ports):
+        count = max(int(np.prod(port["shape"])), 1)
+        lines.append(f"static {name.upper()}_ALIGNED {port['c_type']} port_{index}[{count}];")
+        arguments.append(f"port_{index}")
+    types = ", ".join(
+        ["void *", *(f"{'const ' if p in manifest['inputs'] else ''}{p['c_type']} *" for p in ports)]
+    )
+    passed = ", ".join(arguments)
+    memories = ", ".join(f"{{{argument}, sizeof {argument}}}" for argument in arguments)
+    lines += [
+        f"int {name}_layer(int, {types});",
+        f"#define MEMORIES {len(arguments)}",
+        "struct memory {",
+        "    void *start;",
+        "    uint32_t bytes;",
+        "};",
+        f"static const struct memory memories[MEMORIES] = {{{memories}}};",
+        f"static int run_network(void) {{ return {name}_run({passed}); }}",
+        f"static int run_layer(int index) {{ return {name}_layer(index, {passed}); }}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def memory_map(target: Target) -> str:
+    """The linker script of a board: its memory, then the sections of its kind."""
+    regions = [("RAM (rwx)", target.ram_address, target.ram_bytes)]
+    if target.flash_bytes:
+        regions.insert(0, ("FLASH (rx)", target.flash_address, target.flash_bytes))
+    lines = [f"  {name} : ORIGIN = 0x{address:08x}, LENGTH = {size}" for name, address, size in regions]
+    return "\n".join(["MEMORY", "{", *lines, "}", f"INCLUDE {target.system}.ld", ""])
+
+
+def _board_files(target: Target) -> tuple[str, ...]:
+    common = ("runner.c", "board.h", f"{target.system or 'linux'}.c")
+    return (*common, "semihosting.h", f"{target.system}.ld") if target.is_bare else common
+
+
+def _request(operation: int, which: int, size: int = 0) -> bytes:
+    return struct.pack("<III", operation, which, size)
+
+
+def _run(command: Sequence[str], folder: Path, given: bytes) -> tuple[bytes, str]:
+    """Standard output, and what went wrong, "" if nothing."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, input=given, capture_output=True, timeout=SECONDS, check=False, env=os.environ
+        )
+    except subprocess.TimeoutExpired:
+        return b"", f"{shlex.join(command)} took longer than {SECONDS} s"
+    except OSError as error:
+        return b"", f"{command[0]}: {error.strerror}"
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        return done.stdout, ": ".join([f"exit status {done.returncode}", *said])
+    return done.stdout, ""
