@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -rs
 SOURCES := bnncc passes targets runtime tests
 
-.PHONY: demo test test-all check bench format help clean
+.PHONY: demo emulators test test-all check bench format help clean
 
 help:
 	@echo "make demo      compile the trained digits network, run it, print its accuracy"
@@ -21,10 +21,10 @@ help:
 demo: $(VENV)/installed
 	@$(BIN)/python -m tests.demo
 
-test: $(VENV)/installed-test
+test: $(VENV)/installed-test emulators
 	$(PYTEST) -n $(JOBS) -m "not slow"
 
-test-all: $(VENV)/installed-test
+test-all: $(VENV)/installed-test emulators
 	$(PYTEST) -n $(JOBS)
 
 check: $(VENV)/installed-test
@@ -33,6 +33,9 @@ check: $(VENV)/installed-test
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+emulators: $(VENV)/installed-test
+	@$(BIN)/python -m tests.install
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.bench.kernels

@@ -220,9 +220,7 @@ class Artifact:
 
         return call
 
-    def _here(
-        self, suffix: str, layer: int | None, arrays: Sequence[np.ndarray]
-    ) -> Callable[[], int]:
+    def _here(self, suffix: str, layer: int | None, arrays: Sequence[np.ndarray]) -> Callable[[], int]:
         """A call of the shared library in this process."""
         function = self._function(suffix)
         pointers = (ctypes.c_void_p(array.ctypes.data) for array in arrays)

@@ -68,6 +68,80 @@ class Result:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class LayerCount:
+    """One step: instructions, and how many multiply-accumulates it does."""
+
+    node: str
+    operation: str
+    instructions: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Instructions of one inference (the compiled batch) as an emulator executed them: not cycles, which
+    depend on the core's pipeline and memory. ram_bytes: the arena; weights_bytes: constants in flash."""
+
+    name: str
+    target: str
+    emulator: str
+    instructions: int
+    ram_bytes: int
+    weights_bytes: int
+    layers: tuple[LayerCount, ...] = ()
+
+    def render(self) -> str:
+        """What `bnncc bench` prints."""
+        head = (
+            f"{self.name} on {self.target}, emulated by {self.emulator}: instructions, not cycles\n"
+            f"{self.instructions:,} instructions, {self.ram_bytes:,} bytes of RAM for the arena, "
+            f"{self.weights_bytes:,} bytes of weights\n"
+        )
+        if not self.layers:
+            return head
+        rows = [
+            (
+                layer.node,
+                layer.operation,
+                f"{layer.instructions:,}",
+                f"{layer.instructions / max(1, self.instructions):.1%}",
+                f"{layer.macs / layer.instructions:.2f}" if layer.macs else "",
+            )
+            for layer in self.layers
+        ]
+        header = ("ONNX node", "operation", "instructions", "share", "MACs/instruction")
+        return f"{head}\n{table(header, rows, right=(2, 3, 4))}\n"
+
+    def as_dict(self) -> dict[str, object]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def count_artifact(
+    artifact: Artifact, layers: bool = False, inputs: Mapping[str, np.ndarray] | None = None
+) -> Counted:
+    """Count the instructions of an artifact for another processor under its emulator; `inputs` as below."""
+    emulator, manifest = artifact.emulator, artifact.manifest
+    assert emulator is not None
+    total, counts = emulator.count(_first_batch(artifact, inputs), layers)
+    rows = tuple(
+        LayerCount(step["location"] or step["name"], step["operation"], count, step["macs"])
+        for step, count in zip(manifest["steps"], counts, strict=False)
+    )
+    program = artifact.target.emulator[0]
+    arena, weights = manifest["arena"]["bytes"], manifest["weights_bytes"]
+    return Counted(artifact.name, artifact.target.name, program, total, arena, weights, rows)
+
+
+def _first_batch(artifact: Artifact, inputs: Mapping[str, np.ndarray] | None) -> list[np.ndarray]:
+    """The first batch of the inputs; random ones if there are none."""
+    if inputs is not None:
+        return list(next(artifact.batches(inputs)).values())
+    rng = np.random.default_rng(0)
+    return [random_array(rng, port["shape"], port["dtype"]) for port in artifact.manifest["inputs"]]
+
+
 def bench_artifact(
     artifact: Artifact, layers: bool = False, repeat: int = 20, inputs: Mapping[str, np.ndarray] | None = None
 ) -> Result:
@@ -76,11 +150,7 @@ def bench_artifact(
     `inputs`: the first batch of them is taken; random ones otherwise. `repeat`: measurements, of which the
     median counts."""
     outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
-    if inputs is None:
-        rng = np.random.default_rng(0)
-        arrays = [random_array(rng, port["shape"], port["dtype"]) for port in artifact.manifest["inputs"]]
-    else:
-        arrays = list(next(artifact.batches(inputs)).values())
+    arrays = _first_batch(artifact, inputs)
     arena = artifact.arena()
     with _one_core():
         times = _measure(artifact.bind(arena, arrays, outputs), repeat)

@@ -286,8 +286,11 @@ def bench_command(chosen: argparse.Namespace) -> int:
     with Progress() as progress:
         artifact = _artifact(chosen, progress)
         inputs = arrays.read_inputs(chosen.input, artifact.input_names) if chosen.input else None
-        progress("timing")
-        result = bench.bench_artifact(artifact, chosen.layers, chosen.repeat, inputs)
+        progress("timing" if artifact.emulator is None else "counting instructions")
+        if artifact.emulator is None:
+            result = bench.bench_artifact(artifact, chosen.layers, chosen.repeat, inputs)
+        else:
+            result = bench.count_artifact(artifact, chosen.layers, inputs)
     _print_result(chosen, result.as_dict, result.render)
     return ExitCode.FINE
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything; takes some seconds, as TVM is loaded once in a process of its own."""
     found = [_python(), *(_package(*requirement) for requirement in requirements())]
-    found += [_loads("tvm"), *_tools(), _processor()]
+    found += [_loads("tvm"), *_tools(), _processor(), *_emulators()]
     return found + [_package(name, "", needed=False) for name in OPTIONAL]
 
 
@@ -114,6 +115,20 @@ def _tools() -> list[Finding]:
     except BnnccError as error:
         return [Finding("C compiler", "", error.message, mend=error.hint)]
     return [compiler, Finding("archiver", shlex.join(tools.archiver))]
+
+
+def _emulators() -> list[Finding]:
+    """What runs libraries for other processors; compilation does not need them."""
+    from bnncc import targets
+    from bnncc.emulator import PACKAGES
+
+    programs = {target.emulator[0] for target in map(targets.load, targets.names()) if target.emulator}
+    findings = []
+    for program in sorted(programs):
+        path = shutil.which(program)
+        mend = f"apt-get install {PACKAGES.get(program, 'qemu-user')}"
+        findings.append(Finding(program, path or "", "" if path else "not installed", False, mend))
+    return findings
 
 
 def _processor() -> Finding:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running a compiled network on a processor that this machine is not, by its emulator (QEMU).
 
-The library is linked with a small program (`runtime/bsp/runner.c`) that carries out requests: write memory, run,
-read memory. On an emulated board without an operating system the requests come through semihosting.
+The library is linked with a small program (`runtime/bsp/runner.c`) that carries out requests: write memory,
+run, read memory. On an emulated board without an operating system the requests come through semihosting.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from bnncc import runtime
+from bnncc import runtime, targets
 from bnncc.codegen import toolchain
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
 
 STOP, WRITE, READ, RUN, LAYER = range(5)
 """Operations of runner.c."""
+
+COUNTED = "bnncc instructions "
+"""What count.c says before a number."""
 
 SECONDS = 600
 """One process may take this long."""
@@ -45,15 +48,17 @@ class Emulator:
         self.directory, self.manifest, self.target = directory, manifest, target
 
     def call(self, layer: int | None, arrays: Sequence[np.ndarray]) -> int:
-        """Run the network, or one layer of it, on the arena, the inputs and the outputs, which change as memory
-        does there.
+        """Run the network, or one layer of it, on the arena, the inputs and the outputs, which change as
+        memory does there.
 
         Returns the library's status. Raises BnnccError where there is no emulator or the program fails."""
-        requests = [_request(WRITE, slot, array.nbytes) + array.tobytes() for slot, array in enumerate(arrays)]
+        requests = [
+            _request(WRITE, slot, array.nbytes) + array.tobytes() for slot, array in enumerate(arrays)
+        ]
         requests.append(_request(RUN, 0) if layer is None else _request(LAYER, layer))
         kept = [(slot, array) for slot, array in enumerate(arrays) if array.flags.writeable]
         requests += [_request(READ, slot, array.nbytes) for slot, array in kept]
-        answer = self._execute(b"".join(requests), 4 + sum(array.nbytes for _, array in kept))
+        answer, _ = self._execute(b"".join(requests), 4 + sum(array.nbytes for _, array in kept))
         at = 4
         for _, array in kept:
             array[...] = np.frombuffer(answer, array.dtype, array.size, at).reshape(array.shape)
@@ -71,7 +76,7 @@ class Emulator:
             requests += [_request(WRITE, 1 + i, x.nbytes) + x.tobytes() for i, x in enumerate(inputs)]
             requests.append(_request(RUN, 0))
             requests += [_request(READ, first_output + i, size) for i, size in enumerate(sizes)]
-        answer = self._execute(b"".join(requests), len(batches) * (4 + sum(sizes)))
+        answer, _ = self._execute(b"".join(requests), len(batches) * (4 + sum(sizes)))
         results, at = [], 0
         for _ in batches:
             (status,) = struct.unpack_from("<I", answer, at)
@@ -87,7 +92,31 @@ class Emulator:
             results.append(outputs)
         return results
 
+    def count(self, inputs: Sequence[np.ndarray], layers: bool) -> tuple[int, list[int]]:
+        """Instructions of one run of the network on one batch of inputs, and of each layer if asked for.
+
+        A score of instructions around each call are counted too."""
+        requests = [_request(WRITE, 1 + i, x.nbytes) + x.tobytes() for i, x in enumerate(inputs)]
+        indices = range(len(self.manifest["steps"]) if layers else 0)
+        requests += [_request(RUN, 0), *(_request(LAYER, index) for index in indices)]
+        calls = 1 + len(indices)
+        answer, said = self._execute(b"".join(requests), 4 * calls, ("-plugin", f"file={self._counter}"))
+        counts = [int(line.split()[-1]) for line in said.splitlines() if line.startswith(COUNTED)]
+        if any(answer) or len(counts) != calls:
+            message = f"the emulator counted {len(counts)} calls of {calls}"
+            hint = "QEMU 4.2 to 8.2 can count"
+            raise BnnccError(f"target {self.target.name}", message, hint, ExitCode.FAILURE)
+        return counts[0], counts[1:]
+
     # Inside.
+
+    @cached_property
+    def _counter(self) -> Path:
+        """The plugin that counts instructions, built at first use."""
+        plugin = self.image.parent / "libcount.so"
+        source = shutil.copy(runtime.BOARDS / "count.c", plugin.parent)
+        toolchain.find(targets.native()).link_plugin(Path(source), plugin)
+        return plugin
 
     @cached_property
     def _command(self) -> tuple[str, ...]:
@@ -137,20 +166,22 @@ class Emulator:
             [name for name in _board_files(self.target) if name.endswith(".c")],
             library.name,
             image,
-            () if not self.target.is_bare else ("-Tmemory.ld", "-Wl,--entry=Reset_Handler", "-Wl,--gc-sections"),
+            ()
+            if not self.target.is_bare
+            else ("-Tmemory.ld", "-Wl,--entry=Reset_Handler", "-Wl,--gc-sections"),
         )
         return image
 
-    def _execute(self, requests: bytes, expected: int) -> bytes:
-        """What the program answers, `expected` bytes."""
+    def _execute(self, requests: bytes, expected: int, options: Sequence[str] = ()) -> tuple[bytes, str]:
+        """What the program answers, `expected` bytes, and what the emulator says on standard error."""
         requests += _request(STOP, 0)
-        command, image = self._command, self.image
+        command, image = (*self._command, *options), self.image
         if not self.target.is_bare:
-            answer, problem = _run((*command, str(image)), image.parent, requests)
+            answer, said, problem = _run((*command, str(image)), image.parent, requests)
         else:
             with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
                 (Path(folder) / "request").write_bytes(requests)
-                _, problem = _run((*command, *BARE_OPTIONS, "-kernel", str(image)), Path(folder), b"")
+                _, said, problem = _run((*command, *BARE_OPTIONS, "-kernel", str(image)), Path(folder), b"")
                 file = Path(folder) / "answer"
                 answer = file.read_bytes() if file.is_file() else b""
         if problem or len(answer) != expected:
@@ -161,7 +192,7 @@ class Emulator:
                 "is the network larger than the board's memory?" if self.target.is_bare else "",
                 ExitCode.FAILURE,
             )
-        return answer
+        return answer, said
 
 
 BARE_OPTIONS = (
@@ -222,17 +253,24 @@ def _request(operation: int, which: int, size: int = 0) -> bytes:
     return struct.pack("<III", operation, which, size)
 
 
-def _run(command: Sequence[str], folder: Path, given: bytes) -> tuple[bytes, str]:
-    """Standard output, and what went wrong, "" if nothing."""
+def _run(command: Sequence[str], folder: Path, given: bytes) -> tuple[bytes, str, str]:
+    """Standard output, standard error, and what went wrong, "" if nothing."""
     try:
         done = subprocess.run(
-            command, cwd=folder, input=given, capture_output=True, timeout=SECONDS, check=False, env=os.environ
+            command,
+            cwd=folder,
+            input=given,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            env=os.environ,
         )
     except subprocess.TimeoutExpired:
-        return b"", f"{shlex.join(command)} took longer than {SECONDS} s"
+        return b"", "", f"{shlex.join(command)} took longer than {SECONDS} s"
     except OSError as error:
-        return b"", f"{command[0]}: {error.strerror}"
+        return b"", "", f"{command[0]}: {error.strerror}"
+    said = done.stderr.decode(errors="replace")
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return done.stdout, ": ".join([f"exit status {done.returncode}", *said])
-    return done.stdout, ""
+        last = said.strip().splitlines()[-1:]
+        return done.stdout, said, ": ".join([f"exit status {done.returncode}", *last])
+    return done.stdout, said, ""

@@ -28,9 +28,9 @@ from bnncc.plan.program import Program
 from bnncc.targets import Target
 
 EMITTABLE = ("lib", "so", "c", "mlir", "tir")
-"""lib: static library; so: shared library that `run` loads (for another processor: an archive that it links for
-the emulator); c: one portable C99 file; mlir: the network
-before lowering; tir: the kernels. Header, manifest and report are always written."""
+"""lib: static library; so: shared library that `run` loads (for another processor: an archive that it
+links for the emulator); c: one portable C99 file; mlir: the network before lowering; tir: the kernels.
+Header, manifest and report are always written."""
 
 
 class Backend(Protocol):

@@ -36,8 +36,8 @@ BARE_FLAGS = ("-ffreestanding", "-ffunction-sections", "-fdata-sections")
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Commands as lists: `compiler` compiles and links, `archiver` takes `rcsD ARCHIVE OBJECT...`; `linker` makes
-    programs where it is not the compiler."""
+    """Commands as lists: `compiler` compiles and links, `archiver` takes `rcsD ARCHIVE OBJECT...`; `linker`
+    makes programs where it is not the compiler."""
 
     compiler: tuple[str, ...]
     archiver: tuple[str, ...]
@@ -84,6 +84,11 @@ class Toolchain:
         linker = self.linker or self.compiler
         command = (*linker, "-std=c99", "-O2", *self.c_flags, "-static", *options, *sources, library)
         self._run((*command, "-o", program.name), program.parent)
+
+    def link_plugin(self, source: Path, library: Path) -> None:
+        """One C file to a shared library whose undefined names its host has."""
+        command = (*self.compiler, "-O2", *self.c_flags, "-shared", source.name, "-o", str(library.resolve()))
+        self._run(command, source.parent)
 
     def version(self) -> str:
         """The first line of the compiler's `--version`."""
@@ -171,9 +176,9 @@ def _ziglang(tool: str) -> tuple[str, ...]:
 
 
 def _zig_toolchain(target: Target, flags: tuple[str, ...]) -> Toolchain:
-    """ziglang for the target. Without an operating system it has no C library: the few headers that generated code
-    includes are ours. With one, it makes a C library for every processor that it is told of, a minute's work:
-    programs get the one for the whole architecture, the network's own code is compiled already."""
+    """ziglang for the target. Without an operating system it has no C library: the few headers that generated
+    code includes are ours. With one, it makes a C library for every processor that it is told of, a minute's
+    work: programs get the one for the whole architecture, the network's own code is compiled already."""
     command, archiver = _ziglang("cc"), _ziglang("ar")
     if not target.is_foreign:
         return Toolchain(command, archiver, flags)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks for other processors, run by their emulators: the answers are those of the framework, layer by
+layer those of the reference, and a damaged library is found out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bnncc
+from bnncc import targets
+from bnncc.artifact import Artifact
+from bnncc.bench import count_artifact
+from bnncc.diagnostics import BnnccError, ExitCode
+from tests.cases import load_case
+from tests.e2e.commands import Shell
+
+EMULATED = [name for name in targets.names() if targets.load(name).emulator]
+FAMILIES = ["cortex-m4", "rv32imc", "aarch64", "rv64gc"]
+"""A target for each kind of kernels and of start-up code."""
+SMALL = ["torch_reactnet_block_legacy", "larq_quicknet_blocks", "brevitas_lfc_1w1a_qonnx_legacy"]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return load_case("digits_bnn_bop_legacy").write_model(tmp_path_factory.mktemp("digits"))
+
+
+def small(target: str, case: str) -> bool:
+    """Whether the board has the memory: the blocks of QuickNet want more than 512 KB."""
+    return not (case == "larq_quicknet_blocks" and 0 < targets.load(target).ram_bytes < 1 << 20)
+
+
+@pytest.mark.parametrize("target", EMULATED)
+def test_digits_on_every_processor(target: str, digits: Path):
+    case = load_case("digits_bnn_bop_legacy").first(12)
+    outputs = bnncc.compile(digits, target=target).run(dict(case.inputs))
+    assert case.differences(outputs) == []
+
+
+@pytest.mark.parametrize("target", FAMILIES)
+@pytest.mark.parametrize("name", SMALL)
+def test_every_layer_agrees_on_an_emulated_processor(name: str, target: str, tmp_path: Path, bnncc: Shell):
+    path = load_case(name).write_model(tmp_path)
+    report = bnncc.fine("verify", path, "--target", target, "--samples", "1", "--json").json
+    assert report["passed"] and len(report["layers"]) > 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", EMULATED)
+@pytest.mark.parametrize("name", [*SMALL, "larq_binarynet_cifar"])
+def test_every_network_on_every_processor(name: str, target: str, tmp_path: Path, bnncc: Shell):
+    path = load_case(name).write_model(tmp_path)
+    if not small(target, name):
+        answer = bnncc("verify", path, "--target", target, "--samples", "1")
+        assert answer.code == ExitCode.FAILURE
+        return
+    assert bnncc.fine("verify", path, "--target", target, "--samples", "1", "--json").json["passed"]
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "aarch64"])
+def test_a_damaged_library_gives_other_answers(target: str, digits: Path, tmp_path: Path):
+    case = load_case("digits_bnn_bop_legacy").first(4)
+    bnncc.compile(digits, target=target, output=tmp_path / "digits")
+    archive = tmp_path / "digits" / "libmodel_layers.a"
+    code = bytearray(archive.read_bytes())
+    weights = code.index(b"model_weights.o")
+    start = code.index(bytes(64), weights) + 4096  # within the weights: far behind the headers
+    for at in range(start, start + 512):
+        code[at] ^= 0xFF
+    archive.write_bytes(code)
+    assert case.differences(Artifact(tmp_path / "digits").run(dict(case.inputs))) != []
+
+
+def test_instructions_are_counted_alike_each_time(digits: Path):
+    artifact = bnncc.compile(digits, target="rv32imc")
+    first, second = (count_artifact(artifact, layers=True) for _ in range(2))
+    assert first == second
+    layers = [layer.instructions for layer in first.layers]
+    assert 0.95 < sum(layers) / first.instructions < 1.05
+    convolution = max(first.layers, key=lambda layer: layer.macs)
+    assert convolution.macs / 32 < convolution.instructions < convolution.macs
+
+
+def test_bench_says_that_instructions_are_not_cycles(digits: Path, bnncc: Shell):
+    text = bnncc.fine("bench", digits, "--target", "cortex-m4", "--layers").out
+    assert "instructions, not cycles" in text and "bytes of RAM" in text
+    result = bnncc.fine("bench", digits, "--target", "cortex-m4", "--json").json
+    assert result["emulator"] == "qemu-system-arm" and result["instructions"] > 1000
+
+
+def test_without_an_emulator_a_message_says_what_installs_it(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    artifact = bnncc.compile(digits, target="cortex-m4", output=tmp_path / "digits")
+    found = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if "qemu" in name else found(name))
+    inputs = dict(load_case("digits_bnn_bop_legacy").first(1).inputs)
+    with pytest.raises(BnnccError, match="qemu-system-arm is not installed") as caught:
+        artifact.run(inputs)
+    assert "apt-get install qemu-system-arm" in caught.value.hint
+    assert caught.value.exit_code == ExitCode.FAILURE
+
+
+def test_a_network_too_large_for_the_board(digits: Path, tmp_path: Path):
+    board = tmp_path / "tiny-board.toml"
+    text = (targets.FOLDER / "cortex-m4.toml").read_text()
+    board.write_text(text.replace("ram_bytes = 0x400000", "ram_bytes = 0x200"))
+    artifact = bnncc.compile(digits, target=str(board), output=tmp_path / "digits")
+    with pytest.raises(BnnccError, match="RAM"):
+        artifact.run({name: array[:1] for name, array in load_case("digits_bnn_bop_legacy").inputs.items()})
+
+
+def test_an_own_board_keeps_its_memory_in_the_manifest(digits: Path, tmp_path: Path):
+    bnncc.compile(digits, target="cortex-m4", output=tmp_path / "digits")
+    facts = json.loads((tmp_path / "digits" / "manifest.json").read_text())["target"]
+    assert facts["system"] == "cortex_m" and facts["ram_bytes"] == 0x400000
+    assert np.asarray(facts["emulator"]).tolist() == ["qemu-system-arm", "-M", "mps2-an386"]
