@@ -106,7 +106,7 @@ def _loads(module: str) -> Finding:
 
 
 def _tools() -> list[Finding]:
-    from bnncc.codegen import toolchain
+    from bnncc import toolchain
     from bnncc.targets import native
 
     try:

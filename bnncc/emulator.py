@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bnncc import runtime, targets
-from bnncc.codegen import toolchain
+from bnncc import runtime, targets, toolchain
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bnncc import codegen, targets
-from bnncc.codegen import toolchain
+from bnncc import codegen, targets, toolchain
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Map, Output, Window
 from bnncc.plan.layout import Element, Layout

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import bnncc
-from bnncc import artifact, targets
-from bnncc.codegen import entry, toolchain
+from bnncc import artifact, targets, toolchain
+from bnncc.codegen import entry
 from bnncc.codegen.entry import KernelFacts, Kernels, Network, connect
 from bnncc.codegen.header import header_text
 from bnncc.codegen.manifest import Manifest, list_files, make_manifest, manifest_text
 from bnncc.codegen.output import replacing
 from bnncc.codegen.text import in_comment
-from bnncc.codegen.toolchain import Toolchain
 from bnncc.diagnostics import BnnccError, joined
 from bnncc.plan import arena
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.names import check_library_name
 from bnncc.plan.program import Program
 from bnncc.targets import Target
+from bnncc.toolchain import Toolchain
 
 EMITTABLE = ("lib", "so", "c", "mlir", "tir")
 """lib: static library; so: shared library that `run` loads (for another processor: an archive that it

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from onnx import helper
 
-from bnncc import targets
-from bnncc.codegen import toolchain
+from bnncc import targets, toolchain
 from tests.e2e.commands import Shell
 from tests.models import make_model, write
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bnncc.codegen.toolchain import find
 from bnncc.kernels.build import compile_c, compile_object
 from bnncc.kernels.kernel import Kernel
 from bnncc.targets import Target
+from bnncc.toolchain import find
 
 PREFIX = "test"
 TABLE = "kernel_table"

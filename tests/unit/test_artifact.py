@@ -202,7 +202,7 @@ def test_nothing_to_run(tmp_path: Path):
 def test_another_machine(copy: Path):
     foreign = {**targets.native().facts(), "name": "cortex-x", "architecture": "pdp11"}
     edit(copy, target=foreign)
-    with pytest.raises(BnnccError, match="compiled for cortex-x, which this machine cannot run"):
+    with pytest.raises(BnnccError, match="target cortex-x: this machine cannot run what is compiled for it"):
         artifact.load(copy).run({"input.1": samples(2)})
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bnncc import runtime, targets
-from bnncc.codegen import toolchain, weights
+from bnncc import toolchain
+from bnncc.codegen import weights
 from bnncc.codegen.weights import WeightPool
 
 ARRAYS = {

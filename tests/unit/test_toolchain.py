@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import artifact, targets
-from bnncc.codegen import toolchain
+from bnncc import artifact, targets, toolchain
 from bnncc.diagnostics import BnnccError, ExitCode
 from tests import tiny
 
