@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import runtime, targets
-from bnncc import toolchain
+from bnncc import runtime, targets, toolchain
 from bnncc.codegen import weights
 from bnncc.codegen.weights import WeightPool
 
