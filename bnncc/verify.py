@@ -14,8 +14,9 @@ explained where the real value behind it lies within that rounding of the thresh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from bnncc.frontend.onnx import load_onnx
 from bnncc.layers import LayerRunner
 from bnncc.lowering import Lowered
 from bnncc.report.table import table
+from bnncc.rounding import Ties
 
 ROUNDING = 2e-5
 """Allowed error of a real value, relative to the largest magnitude in its tensor: a few thousand float32
@@ -123,27 +125,48 @@ def verify_model(
     """Compile, run, compare. `inputs` (stacked samples) or `samples` random ones from `seed`.
 
     Raises BnnccError for wrong inputs and models."""
-    say = progress or (lambda message: None)
     module = driver.front(path, options, progress)
     lowered = driver.lower(module, driver.name_of(path, options))
     artifact = driver.build(lowered, path, None, options, progress)
-    runner = LayerRunner(lowered, artifact)
     given = artifact.batches(inputs) if inputs is not None else _random_batches(artifact, samples, seed)
-    batches = list(given)
     graph = ModelEvaluator(path, dict(options.dims))
+    feed = (lambda batch: _graph_inputs(path, options, batch)) if options.camera else None
+    return verify_library(lowered, artifact, graph, list(given), feed, progress)
+
+
+def verify_library(
+    lowered: Lowered,
+    artifact: Artifact,
+    graph: ModelEvaluator,
+    batches: Sequence[Mapping[str, np.ndarray]],
+    feed: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare what is compiled already. `feed` turns inputs of the library into those of the graph, where
+    they are not the same."""
+    say = progress or (lambda message: None)
+    runner = LayerRunner(lowered, artifact)
     rows: dict[tuple[str, str, str], Row] = {}
     outputs: dict[tuple[str, str, str], Row] = {}
     for number, batch in enumerate(batches):
         say(f"verifying sample {number + 1} of {len(batches)}")
-        fed = _graph_inputs(path, options, batch) if options.camera else batch
-        comparison = _Comparison(module, graph(fed), batch)
+        comparison = _Comparison(lowered.module, graph, feed(batch) if feed else batch, batch)
         for row in comparison.rows():
             _merge(rows, row)
         for row in _layer_rows(lowered, runner, comparison.values):
             _merge(rows, row)
-        for row in _output_rows(artifact.run(batch), comparison.graph):
+        for row in _output_rows(artifact.run(batch), comparison):
             _merge(outputs, row)
     return Report(tuple(rows.values()), tuple(outputs.values()), len(batches))
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """The folded arithmetic by itself. flipped: whether its first bit that is not the graph's lies within
+    rounding of the threshold."""
+
+    outputs: Mapping[str, np.ndarray]
+    flipped: bool
 
 
 class _Comparison:
@@ -151,24 +174,58 @@ class _Comparison:
 
     graph: every tensor of the ONNX graph. values: every value of the module's main block."""
 
-    def __init__(self, module: ModuleOp, graph: dict[str, np.ndarray], batch: Mapping[str, np.ndarray]):
+    def __init__(
+        self,
+        module: ModuleOp,
+        evaluator: ModelEvaluator,
+        fed: Mapping[str, np.ndarray],
+        batch: Mapping[str, np.ndarray],
+    ):
+        """fed: the graph's inputs; batch: the module's."""
         self.values: dict[SSAValue, np.ndarray] = {}
+        self.graph = evaluator(fed)
+        self._evaluator = evaluator
         self._rows: list[Row] = []
-        self._inner: dict[SSAValue, np.ndarray] = {}
+        self._bits: dict[Operation, np.ndarray] = {}
+        self._module, self._batch = module, batch
         main = main_function(module)
         arguments = reference.check_inputs(main, batch)
         self.values.update(zip(main.body.block.args, arguments, strict=True))
-        self.graph = graph
         reference.evaluate(module, batch, self._observe)
 
     def rows(self) -> list[Row]:
         """The reference's own arithmetic against the graph."""
         return self._rows
 
+    @cached_property
+    def ties(self) -> Ties:
+        """The decisions of the graph that hang on rounding."""
+        return Ties(self._evaluator, self.graph)
+
+    def alone(self) -> _Alone:
+        """The folded arithmetic from the inputs on, fed nothing of the graph's."""
+        flips: list[bool] = []
+
+        def watch(op: Operation, results: list[np.ndarray]) -> None:
+            if op in self._bits and (differs := results[0] != self._bits[op]).any():
+                near, source = self._near(op), get_source(op)
+                if near is None:  # an operation between lost its source
+                    flips.append(source is not None and self.ties.before(source[0]))
+                else:
+                    flips.append(not (differs & ~near).any())
+
+        outputs = reference.evaluate(self._module, self._batch, watch)
+        # What comes after the first flip may differ by as much as it likes.
+        return _Alone(outputs, bool(flips) and flips[0])
+
+    def _near(self, op: Operation) -> np.ndarray | None:
+        """Where the graph's tensor that an operation stands for hangs on rounding."""
+        source = get_source(op)
+        near = self.ties.behind(source[0]) if source is not None else None
+        return None if source is None or near is None else near.transpose(source[1])
+
     def _observe(self, op: Operation, results: list[np.ndarray]) -> list[np.ndarray]:
         anchored = self._anchored(op, results)
-        if len(anchored) == 1 and not isinstance(op, ops.Constant):
-            self._inner[op.results[0]] = results[0]
         parent = op.parent_op()
         if parent is not None and not isinstance(parent, ops.Fused):
             self.values.update(zip(op.results, anchored, strict=True))
@@ -185,9 +242,11 @@ class _Comparison:
         if expected.shape != results[0].shape:
             return results
         expected = expected.astype(numpy_type(element_of(op.results[0])))
+        near = self._near(op) if (results[0] != expected).any() else None
         about = op.name.removeprefix("bnn.")
-        row = _compare(location_text(op), about, "onnx", results[0], expected, op, self._inner)
-        self._rows.append(row)
+        self._rows.append(_compare(location_text(op), about, "onnx", results[0], expected, near))
+        if not np.issubdtype(expected.dtype, np.floating):
+            self._bits[op] = expected
         return [np.ascontiguousarray(expected)]
 
 
@@ -213,15 +272,25 @@ def _layer_rows(
         step = lowered.program.steps[first]
         for have, want, maker in zip(got, expected, made_by, strict=True):
             owner = maker if isinstance(maker, Operation) else op
-            yield _compare(step.location or step.name, step.operation, "reference", have, want, owner, inner)
+            near = _near_threshold(owner, inner)
+            yield _compare(step.location or step.name, step.operation, "reference", have, want, near)
 
 
-def _output_rows(got: Mapping[str, np.ndarray], graph: Mapping[str, np.ndarray]) -> Iterator[Row]:
+def _output_rows(got: Mapping[str, np.ndarray], comparison: _Comparison) -> Iterator[Row]:
+    """The network as a whole. Where an output differs from the graph's, a rounding flip inside may be the
+    reason: then the folded arithmetic, fed nothing of the graph's, shows the flip and the same output."""
+    wrong: dict[str, np.ndarray] = {}
     for name, array in got.items():
-        expected = graph[name].reshape(array.shape)
-        error = _relative(array, expected)
-        wrong = int((np.abs(array - expected) > OUTPUT_ROUNDING * _scale(expected)).sum())
-        yield Row(name, "output", "onnx", array.size, wrong, 0, error)
+        expected = comparison.graph[name].reshape(array.shape)
+        wrong[name] = ~_close(array, expected, OUTPUT_ROUNDING)
+    folded = comparison.alone() if any(array.any() for array in wrong.values()) else None
+    for name, array in got.items():
+        explained = 0
+        if folded is not None and folded.flipped:
+            same = _close(array, folded.outputs[name].reshape(array.shape), OUTPUT_ROUNDING)
+            explained = int((wrong[name] & same).sum())
+        error = _relative(array, comparison.graph[name].reshape(array.shape))
+        yield Row(name, "output", "onnx", array.size, int(wrong[name].sum()), explained, error)
 
 
 def _compare(
@@ -230,21 +299,14 @@ def _compare(
     against: str,
     got: np.ndarray,
     expected: np.ndarray,
-    op: Operation,
-    inner: Mapping[SSAValue, np.ndarray],
+    near: np.ndarray | None,
 ) -> Row:
-    """One tensor. `op` made it; `inner` holds the real values that it may have been made from."""
-    if np.issubdtype(expected.dtype, np.floating):
-        wrong = int((~_close(got, expected)).sum())
-        explained = 0
-        near = _near_threshold(op, inner)
-        if wrong and near is not None:
-            explained = int((~_close(got, expected) & near).sum())
-        return Row(layer, operation, against, expected.size, wrong, explained, _relative(got, expected))
-    differs = got != expected
-    near = _near_threshold(op, inner)
+    """One tensor; `near` tells where a decision behind it hangs on rounding."""
+    is_real = np.issubdtype(expected.dtype, np.floating)
+    differs = ~_close(got, expected) if is_real else got != expected
     explained = 0 if near is None else int((differs & near).sum())
-    return Row(layer, operation, against, expected.size, int(differs.sum()), explained, 0.0)
+    error = _relative(got, expected) if is_real else 0.0
+    return Row(layer, operation, against, expected.size, int(differs.sum()), explained, error)
 
 
 def _near_threshold(op: Operation, inner: Mapping[SSAValue, np.ndarray]) -> np.ndarray | None:
@@ -274,9 +336,11 @@ def _terms(value: SSAValue) -> Iterator[SSAValue]:
             yield from _terms(operand)
 
 
-def _close(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def _close(got: np.ndarray, expected: np.ndarray, rounding: float = ROUNDING) -> np.ndarray:
+    if got.dtype == np.bool_:
+        return got == expected
     with np.errstate(invalid="ignore"):
-        near = np.abs(got - expected) <= ROUNDING * _scale(expected)
+        near = np.abs(got - expected) <= rounding * _scale(expected)
     return near | (got == expected) | (np.isnan(got) & np.isnan(expected))
 
 

@@ -97,7 +97,8 @@ class ModelEvaluator:
         """Raises BnnccError as `read_model` does."""
         self.model: Model = read_model(path, dims)
         self._constants = {name: self.model.initializer(name) for name in self.model.initializers}
-        self._nodes = [(node, NodeEvaluator(node.proto, node.opset)) for node in self.model.nodes]
+        self.nodes = [(node, NodeEvaluator(node.proto, node.opset)) for node in self.model.nodes]
+        """In order, each with what evaluates it."""
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """ONNX name -> value, for every tensor that the outputs depend on: inputs, initializers, results.
@@ -105,7 +106,7 @@ class ModelEvaluator:
         Raises BnnccError where the inputs are not what the model takes, or a node cannot be evaluated."""
         check_inputs(self.model, inputs)
         values = {**self._constants, **inputs}
-        for node, evaluator in self._nodes:
+        for node, evaluator in self.nodes:
             try:
                 results = evaluator([values[name] if name else None for name in node.proto.input])
             except Exception as error:

@@ -59,18 +59,34 @@ def infer(node: Node, opsets: Mapping[str, int], inputs: Mapping[str, Kind], con
     named = onnx.NodeProto()
     named.CopyFrom(proto)
     named.output[:] = [name or f"left out {index}" for index, name in enumerate(proto.output)]
-    types = shape_inference.infer_node_outputs(
-        schema,
-        named,
-        {name: proto_of(inputs[name]) for name in proto.input if name},
-        {
-            name: numpy_helper.from_array(constants[name], name)
-            for name in proto.input
-            if name in constants and constants[name].size <= KNOWN_VALUES
-        },
-        opset_imports=[helper.make_opsetid(name, version) for name, version in opsets.items()],
-    )
+    given = {name: proto_of(inputs[name]) for name in proto.input if name}
+    known = {
+        name: numpy_helper.from_array(constants[name], name)
+        for name in proto.input
+        if name in constants and constants[name].size <= KNOWN_VALUES
+    }
+    imports = [helper.make_opsetid(name, version) for name, version in opsets.items()]
+    if schema.has_type_and_shape_inference_function:
+        types = shape_inference.infer_node_outputs(schema, named, given, known, opset_imports=imports)
+    else:
+        types = infer_through_body(named, given, imports)
     return [stated_kind(name, types.get(name)) for name in named.output]
+
+
+def infer_through_body(
+    node: onnx.NodeProto, inputs: Mapping[str, onnx.TypeProto], opsets: Sequence[onnx.OperatorSetIdProto]
+) -> dict[str, onnx.TypeProto]:
+    """The results of an operator that ONNX describes only by the function it stands for (LessOrEqual before
+    version 16): whole models are inferred through such functions, single nodes are not."""
+    graph = helper.make_graph(
+        [node],
+        "node",
+        [helper.make_value_info(name, kind) for name, kind in inputs.items()],
+        [onnx.ValueInfoProto(name=name) for name in node.output],
+    )
+    model = helper.make_model(graph, opset_imports=opsets)
+    inferred = shape_inference.infer_shapes(model, strict_mode=True)
+    return {value.name: value.type for value in inferred.graph.output}
 
 
 def stated_kind(name: str, proto: onnx.TypeProto | None) -> Kind:

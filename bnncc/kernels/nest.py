@@ -155,7 +155,8 @@ class Pixels:
         layouts = [*spec.inputs, *spec.operands, *(output.layout for output in spec.outputs)]
         if n > 1 and h == w == 1:
             return Pixels("batch", 1, 1, n)
-        if h > 1 and w > 1 and _is_pointwise(window) and all(_rows_follow(layout) for layout in layouts):
+        unpadded = _is_pointwise(window) and all(layout.shape[1:3] == (h, w) for layout in spec.inputs)
+        if h > 1 and w > 1 and unpadded and all(_rows_follow(layout) for layout in layouts):
             return Pixels("row", n, 1, h * w)
         return Pixels("image", n, h, w)
 

@@ -15,7 +15,7 @@ from xdsl.printer import Printer
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
-from bnncc.dialect.types import Ternary, element_of, is_number, number_type, numpy_type, shape_of
+from bnncc.dialect.types import element_of, is_number, number_type, numpy_type, shape_of
 from bnncc.lowering.demands import halo_demands
 from bnncc.lowering.expressions import unsupported
 from bnncc.lowering.geometry import (
@@ -189,31 +189,55 @@ class _Lowering:
     def _lower_concat(self, op: ops.Concat) -> None:
         result = self.storage.destination(op.result)
         self.steps.fill_halos(result, op)
-        for value, start in parts(op):
-            for source, whole in zip(self.steps.placement(value), result, strict=True):
-                part = part_of(whole, op, value, start)
-                if part is None:
-                    raise unsupported(op, "packed channels can be joined only at multiples of 32")
-                if (source.buffer, source.layout) != (part.buffer, part.layout):
+        for number, whole in enumerate(result):
+            cut = [part_of(whole, op, value, start) for value, start in parts(op)]
+            if any(part is None for part in cut):
+                self._join_unpacked(op, number, whole)
+                continue
+            for (value, _), part in zip(parts(op), cut, strict=True):
+                source = self.steps.placement(value)[number]
+                if part is not None and (source.buffer, source.layout) != (part.buffer, part.layout):
                     self.steps.copy(source, part, op, "copy into a concatenation")
 
+    def _join_unpacked(self, op: ops.Concat, number: int, whole: Plane) -> None:
+        """Packed channels can be cut only at multiples of 32: these go through numbers."""
+        unpacked = self.storage.new_plane("unpacked", Layout.packed(Element.F32, whole.layout.shape))
+        for value, start in parts(op):
+            part = part_of(unpacked, op, value, start)
+            assert part is not None, "numbers can be cut anywhere"
+            self.steps.unpack(self.steps.placement(value)[number], part, op)
+        self.steps.pack(unpacked, whole, op)
+
     def _lower_pad(self, op: ops.Pad) -> None:
-        """Spatial padding by -1, 0 or +1 is a halo of the copy; any other padding of numbers fills first."""
+        """Spatial padding by -1, 0 or +1 is a halo of the copy; any other padding fills first."""
         low, value = ops.unpack(op.low), op.value.value.data
-        source = self.steps.placement(op.input)[0]
-        whole = self.storage.destination(op.result)[0]
-        if isinstance(element_of(op.input), Ternary) or min((*low, *ops.unpack(op.high))) < 0:
+        if min((*low, *ops.unpack(op.high))) < 0:
             raise unsupported(op, f"no kernel pads {low} {ops.unpack(op.high)} here")
-        spatial = len(low) == 4 and shape_of(op.input)[0::3] == shape_of(op.result)[0::3]
-        if not spatial and whole.layout.element is Element.BIT:
-            raise unsupported(op, "no kernel pads packed channels")
+        wholes = self.storage.destination(op.result)
+        # The mask plane of a ternary value is set where the value is not 0.
+        fills = (value, abs(value))[: len(wholes)]
+        for source, whole, fill in zip(self.steps.placement(op.input), wholes, fills, strict=True):
+            self._pad_plane(op, source, whole, fill)
+
+    def _pad_plane(self, op: ops.Pad, source: Plane, whole: Plane, value: float) -> None:
+        low = ops.unpack(op.low)
         inside = inner_view(whole.layout, canonical(shape_of(op.input)), canonical_pads(low))
-        if spatial and value in (-1.0, 0.0, 1.0):
+        within = Plane(whole.buffer, replace(inside, halo=Halo()))
+        if len(low) == 4 and shape_of(op.input)[0::3] == shape_of(op.result)[0::3] and abs(value) in (0, 1):
             self.steps.fill_halos((whole, Plane(whole.buffer, inside, int(value))), op)
-        else:
+            self.steps.copy(source, within, op, "pad")
+            return
+        self.steps.fill_halos((whole,), op)
+        if whole.layout.element is not Element.BIT:
             self.steps.fill(whole, value, op)
-            self.steps.fill_halos((whole,), op)
-        self.steps.copy(source, Plane(whole.buffer, replace(inside, halo=Halo())), op, "pad")
+            self.steps.copy(source, within, op, "pad")
+            return
+        # Packed channels cannot be shifted: they go through numbers.
+        numbers = self.storage.new_plane("unpacked", Layout.packed(Element.F32, whole.layout.shape))
+        inside = inner_view(numbers.layout, canonical(shape_of(op.input)), canonical_pads(low))
+        self.steps.fill(numbers, float(value > 0), op)
+        self.steps.unpack(source, Plane(numbers.buffer, replace(inside, halo=Halo())), op)
+        self.steps.pack(numbers, whole, op)
 
     def _lower_softmax(self, op: ops.Softmax) -> None:
         source = without_halo(self.steps.placement(op.input)[0].layout)

@@ -101,21 +101,29 @@ class Steps:
     def unpacked(self, source: Plane, op: Operation) -> Plane:
         """The bits of a plane as float32 0 and 1, row-major."""
         target = self.storage.new_plane("unpacked", Layout.packed(Element.F32, source.layout.shape))
+        self.unpack(source, target, op)
+        return target
+
+    def unpack(self, source: Plane, target: Plane, op: Operation) -> None:
+        """Bits to float32 0 and 1."""
         output = Output(target.layout, ex.FromBit(ex.Operand(0), 0.0, 1.0))
         spec = KernelSpec(Map(), (without_halo(source.layout),), (), (output,))
         self.step(op, spec, (source.buffer,), (target.buffer,), operation="unpack bits")
-        return target
 
     def packed(self, sources: Placement, op: Operation) -> Placement:
         """The reverse of `unpacked`."""
         planes = []
         for source in sources:
             target = self.storage.new_plane("packed", Layout.packed(Element.BIT, source.layout.shape))
-            output = Output(target.layout, ex.Compare("ne", ex.Operand(0), ex.Scalar(0.0)))
-            spec = KernelSpec(Map(), (source.layout,), (), (output,))
-            self.step(op, spec, (source.buffer,), (target.buffer,), operation="pack bits")
+            self.pack(source, target, op)
             planes.append(target)
         return tuple(planes)
+
+    def pack(self, source: Plane, target: Plane, op: Operation) -> None:
+        """Numbers to bits: set where they are not 0."""
+        output = Output(target.layout, ex.Compare("ne", ex.Operand(0), ex.Scalar(0.0)))
+        spec = KernelSpec(Map(), (source.layout,), (), (output,))
+        self.step(op, spec, (source.buffer,), (target.buffer,), operation="pack bits")
 
     def with_halo(self, value: SSAValue, read: Contraction, op: Operation) -> Placement:
         """The planes of a contraction's input, in a copy where its own have no sufficient halo."""

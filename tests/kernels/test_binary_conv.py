@@ -92,6 +92,12 @@ def _cases() -> dict[str, KernelSpec]:
         "dense-i32": binary_spec(dense(1, 4100, 70), INTEGERS),
         "dense-batch": binary_spec(dense(5, 2049, 33)),
         "pointwise": binary_spec(pointwise(7, 64, 80)),
+        "pointwise-padded-at-the-end": binary_spec(
+            Shape((1, 4, 2, 32), 28, (1, 1), pads=(0, 0, 2, 0)), INTEGERS, halo_bit=0
+        ),
+        "pointwise-padded-right": binary_spec(
+            Shape((2, 3, 4, 40), 28, (1, 1), pads=(0, 0, 0, 1)), pad_value=1, halo_bit=0
+        ),
         "batch-of-pixels": binary_spec(Shape((3, 1, 1, 64), 16)),
         "ternary-weight": binary_spec(plain, ternary_weight=True),
         "ternary-weight-i32": binary_spec(dilated, INTEGERS, ternary_weight=True, pad_value=-1),

@@ -375,3 +375,11 @@ def test_dimensions_that_do_not_work(
     assert caught.value.location == location
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("operator", ["GreaterOrEqual", "LessOrEqual"])
+def test_an_operator_that_onnx_knows_only_as_a_function(operator: str, tmp_path: Path) -> None:
+    """Before version 16 these two have no shape inference of their own."""
+    nodes = [node(operator, ["x", "c"], ["y"])]
+    model = make_model(nodes, {"x": [2, 3]}, ["y"], {"c": np.zeros((4, 1, 3), np.float32)}, opset=13)
+    assert "tensor<4x2x3xi1>" in str(load(tmp_path, model))

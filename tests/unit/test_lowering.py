@@ -203,6 +203,43 @@ def test_padding_of_any_dimension_by_any_value(tmp_path: Path, value: float, pad
     check(result, {"x": RNG.standard_normal((1, 3, 4, 5)).astype(np.float32)})
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+def test_signs_are_padded_where_channels_are_not_the_last_dimension(tmp_path: Path, value: float) -> None:
+    """Of one channel, rows and columns lie as [n, 1, h, w]: packed bits would have to be shifted."""
+    constants = {"pads": np.array([0, 0, 1, 2, 0, 0, 0, 1]), "value": np.float32(value)}
+    nodes = [
+        helper.make_node("Sign", ["x"], ["s"]),
+        helper.make_node("Pad", ["s", "pads", "value"], ["p"]),
+        helper.make_node("Relu", ["p"], ["y"]),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, 1, 4, 5]}, ["p", "y"], constants))
+    image = RNG.standard_normal((1, 1, 4, 5)).astype(np.float32)
+    image[0, 0, 1] = 0
+    check(result, {"x": image})
+
+
+@pytest.mark.parametrize("channels", [(5, 7), (32, 20), (40, 32)])
+@pytest.mark.parametrize("zeros", [True, False])
+def test_bits_are_joined_at_any_channel(tmp_path: Path, channels: tuple[int, int], zeros: bool) -> None:
+    constants = CONSTANTS | {"w": signs(6, sum(channels), 3, 3)}
+
+    def decide(source: str, target: str) -> list:
+        return [helper.make_node("Sign", [source], [target])] if zeros else binarize(source, target)
+
+    nodes = [
+        *decide("x", "a"),
+        *decide("z", "b"),
+        helper.make_node("Concat", ["a", "b"], ["joined"], axis=1),
+        conv("joined", "w", "y", pads=[1, 1, 1, 1]),
+    ]
+    shapes = {name: [1, count, 3, 4] for name, count in zip("xz", channels, strict=True)}
+    result = lowered(tmp_path, make_model(nodes, shapes, ["y", "a"], constants))
+    assert any(isinstance(step.kernel.root, BinaryConv) for step in result.program.steps)
+    images = {name: RNG.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    images["x"][0, 1] = 0
+    check(result, images)
+
+
 def test_one_value_as_two_outputs_and_an_input_as_an_output(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["a"]),

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random binary networks on three targets, bit for bit; `python -m tests.random_networks` runs more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnncc import driver
+from bnncc.lowering import Lowered
+from bnncc.plan.kernel import BinaryConv
+from tests.memory import memory_problems
+from tests.random_networks import TARGETS, Generator, Outcome, check
+
+CHUNK = 5
+COUNT = 100
+
+KINDS = frozenset(
+    """Add AveragePool BatchNormalization BipolarQuant Cast Clip Concat Conv Flatten Gemm GlobalAveragePool
+    Greater GreaterOrEqual LeakyRelu Less LessOrEqual MatMul MaxPool Mul PRelu Pad Relu Sign Sub Where
+    """.split()
+)
+
+
+def failures(outcome: Outcome) -> str:
+    """What is wrong with one network, or ""."""
+    return "\n".join((*outcome.problems, *([outcome.refused] if outcome.refused else ())))
+
+
+@pytest.mark.parametrize("first", range(0, COUNT, CHUNK))
+def test_random_networks_compute_what_their_graphs_say(first: int) -> None:
+    outcomes = [check(seed) for seed in range(first, first + CHUNK)]
+    assert not any(failures(outcome) for outcome in outcomes), "\n".join(map(str, outcomes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(COUNT, 3000, 100))
+def test_many_more(first: int) -> None:
+    outcomes = [check(seed) for seed in range(first, first + 100)]
+    assert not any(failures(outcome) for outcome in outcomes), "\n".join(map(str, outcomes))
+
+
+def test_the_networks_differ_enough() -> None:
+    """Every kind of layer, several outputs, values with several readers, images and vectors."""
+    models = [Generator(seed).model() for seed in range(COUNT)]
+    assert {node.op_type for model in models for node in model.graph.node} >= KINDS
+    assert sum(len(model.graph.output) > 1 for model in models) > COUNT // 5
+    convolutions = [node for model in models for node in model.graph.node if node.op_type == "Conv"]
+    drawn = [{a.name: a for a in node.attribute} for node in convolutions]
+    full = [attributes for attributes in drawn if "pads" in attributes]
+    assert any(a["group"].i > 1 for a in full)
+    assert any(max(a["strides"].ints) > 1 for a in full)
+    assert any(max(a["dilations"].ints) > 1 for a in full)
+    assert any(a["pads"].ints[:2] != a["pads"].ints[2:] for a in full)
+
+
+def test_most_networks_have_nothing_to_round() -> None:
+    assert sum(check(seed, targets=()).exact for seed in range(COUNT)) > COUNT // 2
+
+
+def damaged(lowered: Lowered) -> Lowered:
+    """One weight of the first binary layer negated."""
+    steps = list(lowered.program.steps)
+    index = next(i for i, step in enumerate(steps) if isinstance(step.kernel.root, BinaryConv))
+    weight = steps[index].constants[0].copy()
+    nonzero = tuple(np.argwhere(weight)[0])
+    weight[nonzero] *= -1
+    steps[index] = replace(steps[index], constants=(weight, *steps[index].constants[1:]))
+    return replace(lowered, program=replace(lowered.program, steps=tuple(steps)))
+
+
+def test_a_wrong_weight_is_found_on_every_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control."""
+    honest = driver.lower_model
+    monkeypatch.setattr(driver, "lower_model", lambda path, options: damaged(honest(path, options)))
+    problems = "\n".join(check(0).problems)
+    for target in TARGETS:
+        assert f"{target}:" in problems
+
+
+# --- memory ----------------------------------------------------------------------------------------------
+
+
+def lowered_network(seed: int, folder: Path) -> Lowered:
+    path = folder / "network.onnx"
+    path.write_bytes(Generator(seed).model().SerializeToString())
+    return driver.lower_model(path, driver.Options())
+
+
+def test_overlapping_buffers_are_noticed(tmp_path: Path) -> None:
+    """Negative control: everything at offset 0."""
+    programs = [lowered_network(seed, tmp_path).program for seed in range(20)]
+    crowded = [p for p in programs if len(p.offsets) > 2]
+    assert crowded
+    for program in crowded:
+        assert not list(memory_problems(program))
+        squeezed = replace(program, offsets=dict.fromkeys(program.offsets, 0))
+        assert any("which" in problem for problem in memory_problems(squeezed)), program.steps
+
+
+def test_memory_shared_with_what_a_window_reads_is_noticed(tmp_path: Path) -> None:
+    """Negative control: a binary layer said to be in place on its own input."""
+    for seed in range(40):
+        program = lowered_network(seed, tmp_path).program
+        for index, step in enumerate(program.steps):
+            if not isinstance(step.kernel.root, BinaryConv) or step.when_zero or step.kernel.in_place:
+                continue
+            if step.kernel.operands:
+                source = step.reads[0]
+                reads = (source, source, *step.reads[2:])
+                wrong = replace(step, kernel=replace(step.kernel, in_place=((0, 0),)), reads=reads)
+                steps = (*program.steps[:index], wrong, *program.steps[index + 1 :])
+                problems = list(memory_problems(replace(program, steps=steps)))
+                assert any("through its window" in problem for problem in problems)
+                return
+    raise AssertionError("no binary layer with an operand was drawn")

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold of every plan's memory, said without the planner's own code: nothing that is still needed is
+overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnncc.plan.kernel import FillHalo, KernelSpec
+from bnncc.plan.program import Program, Step
+
+
+def memory_problems(program: Program) -> Iterator[str]:
+    """One line for each way in which the steps of a program get in each other's way."""
+    yield from arena_problems(program)
+    for step in program.steps:
+        yield from in_place_problems(program, step, step.kernel, step.reads)
+        if step.when_zero is not None:
+            yield from in_place_problems(program, step, step.when_zero.kernel, step.when_zero.reads)
+
+
+def reads_of(step: Step) -> tuple[int, ...]:
+    """Every buffer that a step may read."""
+    return (*step.reads, *(step.when_zero.reads if step.when_zero else ()))
+
+
+def arena_problems(program: Program) -> Iterator[str]:
+    """Every buffer lies inside the arena, and no step writes over what a later one still reads; only an
+    operand that gives its memory away in place may be written over."""
+    names = [buffer.name for buffer in program.buffers]
+    inside = {b: range(o, o + program.buffers[b].bytes) for b, o in program.offsets.items()}
+    for buffer, place in inside.items():
+        if place.start % 64 or place.stop > program.arena_bytes:
+            yield f"'{names[buffer]}' lies at {place} in an arena of {program.arena_bytes} bytes"
+    if program.arena_bytes < program.arena_lower_bound:
+        yield f"the arena has {program.arena_bytes} bytes, less than the bound {program.arena_lower_bound}"
+    arena = [i for i, buffer in enumerate(program.buffers) if buffer.place == "arena"]
+    touched = {b for step in program.steps for b in (*reads_of(step), *step.writes)}
+    for buffer in touched.intersection(arena):
+        if buffer not in inside:
+            yield f"'{names[buffer]}' has no place in the arena"
+    last_read = {b: i for i, step in enumerate(program.steps) for b in reads_of(step)}
+    alive: set[int] = set()
+    for index, step in enumerate(program.steps):
+        given = {step.writes[o]: step.reads[len(step.kernel.inputs) + a] for a, o in step.kernel.in_place}
+        scratch = () if step.scratch is None else (step.scratch,)
+        for written in {*step.writes, *scratch}.intersection(inside):
+            for other in alive - {written, given.get(written)}:
+                if overlap(inside[written], inside[other]):
+                    yield f"{step.name} writes '{names[written]}' over '{names[other]}', which is still read"
+        alive |= set(step.writes).intersection(inside)
+        alive = {b for b in alive if last_read.get(b, -1) > index}
+
+
+def overlap(left: range, right: range) -> bool:
+    """Whether two pieces of memory have a byte in common."""
+    return left.start < right.stop and right.start < left.stop
+
+
+def in_place_problems(
+    program: Program, step: Step, kernel: KernelSpec, reads: tuple[int, ...]
+) -> Iterator[str]:
+    """An output may take an operand's memory only where each pixel reads nothing but itself there."""
+    inputs = len(kernel.inputs)
+    shared = {step.writes[output]: reads[inputs + operand] for operand, output in kernel.in_place}
+    for written, source in shared.items():
+        name = program.buffers[source].name
+        if reads[:inputs].count(source):
+            yield f"{step.name} writes '{name}' in place and reads it through its window"
+        if reads.count(source) != 1:
+            yield f"{step.name} writes '{name}' in place and reads it twice"
+        if program.offsets.get(written) != program.offsets.get(source):
+            yield f"{step.name} says that '{name}' is in place, but the two lie apart"
+    # Whatever is not declared must not share memory with what the kernel reads.
+    if isinstance(kernel.root, FillHalo):
+        return
+    for written in step.writes:
+        for source in set(reads) - {shared.get(written)}:
+            if written in program.offsets and source in program.offsets:
+                one, other = place(program, written), place(program, source)
+                if overlap(one, other) and written != source:
+                    yield (
+                        f"{step.name} writes '{program.buffers[written].name}' over "
+                        f"'{program.buffers[source].name}', which it reads"
+                    )
+
+
+def place(program: Program, buffer: int) -> range:
+    """The bytes of an arena buffer."""
+    start = program.offsets[buffer]
+    return range(start, start + program.buffers[buffer].bytes)
