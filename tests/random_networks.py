@@ -38,7 +38,7 @@ EXACT = 0.75
 SAMPLES = 3
 """Batches of inputs for each network."""
 
-MOST_LAYERS = 5
+MOST_LAYERS = 6
 MOST_VALUES = 4000
 """Elements of the largest tensor."""
 
@@ -287,7 +287,7 @@ class Generator:
 
     def activation(self, x: Value) -> Value:
         """Real to real, element by element."""
-        kind = self.pick(["Relu", "PRelu", "LeakyRelu", "Clip", "Neg", "Abs"], [3, 3, 1, 3, 1, 1])
+        kind = self.pick(["Relu", "PRelu", "LeakyRelu", "Clip", "Neg", "Abs"], [3, 3, 2, 3, 1, 1])
         match kind:
             case "PRelu":
                 return self.node(kind, [x, self.per_channel(x, self.scales)], x.shape)
@@ -306,7 +306,7 @@ class Generator:
             return self.activation(x)
         n, c, height, width = x.shape
         size, stride = self.pick([2, 3]), self.pick([1, 2])
-        kind = self.pick(["MaxPool", "AveragePool", "GlobalAveragePool"], [4, 1, 1])
+        kind = self.pick(["MaxPool", "AveragePool", "GlobalAveragePool"], [2, 1, 2])
         if kind == "GlobalAveragePool":
             if self.exact and (height * width) & (height * width - 1):
                 return self.activation(x)
@@ -342,7 +342,7 @@ class Generator:
             (self.batch_norm, 2),
             (self.activation, 2),
             (self.affine, 1),
-            (self.pool, 2),
+            (self.pool, 3),
             (self.residual, 2),
             (self.concat, 1),
             (self.real_contraction, 0.7),
@@ -366,7 +366,7 @@ class Generator:
             if prod(self.values[-1].shape) > MOST_VALUES:
                 self.values.pop()
         made = [value for value in self.values if value.name != "x"] or [self.sign(x)]
-        outputs = [made[-1]] + [value for value in made[:-1] if self.chance(0.15)]
+        outputs = [made[-1], *(value for value in made[:-1] if self.chance(0.15) and value != made[-1])]
         graph = helper.make_graph(
             self.nodes,
             "random",

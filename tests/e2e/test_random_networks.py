@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from bnncc import driver
 from bnncc.lowering import Lowered
 from bnncc.plan.kernel import BinaryConv
 from tests.memory import memory_problems
+from tests.models import make_model, write
 from tests.random_networks import TARGETS, Generator, Outcome, check
 
 CHUNK = 5
@@ -58,7 +60,7 @@ def test_the_networks_differ_enough() -> None:
 
 
 def test_most_networks_have_nothing_to_round() -> None:
-    assert sum(check(seed, targets=()).exact for seed in range(COUNT)) > COUNT // 2
+    assert sum(check(seed, targets=()).exact for seed in range(40)) > 20
 
 
 def damaged(lowered: Lowered) -> Lowered:
@@ -103,17 +105,15 @@ def test_overlapping_buffers_are_noticed(tmp_path: Path) -> None:
 
 def test_memory_shared_with_what_a_window_reads_is_noticed(tmp_path: Path) -> None:
     """Negative control: a binary layer said to be in place on its own input."""
-    for seed in range(40):
-        program = lowered_network(seed, tmp_path).program
-        for index, step in enumerate(program.steps):
-            if not isinstance(step.kernel.root, BinaryConv) or step.when_zero or step.kernel.in_place:
-                continue
-            if step.kernel.operands:
-                source = step.reads[0]
-                reads = (source, source, *step.reads[2:])
-                wrong = replace(step, kernel=replace(step.kernel, in_place=((0, 0),)), reads=reads)
-                steps = (*program.steps[:index], wrong, *program.steps[index + 1 :])
-                problems = list(memory_problems(replace(program, steps=steps)))
-                assert any("through its window" in problem for problem in problems)
-                return
-    raise AssertionError("no binary layer with an operand was drawn")
+    nodes = [
+        helper.make_node("Sign", ["x"], ["s"]),
+        helper.make_node("Conv", ["s", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c", "x"], ["y"]),
+    ]
+    model = make_model(nodes, {"x": [1, 8, 4, 4]}, ["y"], {"w": np.ones((8, 8, 3, 3), np.float32)})
+    program = driver.lower_model(write(tmp_path, model), driver.Options()).program
+    index, step = next((i, s) for i, s in enumerate(program.steps) if isinstance(s.kernel.root, BinaryConv))
+    assert len(step.reads) == 2 and not list(memory_problems(program))
+    shared = replace(step, kernel=replace(step.kernel, in_place=((0, 0),)), reads=(step.reads[0],) * 2)
+    steps = (*program.steps[:index], shared, *program.steps[index + 1 :])
+    assert any("through its window" in text for text in memory_problems(replace(program, steps=steps)))
