@@ -9,7 +9,8 @@ follow another. Then for each layer:
 * the compiled layer is compared with `reference.py` on the same inputs (does the kernel compute it?).
 
 Integers and bits must be identical. Real values must agree to float32 rounding. A bit that differs is
-explained where the real value behind it lies within that rounding of the threshold; anything else fails.
+explained where the real value behind it lies within rounding of the threshold (`rounding.Ties`); anything else
+fails.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def verify_library(
     graph: ModelEvaluator,
     batches: Sequence[Mapping[str, np.ndarray]],
     feed: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None,
-    progress: Progress | None = None,
+    progress: Say | None = None,
 ) -> Report:
     """Compare what is compiled already. `feed` turns inputs of the library into those of the graph, where
     they are not the same."""
