@@ -81,13 +81,14 @@ class LayerCount:
 @dataclass(frozen=True)
 class Counted:
     """Instructions of one inference (the compiled batch) as an emulator executed them: not cycles, which
-    depend on the core's pipeline and memory. ram_bytes: the arena; weights_bytes: constants in flash."""
+    depend on the core's pipeline and memory. arena_bytes: of RAM; code_bytes, weights_bytes: of flash."""
 
     name: str
     target: str
     emulator: str
     instructions: int
-    ram_bytes: int
+    arena_bytes: int
+    code_bytes: int
     weights_bytes: int
     layers: tuple[LayerCount, ...] = ()
 
@@ -95,8 +96,8 @@ class Counted:
         """What `bnncc bench` prints."""
         head = (
             f"{self.name} on {self.target}, emulated by {self.emulator}: instructions, not cycles\n"
-            f"{self.instructions:,} instructions, {self.ram_bytes:,} bytes of RAM for the arena, "
-            f"{self.weights_bytes:,} bytes of weights\n"
+            f"{self.instructions:,} instructions; RAM: {self.arena_bytes:,} bytes for the arena; flash: "
+            f"{self.code_bytes:,} bytes of code, {self.weights_bytes:,} of weights\n"
         )
         if not self.layers:
             return head
@@ -130,8 +131,8 @@ def count_artifact(
         for step, count in zip(manifest["steps"], counts, strict=False)
     )
     program = artifact.target.emulator[0]
-    arena, weights = manifest["arena"]["bytes"], manifest["weights_bytes"]
-    return Counted(artifact.name, artifact.target.name, program, total, arena, weights, rows)
+    sizes = (manifest["arena"]["bytes"], manifest["code_bytes"], manifest["weights_bytes"])
+    return Counted(artifact.name, artifact.target.name, program, total, *sizes, rows)
 
 
 def _first_batch(artifact: Artifact, inputs: Mapping[str, np.ndarray] | None) -> list[np.ndarray]:

@@ -130,6 +130,13 @@ def _compile_arguments(sub: argparse.ArgumentParser) -> None:
         default=[],
         help="print the module after this pass, or after 'all', to stderr; may be repeated",
     )
+    for name, memory in (("ram", "the arena, inputs and outputs"), ("flash", "code and weights")):
+        sub.add_argument(
+            f"--{name}",
+            metavar="BYTES",
+            type=_bytes,
+            help=f"fail with exit code 1 if {memory} need more; 64k is 65536",
+        )
     _json_argument(sub)
 
 
@@ -320,6 +327,7 @@ def doctor_command(chosen: argparse.Namespace) -> int:
 
 def _options(chosen: argparse.Namespace) -> driver.Options:
     from bnncc import driver
+    from bnncc.plan.budget import Budgets
 
     mean, std = chosen.normalize
     dims = dict(chosen.dim)
@@ -334,6 +342,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         camera=driver.CameraInput(chosen.input_type, chosen.input_layout, mean, std),
         assume_sign_zero=int(chosen.assume_sign_zero) if chosen.assume_sign_zero else None,
         cc=chosen.cc,
+        budgets=Budgets(getattr(chosen, "ram", None), getattr(chosen, "flash", None)),
     )
 
 
@@ -387,6 +396,14 @@ def _positive(text: str) -> int:
         if int(text) > 0:
             return int(text)
     raise argparse.ArgumentTypeError(f"'{text}' is no positive integer")
+
+
+def _bytes(text: str) -> int:
+    """A size in bytes, or with a suffix k or M."""
+    units = {"k": 1 << 10, "m": 1 << 20}
+    number = text.lower().removesuffix("b")
+    factor = units.get(number[-1:], 1)
+    return _positive(number if factor == 1 else number[:-1]) * factor
 
 
 def _dimension(text: str) -> tuple[str, int]:

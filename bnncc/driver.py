@@ -25,6 +25,7 @@ from bnncc.frontend.onnx import load_onnx
 from bnncc.frontend.torch import Export, export_module
 from bnncc.lowering import Lowered, lower
 from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
+from bnncc.plan.budget import Budgets
 from bnncc.plan.names import check_library_name, library_name
 from bnncc.report.text import report_text
 
@@ -44,7 +45,7 @@ class Options:
     target: a name or a TOML file. name: the library's C name (default: from the file). dims: symbolic
     dimensions. emit: which files. print_ir_after: pass names or "all", printed to stderr.
     camera: inputs as a camera gives them. assume_sign_zero: +1 or -1 drops the exact handling of sign(0) = 0.
-    cc: the C compiler command.
+    cc: the C compiler command. budgets: bytes of RAM and flash that the network may take.
     """
 
     target: str = "native"
@@ -55,6 +56,7 @@ class Options:
     camera: CameraInput = CameraInput()
     assume_sign_zero: int | None = None
     cc: str | None = None
+    budgets: Budgets = Budgets()
 
     def chosen(self) -> dict[str, Any]:
         """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on
@@ -137,6 +139,7 @@ def build(
         source=Path(path).name,
         emit=options.emit,
         compiler=options.cc,
+        budgets=options.budgets,
         chosen=options.chosen(),
         mlir=module_text(lowered.module) if "mlir" in options.emit else "",
         report=lambda manifest: report_text(program, manifest),

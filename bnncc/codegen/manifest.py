@@ -14,6 +14,7 @@ from bnncc.artifact import FORMAT, GENERATOR
 from bnncc.codegen.entry import Network
 from bnncc.codegen.header import ABI_VERSION, arena_bytes
 from bnncc.codegen.text import port_type
+from bnncc.plan.budget import FlashSizes
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Buffer, Port, Program
 from bnncc.targets import Target
@@ -21,8 +22,15 @@ from bnncc.targets import Target
 Manifest = dict[str, Any]
 
 
-def make_manifest(network: Network, target: Target, source: str, options: Mapping[str, Any]) -> Manifest:
-    """All but the list of files. source: the model's file name; options: what the user chose."""
+def make_manifest(
+    network: Network,
+    target: Target,
+    source: str,
+    options: Mapping[str, Any],
+    flash: FlashSizes | None = None,
+) -> Manifest:
+    """All but the list of files. source: the model's file name; options: what the user chose; flash: how
+    large the library is, if there is one."""
     program = network.program
     return {
         "format": FORMAT,
@@ -42,6 +50,7 @@ def make_manifest(network: Network, target: Target, source: str, options: Mappin
             "alignment_bytes": ALIGNMENT,
         },
         "weights_bytes": network.pool.bytes,
+        "code_bytes": flash.code if flash else None,
         "steps": [_step(network, index) for index in range(len(program.steps))],
         "buffers": [_buffer(program, index, buffer) for index, buffer in enumerate(program.buffers)],
     }

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import bnncc
-from bnncc import artifact, targets, toolchain
+from bnncc import artifact, elf, targets, toolchain
 from bnncc.codegen import entry
 from bnncc.codegen.entry import KernelFacts, Kernels, Network, connect
 from bnncc.codegen.header import header_text
@@ -21,6 +21,7 @@ from bnncc.codegen.output import replacing
 from bnncc.codegen.text import in_comment
 from bnncc.diagnostics import BnnccError, joined
 from bnncc.plan import arena
+from bnncc.plan.budget import Budgets, FlashSizes, check_flash, check_ram
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.names import check_library_name
 from bnncc.plan.program import Program
@@ -57,6 +58,7 @@ class EmitOptions:
 
     source: the model's file name without folders. emit: which files (EMITTABLE). compiler: the C compiler
     command, or None to search. chosen: the user's options as the header and the manifest tell them.
+    budgets: bytes that the network may take.
     mlir: the text of <name>.mlir. report: the text of report.txt, or what makes it from the manifest.
     profile: compile the calls of `<name>_on_layer` in. weights_section: where the linker finds the weights
     (default: .rodata.<name>_weights).
@@ -68,6 +70,7 @@ class EmitOptions:
     chosen: Mapping[str, Any] = field(default_factory=dict)
     mlir: str = ""
     report: str | Callable[[Manifest], str] = ""
+    budgets: Budgets = Budgets()
     profile: bool = False
     weights_section: str | None = None
 
@@ -112,6 +115,7 @@ def emit(
     or a tool is missing or fails; then the directory is as it was."""
     check_emit(options.emit)
     check_library_name(program.name)
+    check_ram(program, options.budgets)
     with replacing(directory) as folder:
         writer = _Writer(program, kernels, target, folder, options, backend or _kernels_of_this_package())
         return writer.write()
@@ -156,16 +160,18 @@ class _Writer:
         emit = self.options.emit
         header = header_text(self.network.program, self.banner, self.network.pool.bytes)
         self._text(f"{self.name}.h", header)
+        flash = None
         if "lib" in emit or "so" in emit:
             with tempfile.TemporaryDirectory(prefix="bnncc-") as work:
-                self._libraries(Path(work), header)
+                flash = self._libraries(Path(work), header)
+            check_flash(self.network.program, flash, self.options.budgets)
         if "c" in emit:
             self._text(f"{self.name}.c", self._portable())
         if "mlir" in emit:
             self._text(f"{self.name}.mlir", self.options.mlir)
         if "tir" in emit:
             self._text(f"{self.name}.tir", self._tir())
-        manifest = make_manifest(self.network, self.target, self.options.source, self.options.chosen)
+        manifest = make_manifest(self.network, self.target, self.options.source, self.options.chosen, flash)
         report = self.options.report
         self._text("report.txt", report(manifest) if callable(report) else report)
         manifest["files"] = list_files(self.folder)
@@ -175,8 +181,8 @@ class _Writer:
     def _text(self, file: str, text: str) -> None:
         (self.folder / file).write_text(text, encoding="utf-8", newline="\n")
 
-    def _libraries(self, work: Path, header: str) -> None:
-        """The objects are compiled side by side; the linker waits for all."""
+    def _libraries(self, work: Path, header: str) -> FlashSizes:
+        """The objects are compiled side by side; the linker waits for all. How large the library is."""
         tools = toolchain.find(self.target, self.options.compiler)
         (work / f"{self.name}.h").write_text(header, encoding="utf-8", newline="\n")
         source = work / f"{self.name}.c"
@@ -185,8 +191,7 @@ class _Writer:
         optimisation, profile = self._optimisation(), ("-DBNNCC_PROFILE",) if self.options.profile else ()
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             jobs = [threads.submit(self._weights, work, tools)]
-            if "lib" in self.options.emit:
-                jobs.append(threads.submit(tools.compile, source, run, (*optimisation, *profile)))
+            jobs.append(threads.submit(tools.compile, source, run, (*optimisation, *profile)))
             if "so" in self.options.emit:
                 flags = (*optimisation, "-DBNNCC_LAYERS")
                 jobs.append(threads.submit(tools.compile, source, run_and_layers, flags))
@@ -200,6 +205,12 @@ class _Writer:
         elif "so" in self.options.emit:
             exported = (f"{self.name}_run", f"{self.name}_layer")
             tools.link_shared([run_and_layers, *parts], self.folder / f"lib{self.name}.so", exported)
+        return self._flash([run, *parts[1:]], parts[0])
+
+    def _flash(self, code: Sequence[Path], weights: Path) -> FlashSizes:
+        sizes = [elf.loaded_bytes(path.read_bytes()) for path in (*code, weights)]
+        distinct = ({w.symbol: w.data.nbytes for w in calls.weights} for calls in self.network.calls)
+        return FlashSizes(sum(sizes[:-1]), sizes[-1], tuple(sum(sizes.values()) for sizes in distinct))
 
     def _optimisation(self) -> tuple[str, ...]:
         """Portable kernels are loops that the C compiler shall unroll and vectorise."""

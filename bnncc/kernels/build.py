@@ -13,7 +13,8 @@ import tvm
 from tvm import tirx
 from tvm.tirx.op import register_intrin_lowering
 
-from bnncc.kernels import binary_conv, convert, elf, halo, map, opaque, pool, real_conv, reduce
+from bnncc import elf
+from bnncc.kernels import binary_conv, convert, halo, map, opaque, pool, real_conv, reduce
 from bnncc.kernels.functions import LIBM, LITERAL
 from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters

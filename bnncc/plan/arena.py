@@ -38,7 +38,7 @@ def with_scratch(program: Program, sizes: Mapping[KernelSpec, int]) -> Program:
         if step.kernel in sizes:
             steps[index] = replace(step, scratch=len(buffers))
             buffers.append(Buffer(f"{step.name}_scratch", sizes[step.kernel], "arena"))
-    owner = _owners(steps, len(buffers))
+    owner = owners(steps, len(buffers))
     arena = plan_arena(requests(steps, buffers, owner))
     return replace(
         program,
@@ -50,7 +50,7 @@ def with_scratch(program: Program, sizes: Mapping[KernelSpec, int]) -> Program:
     )
 
 
-def _owners(steps: Sequence[Step], count: int) -> list[int]:
+def owners(steps: Sequence[Step], count: int) -> list[int]:
     """For each buffer the one whose memory it uses, as the kernels' in-place pairs say."""
     owner = list(range(count))
     for step in steps:

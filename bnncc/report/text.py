@@ -18,9 +18,15 @@ def report_text(program: Program, manifest: Mapping[str, Any]) -> str:
         f"{manifest['name']}, compiled from {manifest['source']} for {manifest['target']['name']} "
         f"by bnncc {manifest['version']}\n\n"
         f"weights  {manifest['weights_bytes']:>12,} bytes, constant\n"
+        f"{_code(manifest)}"
         f"arena    {arena['bytes']:>12,} bytes; no plan needs less than {arena['lower_bound_bytes']:,}\n"
     )
     return f"{head}\n{render(inspect_rows(program))}\n{_calls(manifest)}\n"
+
+
+def _code(manifest: Mapping[str, Any]) -> str:
+    code = manifest["code_bytes"]
+    return "" if code is None else f"code     {code:>12,} bytes\n"
 
 
 def _calls(manifest: Mapping[str, Any]) -> str:

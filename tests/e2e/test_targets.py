@@ -88,7 +88,7 @@ def test_instructions_are_counted_alike_each_time(digits: Path):
 
 def test_bench_says_that_instructions_are_not_cycles(digits: Path, bnncc: Shell):
     text = bnncc.fine("bench", digits, "--target", "cortex-m4", "--layers").out
-    assert "instructions, not cycles" in text and "bytes of RAM" in text
+    assert "instructions, not cycles" in text and "bytes of code" in text
     result = bnncc.fine("bench", digits, "--target", "cortex-m4", "--json").json
     assert result["emulator"] == "qemu-system-arm" and result["instructions"] > 1000
 
@@ -120,3 +120,19 @@ def test_an_own_board_keeps_its_memory_in_the_manifest(digits: Path, tmp_path: P
     facts = json.loads((tmp_path / "digits" / "manifest.json").read_text())["target"]
     assert facts["system"] == "cortex_m" and facts["ram_bytes"] == 0x400000
     assert np.asarray(facts["emulator"]).tolist() == ["qemu-system-arm", "-M", "mps2-an386"]
+
+
+def test_budgets_are_kept_or_the_layer_is_named(digits: Path, tmp_path: Path, bnncc: Shell):
+    library = tmp_path / "library"
+    compile_it = ("compile", digits, "--target", "cortex-m4", "-o", library)
+    answer = bnncc(*compile_it, "--ram", "1k")
+    assert answer.code == ExitCode.DIFFERS and not library.exists()
+    assert "needs 1,256 bytes of RAM, 232 more than 1,024" in answer.err
+    assert "/Conv (conv2d 3x3 32->64" in answer.err and "--input-type u8" in answer.err
+    answer = bnncc(*compile_it, "--flash", "8k")
+    assert answer.code == ExitCode.DIFFERS and not library.exists()
+    assert "bytes of flash" in answer.err and "/Conv_1 (conv2d 3x3 64->64" in answer.err
+    bnncc.fine(*compile_it, "--ram", "1256", "--flash", "64k")
+    manifest = json.loads((library / "manifest.json").read_text())
+    assert 0 < manifest["code_bytes"] < 64 << 10
+    assert bnncc(*compile_it, "--ram", "lots").code == ExitCode.USER

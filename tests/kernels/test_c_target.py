@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import targets
-from bnncc.kernels import elf
+from bnncc import elf, targets
 from bnncc.kernels.build import compile_c, compile_object, make_kernel
 from bnncc.plan import simulate
 from bnncc.targets import Target

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The symbol table of an ELF object: hide and rename what it defines, list what it expects."""
+"""ELF objects: hide and rename what they define, list what they expect, and how large they are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from dataclasses import dataclass
 
 SYMBOL_TABLE = 2
 """sh_type of a symbol table."""
+ZEROS = 8
+"""sh_type of memory that starts as zeros."""
+UNWINDING = (0x70000001,)
+"""sh_type of Arm's and x86-64's tables for unwinding the stack, which C does without."""
+ALLOCATED = 2
+"""sh_flags of what is in memory while a program runs."""
 LOCAL = 0
 HIDDEN = 2
 UNDEFINED = 0
@@ -63,6 +69,16 @@ def prefix_symbols(code: bytes, prefix: str) -> bytes:
         "<QQ" if is_64 else "<II", result, entry + (24 if is_64 else 16), len(code), len(strings)
     )
     return bytes(result + strings)
+
+
+def loaded_bytes(code: bytes) -> int:
+    """Bytes of an object that a program takes from it into its image: code, constants, initial values."""
+    _, sections = _sections(code)
+    return sum(
+        length
+        for _, kind, flags, _, _, length, *_ in sections
+        if flags & ALLOCATED and kind != ZEROS and kind not in UNWINDING
+    )
 
 
 def undefined_symbols(code: bytes) -> set[str]:
