@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bnncc import driver
     from bnncc.artifact import Artifact
 
-EMITS = ("lib", "so", "c", "mlir", "tir")
+EMITS = ("lib", "so", "c", "selftest", "mlir", "tir")
 DEBUG = "BNNCC_DEBUG"
 INTERRUPTED = 130
 BROKEN_PIPE = 141

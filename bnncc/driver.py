@@ -23,6 +23,7 @@ from bnncc.dialect.parsing import module_text
 from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.onnx import load_onnx
 from bnncc.frontend.torch import Export, export_module
+from bnncc.golden import Golden, golden_vectors
 from bnncc.lowering import Lowered, lower
 from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
 from bnncc.plan.budget import Budgets
@@ -141,11 +142,19 @@ def build(
         compiler=options.cc,
         budgets=options.budgets,
         chosen=options.chosen(),
+        golden=_golden(lowered, path, options) if "selftest" in options.emit else None,
         mlir=module_text(lowered.module) if "mlir" in options.emit else "",
         report=lambda manifest: report_text(program, manifest),
     )
     codegen.emit(program, kernels, target, directory, wanted, backend)
     return artifact.load(directory)
+
+
+def _golden(lowered: Lowered, path: str | Path, options: Options) -> Golden:
+    """Vectors for the self-test, from the network as it was before any pass."""
+    before = load_onnx(path, dict(options.dims))
+    adapt_inputs(before, options.camera)
+    return golden_vectors(before, lowered.module, lowered.program)
 
 
 def _temporary_directory() -> Path:

@@ -9,8 +9,8 @@ follow another. Then for each layer:
 * the compiled layer is compared with `reference.py` on the same inputs (does the kernel compute it?).
 
 Integers and bits must be identical. Real values must agree to float32 rounding. A bit that differs is
-explained where the real value behind it lies within rounding of the threshold (`rounding.Ties`); anything else
-fails.
+explained where the real value behind it lies within rounding of the threshold (`rounding.Ties`); anything
+else fails.
 """
 
 from __future__ import annotations

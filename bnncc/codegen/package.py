@@ -18,6 +18,7 @@ from bnncc.codegen.entry import KernelFacts, Kernels, Network, connect
 from bnncc.codegen.header import header_text
 from bnncc.codegen.manifest import Manifest, list_files, make_manifest, manifest_text
 from bnncc.codegen.output import replacing
+from bnncc.codegen.selftest import Vectors, selftest_file
 from bnncc.codegen.text import in_comment
 from bnncc.diagnostics import BnnccError, joined
 from bnncc.plan import arena
@@ -28,10 +29,10 @@ from bnncc.plan.program import Program
 from bnncc.targets import Target
 from bnncc.toolchain import Toolchain
 
-EMITTABLE = ("lib", "so", "c", "mlir", "tir")
+EMITTABLE = ("lib", "so", "c", "selftest", "mlir", "tir")
 """lib: static library; so: shared library that `run` loads (for another processor: an archive that it
-links for the emulator); c: one portable C99 file; mlir: the network before lowering; tir: the kernels.
-Header, manifest and report are always written."""
+links for the emulator); c: one portable C99 file; selftest: golden vectors in C; mlir: the network before
+lowering; tir: the kernels. Header, manifest and report are always written."""
 
 
 class Backend(Protocol):
@@ -59,7 +60,8 @@ class EmitOptions:
     source: the model's file name without folders. emit: which files (EMITTABLE). compiler: the C compiler
     command, or None to search. chosen: the user's options as the header and the manifest tell them.
     budgets: bytes that the network may take.
-    mlir: the text of <name>.mlir. report: the text of report.txt, or what makes it from the manifest.
+    golden: what <name>_selftest.c holds. mlir: the text of <name>.mlir. report: the text of report.txt, or
+    what makes it from the manifest.
     profile: compile the calls of `<name>_on_layer` in. weights_section: where the linker finds the weights
     (default: .rodata.<name>_weights).
     """
@@ -68,6 +70,7 @@ class EmitOptions:
     emit: tuple[str, ...] = ("lib", "so")
     compiler: str | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    golden: Vectors | None = None
     mlir: str = ""
     report: str | Callable[[Manifest], str] = ""
     budgets: Budgets = Budgets()
@@ -167,6 +170,10 @@ class _Writer:
             check_flash(self.network.program, flash, self.options.budgets)
         if "c" in emit:
             self._text(f"{self.name}.c", self._portable())
+        if "selftest" in emit:
+            assert self.options.golden is not None
+            text = selftest_file(self.network.program, self.options.golden, self.banner)
+            self._text(f"{self.name}_selftest.c", text)
         if "mlir" in emit:
             self._text(f"{self.name}.mlir", self.options.mlir)
         if "tir" in emit:

@@ -8,7 +8,6 @@ seven times faster: 4 MB in 0.3 s instead of 2.1 s. Its targets are all little-e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,7 +66,7 @@ def typed_definitions(pool: WeightPool) -> str:
     """`static const` arrays of their own types, for the self-contained C file."""
     return "\n\n".join(
         f"/* {w.comment} */\nBNNCC_WEIGHTS static const {w.c_type} {w.symbol}[{w.data.size}] = {{\n"
-        f"{_lines(literals(w.data))}\n}};"
+        f"{literal_lines(w.data)}\n}};"
         for w in pool.arrays
     )
 
@@ -102,7 +101,9 @@ def literals(data: np.ndarray) -> list[str]:
             return [str(value) for value in values]
 
 
-def _lines(items: Sequence[str]) -> str:
+def literal_lines(data: np.ndarray) -> str:
+    """The inside of an array's initialiser: C literals that give back exactly these numbers."""
+    items = literals(data)
     chunks = (items[i : i + VALUES_PER_LINE] for i in range(0, len(items), VALUES_PER_LINE))
     return ",\n".join("    " + ", ".join(chunk) for chunk in chunks)
 

@@ -274,3 +274,31 @@ def test_weights_lie_in_the_section_that_was_asked_for(tmp_path: Path):
 def symbols(*arguments: str | Path) -> set[str]:
     done = subprocess.run(["nm", *arguments], capture_output=True, text=True, check=True)
     return {line.split()[-1] for line in done.stdout.splitlines() if line and not line.endswith(":")}
+
+
+SELFTEST = """\
+#include <stdio.h>
+#include "digits.h"
+
+int digits_selftest(void *arena);
+
+int main(void)
+{
+    static DIGITS_ALIGNED unsigned char arena[DIGITS_ARENA_BYTES];
+    printf("%d", digits_selftest(arena));
+    return 0;
+}
+"""
+
+
+def test_the_self_test_passes_and_finds_a_wrong_value(tmp_path: Path):
+    model = load_case("digits_bnn_bop_legacy").write_model(tmp_path)
+    folder = tmp_path / "digits"
+    bnncc.compile(model, name="digits", output=folder, emit=("lib", "selftest"))
+    parts = ("digits_selftest.c", "libdigits.a")
+    assert compile_and_run(folder, SELFTEST, *parts) == b"0"
+    source = (folder / "digits_selftest.c").read_text()
+    start = source.index("golden_logits[10] = {") + len("golden_logits[10] = {")
+    first = source[start:].split(",")[0]
+    (folder / "digits_selftest.c").write_text(source.replace(first, "\n    123.0f", 1))
+    assert compile_and_run(folder, SELFTEST, *parts) == b"1"

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`<name>_selftest.c`: golden vectors that a device can check itself by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from bnncc.codegen.text import elements, in_comment, port_type, starred
+from bnncc.codegen.weights import literal_lines
+from bnncc.plan.c_values import double_literal
+from bnncc.plan.program import Port, Program
+
+
+class Vectors(Protocol):
+    """What a self-test feeds and expects: see `bnncc.golden.Golden`."""
+
+    @property
+    def inputs(self) -> Sequence[np.ndarray]:
+        """By port."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[np.ndarray]:
+        """By port."""
+        ...
+
+    @property
+    def tolerance(self) -> Sequence[float]:
+        """Absolute, by output."""
+        ...
+
+
+def selftest_file(program: Program, vectors: Vectors, banner: str) -> str:
+    """The whole C file: arrays, and `int <name>_selftest(void *arena)`."""
+    name = program.name
+    inputs = list(zip(program.inputs, vectors.inputs, strict=True))
+    outputs = list(zip(program.outputs, vectors.outputs, strict=True))
+    arguments = ", ".join(
+        [
+            "arena",
+            *(f"golden_{p.c_name}" for p in program.inputs),
+            *(f"got_{p.c_name}" for p in program.outputs),
+        ]
+    )
+    checks = "\n".join(
+        _check(port, tolerance) for port, tolerance in zip(program.outputs, vectors.tolerance, strict=True)
+    )
+    arrays = "\n\n".join(
+        _array(f"golden_{port.c_name}", port, values) for port, values in (*inputs, *outputs)
+    )
+    results = "\n".join(
+        f"static {port_type(port)} got_{port.c_name}[{elements(port)}];" for port in program.outputs
+    )
+    return f"""\
+/*
+{starred(banner)}
+ *
+ * A self-test: random inputs, and what the network answers to them. Compile it with the library.
+ */
+#include "{name}.h"
+
+/* Runs the network and compares. arena: {name.upper()}_ARENA_BYTES bytes, aligned. Returns 0 if all is
+ * well, -1 if the network could not run, else how many values are wrong. */
+int {name}_selftest(void *arena);
+
+{arrays}
+
+{results}
+
+{NEAR if any(map(_is_real, program.outputs)) else ""}int {name}_selftest(void *arena)
+{{
+    int wrong = 0;
+    long i;
+    if ({name}_run({arguments}) != {name.upper()}_OK)
+        return -1;
+{checks}
+    return wrong;
+}}
+"""
+
+
+def _array(symbol: str, port: Port, values: np.ndarray) -> str:
+    stored = values.view(np.uint16) if values.dtype == np.float16 else values
+    what = in_comment(port.name)
+    return (
+        f"/* '{what}' */\nstatic const {port_type(port)} {symbol}[{elements(port)}] = {{\n"
+        f"{literal_lines(np.ascontiguousarray(stored).reshape(-1))}\n}};"
+    )
+
+
+NEAR = """\
+/* Whether a value is as expected; NaN only if it should be. */
+static int near(double got, double golden, double tolerance)
+{
+    if (golden != golden)
+        return got != got;
+    return got == golden || (got - golden <= tolerance && golden - got <= tolerance);
+}
+
+"""
+
+
+def _is_real(port: Port) -> bool:
+    return port.dtype in ("float32", "float64")
+
+
+def _check(port: Port, tolerance: float) -> str:
+    got, golden = f"got_{port.c_name}[i]", f"golden_{port.c_name}[i]"
+    right = (
+        f"near({got}, {golden}, {double_literal(tolerance)})" if _is_real(port) else f"({got} == {golden})"
+    )
+    return f"    for (i = 0; i < {elements(port)}; ++i)\n        wrong += !{right};"
