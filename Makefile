@@ -8,13 +8,14 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -rs
 SOURCES := bnncc passes targets runtime tests
 
-.PHONY: demo emulators test test-all check bench format help clean
+.PHONY: demo emulators test test-all check conformance bench format help clean
 
 help:
 	@echo "make demo      compile the trained digits network, run it, print its accuracy"
 	@echo "make test      all tests but the slow ones"
 	@echo "make test-all  all tests"
 	@echo "make check     formatting, lint, types, layering, then all tests but the slow ones"
+	@echo "make conformance  ONNX's own node tests, counted"
 	@echo "make bench     speed, as a table"
 	@echo "make format    put the sources into the house's format"
 
@@ -36,6 +37,9 @@ check: $(VENV)/installed-test
 
 emulators: $(VENV)/installed-test
 	@$(BIN)/python -m tests.install
+
+conformance: $(VENV)/installed-test
+	@$(PYTEST) -n $(JOBS) -q tests/e2e/test_conformance.py
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.bench.kernels

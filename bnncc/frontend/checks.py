@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 import onnx
@@ -17,7 +17,12 @@ from bnncc.frontend import qonnx
 OLDEST_OPSET = 7
 """Before it, element-wise operators broadcast by attributes of their own."""
 
-SUBGRAPH_OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+WRITTEN_OUT = {
+    "If": ("then_branch", "else_branch"),
+    "Loop": ("body",),
+    "Scan": ("body",),
+}
+"""Operators with subgraphs that are imported, and the attributes that these must be."""
 
 EXPORT_AGAIN = "the file is no valid ONNX model: export it again"
 
@@ -49,6 +54,29 @@ class Node:
     def operator(self) -> str:
         """The operator with its domain, as people write it: "Conv", "onnx.brevitas::Quant"."""
         return f"{self.domain}::{self.proto.op_type}" if self.domain else self.proto.op_type
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the values that it depends on, those that its subgraphs take from around them included."""
+        return (*self.proto.input, *captured(self.proto))
+
+
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs among the attributes of a node."""
+    return [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+
+
+def captured(node: onnx.NodeProto) -> list[str]:
+    """What the subgraphs of a node read that they do not define."""
+    found: dict[str, None] = {}
+    for graph in subgraphs(node):
+        own = {entry.name for entry in (*graph.input, *graph.initializer)}
+        own.update(name for inner in graph.node for name in inner.output)
+        for inner in graph.node:
+            found.update(dict.fromkeys(name for name in (*inner.input, *captured(inner)) if name))
+        found.update(dict.fromkeys(output.name for output in graph.output))
+        found = {name: None for name in found if name not in own}
+    return list(found)
 
 
 def normal_domain(domain: str) -> str:
@@ -107,12 +135,30 @@ def check_opsets(file: str, model: onnx.ModelProto) -> None:
             f"the model uses operator set {version}; onnx {onnx.__version__} knows only those up to {newest}",
             f"export with an operator set of at most {newest}, or install a newer onnx",
         )
-    if version < OLDEST_OPSET:
+    if version < OLDEST_OPSET and not all(is_unchanged(node.op_type, version) for node in model.graph.node):
         raise BnnccError(
             file,
             f"the model uses operator set {version}, older than {OLDEST_OPSET}",
             "export with operator set 13 or newer, or convert with onnx.version_converter",
         )
+
+
+def body_nodes(node: Node, graph: onnx.GraphProto, opsets: Mapping[str, int]) -> list[Node]:
+    """The nodes of a subgraph of `node` in an order in which they can be computed, checked as those of a
+    graph."""
+    nodes = name_nodes("", graph, opsets)
+    nodes = [replace(n, location=f"{node.location}/{n.location.removeprefix(':')}") for n in nodes]
+    check_names(node.location, graph, nodes, captured(node.proto))
+    nodes = live_nodes(sort_nodes(node.location, nodes), [output.name for output in graph.output])
+    check_operators(node.location, nodes)
+    return nodes
+
+
+def is_unchanged(operator: str, version: int) -> bool:
+    """Whether an operator of an old operator set meant the same when its element-wise ones began to broadcast
+    by shapes."""
+    old, new = (find_schema("", operator, opset) for opset in (version, OLDEST_OPSET))
+    return old is not None and new is not None and old.since_version == new.since_version
 
 
 def name_nodes(file: str, graph: onnx.GraphProto, opsets: Mapping[str, int]) -> list[Node]:
@@ -128,8 +174,9 @@ def name_nodes(file: str, graph: onnx.GraphProto, opsets: Mapping[str, int]) -> 
     return nodes
 
 
-def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node]) -> None:
-    """Names are text, every value is defined once, all that is read is defined, and there is an output."""
+def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node], outer: Iterable[str] = ()) -> None:
+    """Names are text, every value is defined once, all that is read is defined (in the graph or `outer`), and
+    there is an output."""
     if any(isinstance(name, bytes) for name in names_in(graph)):
         raise BnnccError(file, NOT_TEXT, EXPORT_AGAIN)
     if graph.sparse_initializer:
@@ -155,8 +202,9 @@ def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node]) -> Non
             if name in defined:
                 raise BnnccError(node.location, f"the value '{name}' is defined a second time", EXPORT_AGAIN)
             defined.add(name)
+    defined.update(outer)
     for node in nodes:
-        for name in filter(None, node.proto.input):
+        for name in filter(None, node.reads):
             if name not in defined:
                 raise BnnccError(
                     node.location,
@@ -190,7 +238,7 @@ def first_duplicate(names: Iterable[str]) -> str | None:
 def sort_nodes(file: str, nodes: Sequence[Node]) -> list[Node]:
     """The nodes so that each comes after those it reads, otherwise in the order of the file."""
     producer = {name: index for index, node in enumerate(nodes) for name in node.proto.output if name}
-    reads = [{producer[name] for name in node.proto.input if name in producer} for node in nodes]
+    reads = [{producer[name] for name in node.reads if name in producer} for node in nodes]
     readers: list[list[int]] = [[] for _ in nodes]
     for index, needed in enumerate(reads):
         for other in needed:
@@ -231,7 +279,7 @@ def live_nodes(nodes: Sequence[Node], outputs: Iterable[str]) -> list[Node]:
     live: list[Node] = []
     for node in reversed(nodes):
         if needed.intersection(filter(None, node.proto.output)):
-            needed.update(node.proto.input)
+            needed.update(node.reads)
             live.append(node)
     return live[::-1]
 
@@ -245,12 +293,17 @@ def operator_problem(node: Node) -> BnnccError | None:
     """What is wrong with the operator of a node, if anything."""
     operator = node.proto.op_type
     graphs = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.proto.attribute)
-    if graphs or node.operator in SUBGRAPH_OPERATORS:
+    if (graphs and node.operator not in WRITTEN_OUT) or node.operator == "SequenceMap":
         return BnnccError(
             node.location,
             f"{node.operator} holds a subgraph; control flow is not supported",
             "export with a fixed number of time steps, unrolled, or one step at a time",
         )
+    missing = set(WRITTEN_OUT.get(node.operator, ())) - {
+        a.name for a in node.proto.attribute if a.HasField("g")
+    }
+    if missing:
+        return BnnccError(node.location, f"{node.operator} lacks its subgraph '{min(missing)}'", EXPORT_AGAIN)
     if any(a.ref_attr_name for a in node.proto.attribute):
         return BnnccError(
             node.location, f"{node.operator} refers to an attribute of a function", EXPORT_AGAIN

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -15,9 +16,11 @@ from onnx.reference import ReferenceEvaluator
 
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.frontend import operators, qonnx
-from bnncc.frontend.checks import Node, find_schema, normal_domain
+from bnncc.frontend.checks import Node, captured, find_schema, normal_domain
 from bnncc.frontend.kinds import Kind, kind_of
 from bnncc.frontend.model import Model, read_model
+
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def evaluate_node(
@@ -38,9 +41,11 @@ class NodeEvaluator:
     opset: int
     _session: ReferenceEvaluator | None = field(default=None, init=False)
 
-    def __call__(self, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
-        """As `evaluate_node`."""
-        given = {f"x{i}": value for i, value in enumerate(inputs) if value is not None}
+    def __call__(
+        self, inputs: Sequence[np.ndarray | None], around: Mapping[str, np.ndarray] = NOTHING
+    ) -> tuple[np.ndarray, ...]:
+        """As `evaluate_node`; `around`: what the subgraphs of the node read from the graph that it is in."""
+        given = {f"input {i}": value for i, value in enumerate(inputs) if value is not None} | {**around}
         if self._session is None:
             self._session = self._make_session(given)
         with np.errstate(all="ignore"):
@@ -49,8 +54,8 @@ class NodeEvaluator:
 
     def _make_session(self, given: Mapping[str, np.ndarray]) -> ReferenceEvaluator:
         node = with_defaults(self.node, self.opset)
-        node.input[:] = [f"x{i}" if f"x{i}" in given else "" for i in range(len(node.input))]
-        node.output[:] = [f"y{i}" for i in range(len(node.output))]
+        node.input[:] = [f"input {i}" if f"input {i}" in given else "" for i in range(len(node.input))]
+        node.output[:] = [f"output {i}" for i in range(len(node.output))]
         if normal_domain(node.domain):
             replaced = qonnx.evaluators(node.domain, node.op_type)
         else:
@@ -108,7 +113,8 @@ class ModelEvaluator:
         values = {**self._constants, **inputs}
         for node, evaluator in self.nodes:
             try:
-                results = evaluator([values[name] if name else None for name in node.proto.input])
+                around = {name: values[name] for name in captured(node.proto)}
+                results = evaluator([values[name] if name else None for name in node.proto.input], around)
             except Exception as error:
                 raise evaluation_error(node, error) from error
             values.update(

@@ -81,7 +81,7 @@ def check_model(path: Path, proto: onnx.ModelProto, dims: Mapping[str, int]) -> 
     nodes = checks.live_nodes(nodes, [output.name for output in proto.graph.output])
     checks.check_operators(file, nodes)
     outputs = tuple(output.name for output in proto.graph.output)
-    needed = {name for node in nodes for name in node.proto.input} | set(outputs)
+    needed = {name for node in nodes for name in node.reads} | set(outputs)
     initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
     return Model(
         file,
@@ -143,13 +143,15 @@ def attach_external_data(path: Path, model: onnx.ModelProto) -> None:
 
 
 def tensors_of(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    """Every tensor with data in the graph: initializers and attributes, not those of subgraphs."""
+    """Every tensor with data in the graph and in its subgraphs: initializers and attributes."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 yield attribute.t
             yield from attribute.tensors
+        for inner in checks.subgraphs(node):
+            yield from tensors_of(inner)
 
 
 def external_bytes(path: Path, tensor: TensorProto) -> bytes:

@@ -23,7 +23,8 @@ from bnncc.dialect.network import INPUTS, OUTPUTS
 from bnncc.dialect.operations import Constant, Onnx
 from bnncc.dialect.sources import set_source
 from bnncc.frontend.attributes import parameters_of
-from bnncc.frontend.checks import Node, unexpected
+from bnncc.frontend.checks import WRITTEN_OUT, Node, unexpected
+from bnncc.frontend.control_flow import ControlFlow
 from bnncc.frontend.evaluate import evaluate_node, evaluation_error
 from bnncc.frontend.kinds import Kind, dialect_type, kind_of
 from bnncc.frontend.masked_assignments import check_mask
@@ -83,6 +84,8 @@ class Importer:
         """By ONNX name."""
         self.kinds: dict[str, Kind] = {}
         """By ONNX name."""
+        self.opsets = model.opsets
+        self.control_flow = ControlFlow(self)
         self.folded = 0
         """Bytes of the constants that were evaluated here."""
         for (name, kind), argument in zip(model.inputs.items(), self.block.args, strict=True):
@@ -147,6 +150,8 @@ class Importer:
     def import_node(self, node: Node) -> None:
         """Forward, evaluate, or append one node."""
         self.refuse_training(node)
+        if node.operator in WRITTEN_OUT:
+            return self.control_flow.expand(node)
         if node.masked:
             check_mask(node, self.kinds)
         if node.domain == "" and node.proto.op_type in ("Identity", "Dropout"):
@@ -230,6 +235,15 @@ class Importer:
                 f"{node.operator} makes {size >> 20} MiB out of constants, {self.folded >> 20} MiB so far",
                 f"at most {LARGEST_CONSTANT >> 20} and {LARGEST_CONSTANTS >> 20} MiB; a shape must be wrong",
             )
+
+    def known(self, name: str) -> np.ndarray | None:
+        """The value of a tensor that depends on no input of the model, else None."""
+        value = self.values.get(name)
+        return value.array if isinstance(value, Known) else None
+
+    def define_constant(self, name: str, array: np.ndarray, location: str) -> None:
+        """Remember a value that no tensor of the file holds."""
+        self.define_known(name, Known(array, name, location))
 
     def known_inputs(self, node: Node) -> list[Known]:
         """Those inputs that depend on no input of the model."""

@@ -140,10 +140,60 @@ def operator_too_young(model: ModelProto) -> None:
     model.opset_import[0].version = 8
 
 
-def control_flow(model: ModelProto) -> None:
-    branch = helper.make_graph([node("Neg", ["n"], ["t"])], "branch", [], [onnx.ValueInfoProto(name="t")])
+def body_of(*nodes: NodeProto, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> onnx.GraphProto:
+    values = ([onnx.ValueInfoProto(name=name) for name in names] for names in (inputs, outputs))
+    return helper.make_graph(list(nodes), "body", *values)
+
+
+def loop_of_unknown_length(model: ModelProto) -> None:
+    body = body_of(node("Neg", ["n"], ["t"]), inputs=["i", "go"], outputs=["go", "t"])
+    model.graph.node[2].CopyFrom(node("Loop", ["count"], ["y"], name="loop1", body=body))
+    model.graph.input.append(helper.make_tensor_value_info("count", TensorProto.INT64, []))
+
+
+def loop_without_end(model: ModelProto) -> None:
+    body = body_of(inputs=["i", "go", "v"], outputs=["go", "v"])
+    model.graph.node[2].CopyFrom(node("Loop", ["", "", "n"], ["y"], name="loop1", body=body))
+
+
+def loop_over_a_body_of_other_inputs(model: ModelProto) -> None:
+    body = body_of(inputs=["i"], outputs=["i"])
+    model.graph.node[2].CopyFrom(node("Loop", ["", "q", "n"], ["y"], name="loop1", body=body))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "q"))
+
+
+def branches_of_two_shapes(model: ModelProto) -> None:
+    whole = body_of(node("Neg", ["n"], ["t"]), outputs=["t"])
+    part = body_of(node("ReduceMax", ["n"], ["t"], axes=[1]), outputs=["t"])
+    model.graph.node[2].CopyFrom(node("If", ["q"], ["y"], name="if1", then_branch=whole, else_branch=part))
+    model.graph.input.append(helper.make_tensor_value_info("q", TensorProto.BOOL, []))
+
+
+def branch_that_reads_nothing_known(model: ModelProto) -> None:
+    branch = body_of(node("Neg", ["nowhere"], ["t"], name="neg1"), outputs=["t"])
     model.graph.node[2].CopyFrom(node("If", ["q"], ["y"], name="if1", then_branch=branch, else_branch=branch))
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "q"))
+
+
+def branch_of_an_unknown_operator(model: ModelProto) -> None:
+    branch = body_of(node("Odd", ["n"], ["t"], name="odd1"), outputs=["t"])
+    model.graph.node[2].CopyFrom(node("If", ["q"], ["y"], name="if1", then_branch=branch, else_branch=branch))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "q"))
+
+
+def branch_that_is_missing(model: ModelProto) -> None:
+    branch = body_of(node("Neg", ["n"], ["t"]), outputs=["t"])
+    model.graph.node[2].CopyFrom(node("If", ["q"], ["y"], name="if1", then_branch=branch))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "q"))
+
+
+def scan_over_no_input(model: ModelProto) -> None:
+    body = body_of(inputs=["v"], outputs=["v"])
+    model.graph.node[2].CopyFrom(node("Scan", ["n"], ["y"], name="scan1", body=body, num_scan_inputs=7))
+
+
+def mapped_sequence(model: ModelProto) -> None:
+    model.graph.node[2].CopyFrom(node("SequenceMap", ["n"], ["y"], name="map1", body=body_of()))
 
 
 def missing_initializer(model: ModelProto) -> None:
@@ -248,7 +298,15 @@ GRAPHS: Sequence[tuple[Callable[[ModelProto], None], str, str, str]] = [
     (imported_unknown_domain, "sign1", "unknown operator com.example::Sign (domain 'com.example')", "QONNX"),
     (unknown_in_known_domain, "sign1", "unknown operator qonnx.custom_op.general::Trunc", "BipolarQuant"),
     (operator_too_young, "sign1", "unknown operator Sign in operator set 8", ""),
-    (control_flow, "if1", "If holds a subgraph; control flow is not supported", "unrolled"),
+    (loop_of_unknown_length, "loop1", "Loop: its trip count is known only when the network runs", "unrolled"),
+    (loop_without_end, "loop1", "written out, the loops of the model have more than", "one step at a time"),
+    (loop_over_a_body_of_other_inputs, "loop1", "do not fit its subgraph", "export it again"),
+    (branches_of_two_shapes, "if1", "its branches give float32[", "unrolled"),
+    (branch_that_reads_nothing_known, "if1", "If reads 'nowhere', which no node", "missing"),
+    (branch_of_an_unknown_operator, "if1/odd1", "unknown operator Odd in operator set 17", "QONNX"),
+    (branch_that_is_missing, "if1", "If lacks its subgraph 'else_branch'", ""),
+    (scan_over_no_input, "scan1", "do not fit its subgraph", ""),
+    (mapped_sequence, "map1", "SequenceMap holds a subgraph", "unrolled"),
     (missing_initializer, "conv1", "Conv reads 'w', which no node, input or initializer defines", "missing"),
     (defined_twice, "norm1", "the value 'c' is defined a second time", ""),
     (result_named_like_an_input, "conv1", "the value 'x' is defined a second time", ""),
