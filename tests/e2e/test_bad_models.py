@@ -141,8 +141,8 @@ def operator_too_young(model: ModelProto) -> None:
 
 
 def body_of(*nodes: NodeProto, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> onnx.GraphProto:
-    values = ([onnx.ValueInfoProto(name=name) for name in names] for names in (inputs, outputs))
-    return helper.make_graph(list(nodes), "body", *values)
+    before, after = ([onnx.ValueInfoProto(name=name) for name in names] for names in (inputs, outputs))
+    return helper.make_graph(list(nodes), "body", before, after)
 
 
 def loop_of_unknown_length(model: ModelProto) -> None:
