@@ -11,7 +11,7 @@ from xdsl.ir import Operation, SSAValue
 
 from bnncc.artifact import Artifact
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, numpy_type, shape_of
+from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, numpy_type, shape_of
 from bnncc.lowering import Lowered
 from bnncc.lowering.geometry import canonical
 from bnncc.lowering.storage import Plane
@@ -54,6 +54,10 @@ class LayerRunner:
         array = planes[0]
         if isinstance(element, Bipolar):
             array = np.where(array, 1, -1)
+        elif isinstance(element, Level):
+            array = (
+                np.sum([plane.astype(int) << b for b, plane in enumerate(planes)], axis=0) + element.lowest
+            )
         elif isinstance(element, Ternary):
             array = np.where(planes[1], np.where(planes[0], 1, -1), 0)
         return array.reshape(shape_of(value)).astype(numpy_type(element))
@@ -84,10 +88,13 @@ class LayerRunner:
 
 
 def _planes(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:
-    """The array of a value as its planes: numbers, one boolean plane, or sign and mask."""
+    """The array of a value as its planes: numbers, one boolean plane, sign and mask, or bits."""
     element, shaped = element_of(value), array.reshape(canonical(array.shape))
     if isinstance(element, Ternary):
         return [shaped > 0, shaped != 0]
+    if isinstance(element, Level):
+        levels = shaped.astype(int) - element.lowest
+        return [levels >> b & 1 != 0 for b in range(element.planes)]
     if isinstance(element, Bipolar | Spike) or element == i1:
         return [shaped > 0]
     return [shaped.astype(np.float32) if element == f32 else shaped]

@@ -20,7 +20,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
 from bnncc.dialect.operations import unpack, vector_of
-from bnncc.dialect.types import element_of, is_number, numpy_type, shape_of
+from bnncc.dialect.types import domain_values, element_of, is_number, numpy_type, shape_of
 
 Observer = Callable[[Operation, list[np.ndarray]], list[np.ndarray] | None]
 """Told of an operation and its results; returns results to go on with instead, or None to keep them."""
@@ -126,7 +126,7 @@ def _conv2d(op: ops.Conv2d, x: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
     exact = not is_number(element_of(op.input))
     out_channels, height, width, depth = w.shape
     groups, taps = op.groups.value.data, height * width * depth
-    dtype = working_type(taps) if exact else np.float32
+    dtype = working_type(taps * _largest_product(op)) if exact else np.float32
     view = windows(
         x, (height, width), unpack(op.strides), unpack(op.dilations), unpack(op.pads), op.pad_value.value.data
     ).astype(dtype, copy=False)
@@ -141,14 +141,20 @@ def _conv2d(op: ops.Conv2d, x: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
 
 def _dense(op: ops.Dense, x: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
     exact = not is_number(element_of(op.input))
-    dtype = working_type(w.shape[1]) if exact else np.float32
+    dtype = working_type(w.shape[1] * _largest_product(op)) if exact else np.float32
     y = np.matmul(x.astype(dtype, copy=False), w.astype(dtype, copy=False).T)
     return [y.astype(numpy_type(element_of(op.result)))]
 
 
-def working_type(taps: int) -> type[np.floating]:
-    """The float type in which a sum of `taps` values of a binary domain is exact."""
-    return np.float32 if taps < EXACT_IN_FLOAT32 else np.float64
+def working_type(largest: int) -> type[np.floating]:
+    """The float type in which sums of integers up to this magnitude are exact."""
+    return np.float32 if largest < EXACT_IN_FLOAT32 else np.float64
+
+
+def _largest_product(op: ops.Conv2d | ops.Dense) -> int:
+    """Of one activation and one weight."""
+    domains = [domain_values(element_of(operand)) or {0} for operand in op.operands]
+    return math.prod(max(map(abs, values)) for values in domains)
 
 
 def _binarize(op: ops.Binarize, x: np.ndarray) -> list[np.ndarray]:
@@ -206,6 +212,9 @@ def _channel_mean(op: ops.ChannelMean, x: np.ndarray) -> list[np.ndarray]:
 
 
 def _cast(op: ops.Cast, x: np.ndarray) -> list[np.ndarray]:
+    allowed = domain_values(element_of(op.result))
+    if allowed is not None and x.dtype.kind == "f":
+        x = np.where(np.isnan(x), min(allowed), x)
     return [x.astype(numpy_type(element_of(op.result)))]
 
 

@@ -25,6 +25,7 @@ PASSES = (
     "infer-domains",
     "place-pads",
     "recognize-binarize",
+    "recognize-levels",
     "reject-unknown",
     "simplify-layout",
 )

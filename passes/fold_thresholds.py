@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """fold-thresholds: whatever lies between an integer accumulator and a binarize becomes one comparison.
 
-An accumulator of K taps has at most 2K + 1 values. The original float32 chain is evaluated, in its own
-order, at every value it can reach and in every channel; where the decision changes at most once it is a
-threshold. sign(0) = 0 folds only where 0 cannot be reached. Whatever does not fold stays exact as it is.
+An accumulator of K taps has at most 2K + 1 values, with levels of a few bits as many times more. The original
+float32 chain is evaluated, in its own order, at every value it can reach and in every channel; where the
+decision changes at most once it is a threshold. sign(0) = 0 folds only where 0 cannot be reached. Whatever
+does not fold stays exact as it is.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +21,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import unpack
-from bnncc.dialect.types import bipolar, element_of, shape_of, tensor
+from bnncc.dialect.types import bipolar, domain_values, element_of, shape_of, tensor
 from bnncc.passes.matching import (
     CHANNEL_BOUND,
     ELEMENTWISE,
@@ -35,6 +37,9 @@ CHAIN = (*(kind for kind in ELEMENTWISE if kind not in CHANNEL_BOUND), ops.Batch
 
 LONGEST_CHAIN = 64
 """A longer chain is left alone."""
+
+LARGEST_TABLE = 1 << 26
+"""So are more values times channels: they would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,8 @@ def chain_of(binarize: ops.Binarize) -> Chain | None:
 def reachable(accumulator: SSAValue) -> np.ndarray | None:
     """Every value that an accumulator can take, ascending, or None where its contraction is not in sight.
 
-    A sum of K values in {-1, +1} has the parity of K; zeros, of the padding or of a ternary operand, allow
-    every integer in between."""
+    A sum of K values in {-1, +1} has the parity of K; zeros, of the padding or of a ternary operand, and
+    levels allow every integer in between."""
     op = accumulator.owner
     while isinstance(op, ops.MaxPool | ops.Reshape):
         if shape_of(op.input)[-1] != shape_of(op.result)[-1]:
@@ -91,7 +96,15 @@ def reachable(accumulator: SSAValue) -> np.ndarray | None:
     zeros = any(element_of(value) != bipolar for value in op.operands)
     if isinstance(op, ops.Conv2d):
         zeros = zeros or (any(unpack(op.pads)) and op.pad_value.value.data == 0)
-    return np.arange(-taps, taps + 1, 1 if zeros else 2, dtype=np.int32)
+    most = taps * math.prod(_largest(value) for value in op.operands)
+    return np.arange(-most, most + 1, 1 if zeros else 2, dtype=np.int32)
+
+
+def _largest(value: SSAValue) -> int:
+    """The largest magnitude in the domain of an operand."""
+    values = domain_values(element_of(value))
+    assert values is not None, "an integer contraction has domains as operands"
+    return max(abs(number) for number in values)
 
 
 def decisions(chain: Chain, values: np.ndarray) -> np.ndarray:
@@ -144,7 +157,7 @@ class FoldThresholds(RewritePattern):
         """Evaluate the chain everywhere."""
         chain = chain_of(op)
         values = None if chain is None else reachable(chain.accumulator)
-        if chain is None or values is None:
+        if chain is None or values is None or len(values) * shape_of(op.result)[-1] > LARGEST_TABLE:
             return
         found = thresholds_of(values, decisions(chain, values))
         if found is None:

@@ -2,8 +2,8 @@
 """infer-domains: prove which contractions are binary.
 
 Casts of binary values to numbers, and the scale behind them, move down through whatever commutes with them.
-A contraction of binary values with a weight of s[o] * {-1, +1} (or {-1, 0, +1}) becomes an integer one, times
-s. Real layers never match: the activation must be binary already.
+A contraction of binary values with a weight of s[o] * {-1, +1} (or {-1, 0, +1}, or other small integers)
+becomes an integer one, times s. Real layers never match: the activation must be binary already.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32, i32
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.operations import DOMAIN_VALUES, unpack
-from bnncc.dialect.types import bipolar, element_of, is_number, shape_of, ternary
+from bnncc.dialect.operations import unpack
+from bnncc.dialect.types import Level, bipolar, domain_values, element_of, is_number, shape_of, ternary
+from bnncc.passes.levels import weight_levels
 from bnncc.passes.matching import (
     apply_patterns,
     binary_input,
@@ -32,9 +33,6 @@ from bnncc.passes.matching import (
     uniform_value,
 )
 from bnncc.passes.simplify_layout import MergePads, MergeReshapes, MergeTransposes
-
-TOLERANCE = 1e-5
-"""Magnitudes of weights that differ by no more than this part are equal: folding leaves such jitter."""
 
 
 def exact_input(value: SSAValue) -> SSAValue | None:
@@ -82,7 +80,8 @@ def rebuilt(op: Operation, inputs: Sequence[SSAValue], divisor: float = 1.0) -> 
 def _padded(op: ops.Pad, value: SSAValue, divisor: float) -> Operation | None:
     number = op.value.value.data / divisor
     element = element_of(value)
-    if not is_number(element) and number not in DOMAIN_VALUES[element.name]:
+    allowed = domain_values(element)
+    if allowed is not None and number not in allowed:
         return None
     return ops.Pad(value, unpack(op.low), unpack(op.high), number)
 
@@ -198,7 +197,8 @@ def follows_accumulator(value: SSAValue) -> bool:
 
 
 class BinaryContraction(RewritePattern):
-    """A contraction of t * cast(b) with a weight of s[o] * {-1, 0, +1} is (t * s[o]) times an integer one."""
+    """A contraction of t * cast(b) with a weight of s[o] * {-1, 0, +1}, or a few integers more, is (t * s[o])
+    times an integer one."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
@@ -212,8 +212,8 @@ class BinaryContraction(RewritePattern):
         levels = weight_levels(weight)
         if levels is None:
             return
-        signs, scale = levels
-        constant = ops.Constant(signs, bipolar if (signs != 0).all() else ternary)
+        integers, scale = levels
+        constant = ops.Constant(integers, weight_domain(integers))
         contraction = contracted(op, bits, constant.result)
         new = [constant, contraction, ops.Cast(contraction.results[0])]
         products = (np.float64(factor) * scale).astype(np.float32)
@@ -225,32 +225,20 @@ class BinaryContraction(RewritePattern):
         replace(rewriter, op, [*new, scales, ops.Mul(new[-1].results[0], scales.result)])
 
 
+def weight_domain(levels: np.ndarray) -> Attribute:
+    """The smallest domain that holds these integers."""
+    lowest, highest = int(levels.min()), int(levels.max())
+    if lowest >= -1 and highest <= 1:
+        return bipolar if (levels != 0).all() else ternary
+    return Level(lowest, highest)
+
+
 def contracted(op: ops.Conv2d | ops.Dense, x: SSAValue, w: SSAValue) -> Operation:
     """The same contraction of other operands."""
     if isinstance(op, ops.Dense):
         return ops.Dense(x, w)
     strides, dilations, pads = unpack(op.strides), unpack(op.dilations), unpack(op.pads)
     return ops.Conv2d(x, w, strides, dilations, pads, op.groups.value.data, op.pad_value.value.data)
-
-
-def weight_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """(signs int8, scale float64 [o]) with weight = scale * signs, or None.
-
-    Within an output channel all magnitudes but exact zeros are equal up to TOLERANCE. A channel of zeros only
-    has scale 0 and signs +1, so that it does not make the whole weight ternary."""
-    rows = weight.reshape(weight.shape[0], -1).astype(np.float64)
-    magnitudes = np.abs(rows)
-    largest = magnitudes.max(axis=1, initial=0.0)
-    if not np.isfinite(largest).all():
-        return None
-    levelled = (rows == 0) | (largest[:, None] - magnitudes <= TOLERANCE * largest[:, None])
-    if not levelled.all():
-        return None
-    counts = np.maximum((rows != 0).sum(axis=1), 1)
-    scale = (magnitudes.sum(axis=1) / counts).astype(np.float32).astype(np.float64)
-    signs = np.sign(rows).astype(np.int8)
-    signs[largest == 0] = 1
-    return signs.reshape(weight.shape), scale
 
 
 class InferDomainsPass(ModulePass):

@@ -21,6 +21,7 @@ from bnncc.passes.fuse_epilogues import FuseEpiloguesPass
 from bnncc.passes.infer_domains import InferDomainsPass
 from bnncc.passes.place_pads import PlacePadsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
+from bnncc.passes.recognize_levels import RecognizeLevelsPass
 from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
 
@@ -38,6 +39,8 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (RejectUnknownPass, "dead nodes are gone; what is left has to be compiled"),
     (AssumeSignZeroPass, "decides domains, so before they are inferred; only where the user asks for it"),
     (InferDomainsPass, "finds the integer accumulators that thresholds are folded on"),
+    (RecognizeLevelsPass, "of what signs did not explain: a plane of bits less where they do"),
+    (InferDomainsPass, "the same for activations of a few bits"),
     (
         FoldConstantsPass,
         "scales that are the same for every channel become scalars before chains are evaluated",

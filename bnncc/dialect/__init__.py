@@ -6,7 +6,7 @@ from __future__ import annotations
 from xdsl.ir import Dialect
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import Bipolar, Spike, Ternary
+from bnncc.dialect.types import Bipolar, Level, Spike, Ternary
 
 BNN = Dialect(
     "bnn",
@@ -37,6 +37,6 @@ BNN = Dialect(
         ops.Fused,
         ops.Yield,
     ],
-    [Bipolar, Spike, Ternary],
+    [Bipolar, Level, Spike, Ternary],
 )
 """The dialect, to be loaded into an xDSL context."""

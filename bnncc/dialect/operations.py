@@ -43,10 +43,8 @@ from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure
 from xdsl.utils.exceptions import VerifyException
 
 from bnncc.dialect.types import (
-    Bipolar,
-    Spike,
-    Ternary,
     bipolar,
+    domain_values,
     element_of,
     i64,
     is_number,
@@ -111,11 +109,11 @@ class Constant(IRDLOperation):
         count = int(np.prod(shape))
         expect(len(self.value) == count, f"{count} values", len(self.value))
         element = element_of(self.result)
-        if isinstance(element, Bipolar | Spike | Ternary):
+        allowed = domain_values(element)
+        if allowed is not None:
             expect(
                 self.value.get_element_type() == i8, "i8 values for a domain", self.value.get_element_type()
             )
-            allowed = DOMAIN_VALUES[element.name]
             found = set(np.unique(self.array).tolist())
             expect(found <= allowed, f"values in {sorted(allowed)}", sorted(found - allowed))
 
@@ -535,7 +533,8 @@ class ChannelMean(IRDLOperation):
 class Cast(IRDLOperation):
     """The same values in another element type: a domain or i32 as f32, i1 as spike, and so on.
 
-    Floats go to integers towards zero, numbers to i1 by != 0, as in ONNX Cast."""
+    Floats go to integers towards zero, numbers to i1 by != 0, as in ONNX Cast. What goes to a spike or a
+    level is known to be one of its values; NaN gives the lowest."""
 
     name = "bnn.cast"
     input = operand_def(TensorType)
@@ -940,8 +939,8 @@ class Pad(IRDLOperation):
         expect(len(low) == len(high) == len(x), f"{len(x)} low and high pads", f"{len(low)} and {len(high)}")
         shape = tuple(a + b + c for a, b, c in zip(low, x, high, strict=True))
         expect(shape_of(self.result) == shape, f"result shape {shape}", shape_of(self.result))
-        if not is_number(element_of(self.input)):
-            allowed = DOMAIN_VALUES[element_of(self.input).name]
+        allowed = domain_values(element_of(self.input))
+        if allowed is not None:
             expect(self.value.value.data in allowed, f"a value in {sorted(allowed)}", self.value.value.data)
 
 
@@ -1041,9 +1040,6 @@ CONTRACTIONS = (Conv2d, Dense)
 
 ROOTS = (*CONTRACTIONS, MaxPool, MeanPool, ChannelMean)
 """Operations that a Fused may begin with."""
-
-DOMAIN_VALUES = {"bnn.bipolar": {-1, 1}, "bnn.spike": {0, 1}, "bnn.ternary": {-1, 0, 1}}
-"""Which numbers each domain holds, by the name of its type."""
 
 
 def window_shape(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from xdsl.dialects.builtin import (
     AnyFloat,
+    IntAttr,
     IntegerType,
     Signedness,
     TensorType,
@@ -24,6 +25,9 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, ParametrizedAttribute, SSAValue, TypeAttribute
 from xdsl.irdl import irdl_attr_definition
+from xdsl.parser import AttrParser
+from xdsl.printer import Printer
+from xdsl.utils.exceptions import VerifyException
 
 
 @irdl_attr_definition
@@ -45,6 +49,60 @@ class Ternary(ParametrizedAttribute, TypeAttribute):
     """One value in {-1, 0, +1}: a sign bit (1 for +1) and a mask bit (1 for non-zero)."""
 
     name = "bnn.ternary"
+
+
+LEVEL_BITS = 4
+"""Bits of the widest level type."""
+
+
+@irdl_attr_definition
+class Level(ParametrizedAttribute, TypeAttribute):
+    """One integer in lowest .. highest, `!bnn.level<lowest, highest>`; plane b holds bit b of value - lowest.
+
+    `domain_name` calls it by the bits that it has: u2 is 0 .. 3 (or 0 .. 2), s2 is -2 .. 1 (or -1 .. 1)."""
+
+    name = "bnn.level"
+    low: IntAttr
+    high: IntAttr
+
+    def __init__(self, low: int | IntAttr, high: int | IntAttr):
+        super().__init__(*(IntAttr(v) if isinstance(v, int) else v for v in (low, high)))
+
+    @property
+    def lowest(self) -> int:
+        """The smallest value."""
+        return self.low.data
+
+    @property
+    def highest(self) -> int:
+        """The largest value."""
+        return self.high.data
+
+    @property
+    def planes(self) -> int:
+        """How many bits tell the values apart."""
+        return (self.highest - self.lowest).bit_length()
+
+    def verify(self) -> None:
+        """Check the range."""
+        if not 0 < self.highest - self.lowest < 1 << LEVEL_BITS:
+            raise VerifyException(
+                f"expected 2 to {1 << LEVEL_BITS} levels, got {self.lowest} .. {self.highest}"
+            )
+        if not -128 <= self.lowest <= self.highest <= 127:
+            raise VerifyException(f"expected levels of 8 bits, got {self.lowest} .. {self.highest}")
+
+    @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> list[Attribute]:
+        """<lowest, highest>"""
+        with parser.in_angle_brackets():
+            low = parser.parse_integer()
+            parser.parse_punctuation(",")
+            return [IntAttr(low), IntAttr(parser.parse_integer())]
+
+    def print_parameters(self, printer: Printer) -> None:
+        """<lowest, highest>"""
+        printer.print_string(f"<{self.lowest}, {self.highest}>")
 
 
 bipolar, spike, ternary = Bipolar(), Spike(), Ternary()
@@ -70,6 +128,13 @@ _NUMPY: dict[Attribute, type[np.generic]] = {
 }
 
 
+_VALUES: dict[Attribute, frozenset[int]] = {
+    bipolar: frozenset((-1, 1)),
+    spike: frozenset((0, 1)),
+    ternary: frozenset((-1, 0, 1)),
+}
+
+
 def tensor(shape: Sequence[int], element: Attribute) -> TensorType:
     """A ranked, static tensor type."""
     return TensorType(element, list(shape))
@@ -91,7 +156,7 @@ def numpy_type(element: Attribute) -> type[np.generic]:
     """How `reference.py` holds an element: domains as int8 values, numbers as themselves.
 
     Raises KeyError for a type that has no NumPy counterpart here."""
-    return _NUMPY[element]
+    return np.int8 if isinstance(element, Level) else _NUMPY[element]
 
 
 def number_type(dtype: np.dtype) -> Attribute:
@@ -109,6 +174,25 @@ def is_number(element: Attribute) -> bool:
     return isinstance(element, AnyFloat | IntegerType)
 
 
+def domain_values(element: Attribute) -> frozenset[int] | None:
+    """Which numbers a domain holds; None for a type of ordinary numbers."""
+    if isinstance(element, Level):
+        return frozenset(range(element.lowest, element.highest + 1))
+    return _VALUES.get(element)
+
+
+def level_type(lowest: int, highest: int) -> Attribute:
+    """The domain of the integers lowest .. highest."""
+    return spike if (lowest, highest) == (0, 1) else Level(lowest, highest)
+
+
 def domain_name(element: Attribute) -> str:
-    """The domain as people write it: "bipolar", "f32", "i8"."""
+    """The domain as people write it: "bipolar", "f32", "i8", "u2"; "1..4" for levels that are no usual
+    integers."""
+    if isinstance(element, Level):
+        half = 1 << element.planes - 1
+        if element.lowest == 0:
+            return f"u{element.planes}"
+        is_signed = -half <= element.lowest < 0 and element.highest < half
+        return f"s{element.planes}" if is_signed else f"{element.lowest}..{element.highest}"
     return str(element).removeprefix("!bnn.")

@@ -10,6 +10,9 @@ Stored forms. Activations are the plain words (seen as bytes in the second form)
 [planes][lanes], the steps of the window in the order ky, kx, channel item; a vector's lanes are consecutive
 output channels; a second plane of bits tells which weights are not zero, where some are. See `binary_plan`
 for the table of border cases.
+
+Activations and weights of a few bits are counted plane by plane, those of the largest exponent first, and the
+sums are doubled in between.
 """
 
 from __future__ import annotations
@@ -151,7 +154,8 @@ class _Form:
     def __init__(self, plan: BinaryPlan):
         self.plan = plan
         self.pixels = Pixels.of(plan.spec, plan.root.window)
-        self.names = ("input", "mask")[: len(plan.spec.inputs)]
+        more = tuple(f"input{b}" for b in range(1, plan.root.grid.planes))
+        self.names = ("input", "mask") if plan.root.ternary_input else ("input", *more)
 
     def inputs(self) -> tuple[Parameter, ...]:
         """Parameters of the root's inputs."""
@@ -184,10 +188,32 @@ class _Form:
             )
         return result
 
-    def weight_at(self, vector: Vector, number: Index, plane: int) -> Index:
-        """The place of a step's weights in their buffer."""
+    def weight_at(self, vector: Vector, number: Index, plane: int) -> list[Index]:
+        """The places of a step's weights in their buffer: signs, and where masked which are not zero."""
         plan = self.plan
-        return vector.channel * (plan.steps * plan.planes) + (number * plan.planes + plane) * vector.width
+        first = number * plan.planes + plane * plan.planes_each
+        return [
+            vector.channel * (plan.steps * plan.planes) + (first + i) * vector.width
+            for i in range(plan.planes_each)
+        ]
+
+    def read_at(self, starts: list[Index], plane: int, buffers: Buffers) -> list[tuple[Buffer, Index]]:
+        """The buffers to read a plane of the activations from, the mask included, and where they start."""
+        chosen = range(2) if self.plan.root.ternary_input else (plane,)
+        return [(buffers[self.names[i]], starts[i]) for i in chosen]
+
+    def doubled(self, sums: Sums) -> Iterator[tuple[int, int]]:
+        """The pairs (plane of the activations, plane of the weights) to count, the sums doubled where it is
+        their turn."""
+        for turn, pairs in enumerate(self.plan.exponents()):
+            for total in sums.values() if turn else ():
+                self.double(total)
+            yield from pairs
+
+    def double(self, total: Buffer) -> None:
+        """Emit the doubling of a local."""
+        value = emit.load(total, 0, _extent(total))
+        emit.store(total, value + value, 0)
 
     def zeros(self, tile: Tile, dtype: str) -> Sums:
         """Locals for every sum, zeroed."""
@@ -211,23 +237,27 @@ class _Lanes(_Form):
     """Output channels in the lanes of vectors."""
 
     def add_steps(
-        self, tile: Tile, buffers: Buffers, sums: Sums, loops: Levels, at: tuple[Index, Index]
+        self,
+        tile: Tile,
+        buffers: Buffers,
+        sums: Sums,
+        planes: tuple[int, int],
+        loops: Levels,
+        at: tuple[Index, Index] = (0, 0),
     ) -> None:
-        """Emit the steps of `loops` from (offset, number) `at` on."""
-        starts = self.starts(tile)
+        """Emit the steps of `loops` from (offset, number) `at` on, for one plane of the activations and one
+        of the weights."""
+        starts = [self.read_at(places, planes[0], buffers) for places in self.starts(tile)]
         for offset, number in walk(loops):
             weights = [
                 [
-                    emit.bind(emit.load(buffers["weight"], self.weight_at(v, at[1] + number, plane), v.width))
-                    for plane in range(self.plan.planes)
+                    emit.bind(emit.load(buffers["weight"], place, v.width))
+                    for place in self.weight_at(v, at[1] + number, planes[1])
                 ]
                 for v in tile.vectors
             ]
             for p, places in enumerate(starts):
-                items = [
-                    buffers[name][place + at[0] + offset]
-                    for name, place in zip(self.names, places, strict=True)
-                ]
+                items = [buffer[place + at[0] + offset] for buffer, place in places]
                 self._add_pixel(tile, sums, p, items, weights)
 
     def _add_pixel(self, tile: Tile, sums: Sums, p: int, items: list, weights: list) -> None:
@@ -253,7 +283,8 @@ class _Words(_Lanes):
 
     def count(self, tile: Tile, buffers: Buffers) -> Sums:
         sums = self.zeros(tile, self.dtype)
-        self.add_steps(tile, buffers, sums, self.plan.levels, (0, 0))
+        for planes in self.doubled(sums):
+            self.add_steps(tile, buffers, sums, planes, self.plan.levels)
         return sums
 
 
@@ -266,14 +297,18 @@ class _Bytes(_Lanes):
 
     def count(self, tile: Tile, buffers: Buffers) -> Sums:
         sums = self.zeros(tile, self.dtype)
-        for offset, number, loops in walk_chunks(self.plan.levels, BYTE_STEPS):
-            parts = self.zeros(tile, "uint8")
-            self.add_steps(tile, buffers, parts, loops, (offset, number))
-            for key, part in parts.items():
-                lanes = _extent(part)
-                wide = T.Cast(emit.vector_type(self.dtype, lanes), emit.load(part, 0, lanes))
-                emit.store(sums[key], emit.load(sums[key], 0, lanes) + wide, 0)
+        for planes in self.doubled(sums):
+            for offset, number, loops in walk_chunks(self.plan.levels, BYTE_STEPS):
+                parts = self.zeros(tile, "uint8")
+                self.add_steps(tile, buffers, parts, planes, loops, (offset, number))
+                for key, part in parts.items():
+                    self._widen(sums[key], part)
         return sums
+
+    def _widen(self, total: Buffer, part: Buffer) -> None:
+        lanes = _extent(part)
+        wide = T.Cast(emit.vector_type(self.dtype, lanes), emit.load(part, 0, lanes))
+        emit.store(total, emit.load(total, 0, lanes) + wide, 0)
 
 
 class _Scalar(_Form):
@@ -281,27 +316,29 @@ class _Scalar(_Form):
 
     def count(self, tile: Tile, buffers: Buffers) -> Sums:
         sums = self.zeros(tile, self.dtype)
-        starts = self.starts(tile)
+        for planes in self.doubled(sums):
+            self._add_plane(tile, buffers, sums, planes)
+        return sums
+
+    def _add_plane(self, tile: Tile, buffers: Buffers, sums: Sums, planes: tuple[int, int]) -> None:
+        starts = [self.read_at(places, planes[0], buffers) for places in self.starts(tile)]
         for offset, number in walk(self.plan.levels):
-            items = [
-                [
-                    emit.bind(buffers[name][place + offset])
-                    for name, place in zip(self.names, places, strict=True)
-                ]
-                for places in starts
-            ]
+            items = [[emit.bind(buffer[place + offset]) for buffer, place in places] for places in starts]
             for v, vector in enumerate(tile.vectors):
                 for lane in each_lane(vector.valid):
                     sign, *nonzero = (
-                        emit.bind(buffers["weight"][self.weight_at(vector, number, plane) + lane])
-                        for plane in range(self.plan.planes)
+                        emit.bind(buffers["weight"][place + lane])
+                        for place in self.weight_at(vector, number, planes[1])
                     )
                     for p, (x, *mask) in enumerate(items):
                         counting = [*mask, *nonzero]
                         self._add(sums[p, v], lane, functools.reduce(operator.and_, counting, x ^ sign))
                         if mask:
                             self._add(sums[p, ~v], lane, functools.reduce(operator.and_, counting))
-        return sums
+
+    def double(self, total: Buffer) -> None:
+        for lane in each_lane(_extent(total)):
+            T.buffer_store(total, total[lane] + total[lane], [lane])
 
     def clear(self, total: Buffer) -> None:
         for lane in each_lane(_extent(total)):
@@ -422,10 +459,11 @@ class _PackedThreshold:
 
 
 class _General:
-    """Any other epilogue, fed with value = base[case][o] - 2*m; of a ternary input with taps - 2*m."""
+    """Any other epilogue, fed with value = base[case][o] - step*m; of a ternary input with taps - 2*m."""
 
     def __init__(self, form: _Form, isa: Isa):
         self.form, self.plan = form, form.plan
+        self.step = form.plan.root.grid.step
         self.epilogue = Epilogue(form.plan.spec, isa)
         self.buffers: Buffers = {}
 
@@ -438,7 +476,7 @@ class _General:
         if self.plan.root.ternary_input:
             return self.epilogue.constants
         extent = self.plan.cases * self.plan.channels.stored
-        doc = f"base [{self.plan.cases}][channels]: the value is base - 2 * mismatches"
+        doc = f"base [{self.plan.cases}][channels]: the value is base - {self.step} * mismatches"
         return emit.constant_parameter("base", "int32", extent, doc), *self.epilogue.constants
 
     def outputs(self) -> tuple[Parameter, ...]:
@@ -471,7 +509,7 @@ class _General:
             else:
                 row = _case(self.plan, position[1], position[2]) * self.plan.channels.stored
                 most = emit.load(self.buffers["base"], row + channel, lanes)
-            return most - mismatches * emit.constant(2, "int32", lanes)
+            return most - mismatches * emit.constant(self.step, "int32", lanes)
 
         store_tile(self.epilogue, self.form.pixels, tile, value)
 

@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Planning of a binary convolution: its reduction, its constants, and the threshold it may end in.
 
-The kernel counts mismatches, m = number of taps whose bits differ, over all taps of the window, those in the
-halo included. The value of the convolution follows from m by a table: value = base[case][o] - 2*m, where the
-case says which taps lie outside the image (see `borders`). With N[o] non-zero weights, S[case][o] their sum
-over the outside taps, h the value that the halo's bits stand for and p the value that padding counts as:
+Activations are x = step * q + lowest with bits q_b of the level q in planes, weights w = sum_c 2^c * t_c with
+t_c in {-1, 0, +1}. The kernel counts mismatches over all taps of the window, those in the halo included:
+m_bc = number of taps with t_c != 0 whose bit q_b differs from that of t_c (1 for +1). As q_b * t_c summed is
+P_c - m_bc, where P_c is the number of taps with t_c = +1, the value of the convolution follows from one sum
+of counts by a table:
 
-    base[case][o] = N[o] + (p - h) * S[case][o]
+    m = sum_{b,c} 2^(b+c) * m_bc
+    value = base[case][o] - step * m
+
+where the case says which taps lie outside the image (see `borders`). With S[o] the sum of the weights,
+S[case][o] their sum over the outside taps, h the value that the halo holds and p the value that padding
+counts as:
+
+    base[case][o] = lowest * S[o] + step * (2^planes - 1) * sum_c 2^c * P_c[o] + (p - h) * S[case][o]
+
+For one bipolar plane and weights of {-1, 0, +1} the first two terms are the number of non-zero weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,18 +127,31 @@ class BinaryPlan:
 
     @property
     def planes(self) -> int:
-        """Weight planes: signs, and where masked also which weights are not zero."""
+        """Stored planes of the weights: for each plane signs, and where masked also which are not zero."""
+        return self.root.weight_planes * self.planes_each
+
+    @property
+    def planes_each(self) -> int:
+        """Stored planes of one plane of the weights."""
         return 2 if self.masked else 1
 
     @property
     def max_count(self) -> int:
-        """No count of mismatches exceeds this."""
-        return self.steps * (8 if self.dtype == "uint8" else WORD_BITS)
+        """No sum of mismatches exceeds this."""
+        weights, inputs = (1 << self.root.weight_planes) - 1, (1 << self.root.grid.planes) - 1
+        return self.steps * (8 if self.dtype == "uint8" else WORD_BITS) * weights * inputs
 
     @property
     def halo_value(self) -> int:
         """What the bits of the halo stand for."""
-        return 1 if self.root.halo_bit else -1
+        return self.root.grid.value(self.root.halo_level)
+
+    def exponents(self) -> Iterator[list[tuple[int, int]]]:
+        """The pairs (plane of the activations, plane of the weights) whose counts have one weight 2^e, from
+        the largest e down to 0: Horner's rule doubles the sum between them."""
+        inputs, weights = self.root.grid.planes, self.root.weight_planes
+        for e in reversed(range(inputs + weights - 1)):
+            yield [(b, e - b) for b in range(inputs) if 0 <= e - b < weights]
 
     @property
     def cases(self) -> int:
@@ -143,18 +167,35 @@ class BinaryPlan:
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, KW, C/groups] to [vectors][steps][planes][lanes], flat."""
         weight = merge_groups(weight, self.root.groups, self.joined)
-        planes = [weight > 0, weight != 0][: self.planes]
+        planes = [bits for pair in self.weight_bits(weight) for bits in pair[: self.planes_each]]
         packed = np.stack([pack_channels(plane, self.dtype) for plane in planes], axis=-1)
         return interleave(packed.reshape(len(weight), self.steps, self.planes), self.channels)
 
+    def weight_bits(self, weight: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each plane t_c of the weights the booleans t_c = +1 and t_c != 0.
+
+        Odd weights are sums of -2^c and +2^c; others have the sign on every bit of their magnitude."""
+        wide, count = weight.astype(np.int64), self.root.weight_planes
+        bits = np.abs(wide) if self.root.ternary_weight else (wide + (1 << count) - 1) // 2
+        planes = [(bits >> c) & 1 != 0 for c in range(count)]
+        if self.root.ternary_weight:
+            return [(plane & (wide > 0), plane) for plane in planes]
+        return [(plane & (wide != 0), wide != 0) for plane in planes]
+
     def base(self, weight: np.ndarray) -> np.ndarray:
         """int64 [cases, O]: the value where nothing mismatches."""
-        nonzero = (weight != 0).sum(axis=(1, 2, 3), dtype=np.int64)
+        grid = self.root.grid
+        positive = sum(
+            (plane.sum(axis=(1, 2, 3), dtype=np.int64) << c)
+            for c, (plane, _) in enumerate(self.weight_bits(weight))
+        )
+        all_ones = grid.step * ((1 << grid.planes) - 1) * positive
+        inside = grid.lowest * weight.sum(axis=(1, 2, 3), dtype=np.int64) + all_ones
         if self.root.pad_value == self.halo_value:
-            return nonzero[None]
+            return inside[None]
         per_tap = weight.sum(axis=3, dtype=np.int64)
         outside = np.einsum("okl,ckl->co", per_tap, self.borders.outside_taps().astype(np.int64))
-        return nonzero + (self.root.pad_value - self.halo_value) * outside
+        return inside + (self.root.pad_value - self.halo_value) * outside
 
     def pack_base(self, weight: np.ndarray) -> np.ndarray:
         """`base` as the kernel reads it: int32 [cases][stored], flat."""
@@ -162,5 +203,5 @@ class BinaryPlan:
 
     def pack_limits(self, weight: np.ndarray, thresholds: np.ndarray, dtype: str) -> np.ndarray:
         """[cases][stored], flat: value >= thresholds[o] is m <= limit[case][o]; -1 is never."""
-        limits = np.clip((self.base(weight) - thresholds) // 2, -1, self.max_count)
+        limits = np.clip((self.base(weight) - thresholds) // self.root.grid.step, -1, self.max_count)
         return pad_lanes(limits, self.channels, -1).astype(dtype).reshape(-1)

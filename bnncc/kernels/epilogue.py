@@ -38,6 +38,7 @@ from bnncc.kernels.nest import each_lane
 from bnncc.plan.expression import (
     Accumulator,
     Binary,
+    BitOf,
     Channel,
     Compare,
     Flip,
@@ -46,6 +47,7 @@ from bnncc.plan.expression import (
     Scalar,
     Select,
     ToFloat,
+    ToLevel,
     Unary,
 )
 from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Pool, RealConv
@@ -388,6 +390,11 @@ class _Values:
         match expression, values:
             case ToFloat(), [x]:
                 return self.as_float(x)
+            case ToLevel(), [x]:
+                return self.as_level(x)
+            case BitOf(plane=plane), [x]:
+                bit, zero = (emit.constant(v, "int32", self.lanes) for v in (1 << plane, 0))
+                return tirx.NE(x & bit, zero)
             case FromBit(low=low, high=high), [x]:
                 yes, no = (functions.number(v, self.lanes, self.is_c) for v in (high, low))
                 return tirx.Select(x, yes, no)
@@ -475,6 +482,11 @@ class _Values:
         if x.ty.dtype.startswith("float"):
             return x
         return T.Cast(emit.vector_type("float32", self.lanes), x)
+
+    def as_level(self, x: Value) -> Value:
+        """A number as int32, 0 where it is not above 0: the conversion of NaN would not be defined."""
+        x, zero = emit.bind(self.as_float(x)), functions.number(0.0, self.lanes, self.is_c)
+        return T.Cast(emit.vector_type("int32", self.lanes), tirx.Select(x > zero, x, zero))
 
     def alike(self, left: Value, right: Value) -> tuple[Value, Value]:
         """Both as float32 unless both are integers."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from bnncc.kernels.graph import Graph
 from bnncc.kernels.isa import Isa
-from bnncc.plan.expression import Binary, Compare, Expression, Flip, FromBit, Select, ToFloat, Unary
+from bnncc.plan.expression import Binary, Compare, Expression, Flip, FromBit, Select, ToFloat, ToLevel, Unary
 from bnncc.plan.kernel import (
     BinaryConv,
     ChannelMean,
@@ -101,8 +101,9 @@ def root_name(root: Root) -> str:
 def _operation(spec: KernelSpec) -> tuple[str, str, str]:
     match spec.root:
         case BinaryConv() as root:
-            activation = "ternary" if root.ternary_input else "bit"
-            return root_name(root), activation, "ternary" if root.ternary_weight else "bit"
+            activation = "ternary" if root.ternary_input else _planes("bit", root.grid.planes)
+            weight = _planes("ternary" if root.ternary_weight else "bit", root.weight_planes)
+            return root_name(root), activation, weight
         case RealConv() as root:
             return root_name(root), str(root.input.element), "f32"
         case FillHalo() as root:
@@ -110,6 +111,10 @@ def _operation(spec: KernelSpec) -> tuple[str, str, str]:
         case root:
             layouts = (*spec.inputs, *spec.operands)
             return root_name(root), str(layouts[0].element) if layouts else "none", "none"
+
+
+def _planes(name: str, count: int) -> str:
+    return name if count == 1 else f"{count}{name}s"
 
 
 def _epilogue(spec: KernelSpec) -> str:
@@ -135,6 +140,8 @@ def _word(expression: Expression) -> str:
             return "bits"
         case ToFloat():
             return "float"
+        case ToLevel():
+            return "level"
         case _:
             return ""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
-from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, shape_of
+from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import Constant
 from bnncc.plan.layout import Element
@@ -69,16 +70,23 @@ class ExpressionBuilder:
         self._built: dict[SSAValue, ex.Expression] = {}
 
     def value(self, value: SSAValue) -> ex.Expression:
-        """The expression of a value; for a ternary one, of its sign plane (see `mask`)."""
+        """The expression of a value; for a ternary one, of its sign plane, and for a level made here how
+        far it lies above the lowest one (see `planes`)."""
         if value not in self._built:
             self._built[value] = self._build(value)
         return self._built[value]
 
-    def mask(self, value: SSAValue) -> ex.Expression:
-        """The boolean "is not zero" of a ternary value made in this region."""
-        op = value.owner
-        assert isinstance(op, ops.Binarize)
-        return ex.Compare("ne", self._real(op.input), ZERO)
+    def planes(self, value: SSAValue) -> tuple[ex.Expression, ...]:
+        """What is stored of a value made in this region, plane by plane."""
+        first = self.value(value)
+        match element_of(value):
+            case Level() as level:
+                return tuple(ex.BitOf(first, b) for b in range(level.planes))
+            case Ternary():
+                op = value.owner
+                assert isinstance(op, ops.Binarize)
+                return first, ex.Compare("ne", self._real(op.input), ZERO)
+        return (first,)
 
     def channel(self, array: np.ndarray) -> ex.Channel:
         """A constant vector [c], shared with an equal one met before."""
@@ -145,9 +153,17 @@ class ExpressionBuilder:
 
     def _cast(self, op: ops.Cast) -> ex.Expression:
         source, target = element_of(op.input), element_of(op.result)
+        if isinstance(source, Level):
+            return self._from_level(op.input, source)
         x = self.value(op.input)
         if source == target:
             return x
+        if target == Spike() and source == f32:
+            return ex.Compare("gt", x, ZERO)
+        if isinstance(target, Level) and source == f32:
+            return ex.ToLevel(
+                x if target.lowest == 0 else ex.Binary("sub", x, ex.Scalar(float(target.lowest)))
+            )
         if target == f32 and isinstance(source, Bipolar):
             return ex.FromBit(x, -1.0, 1.0)
         if target == f32 and (isinstance(source, Spike) or source == i1):
@@ -161,6 +177,17 @@ class ExpressionBuilder:
         if {source, target} <= {i1, Spike()}:
             return x
         raise unsupported(op, f"no cast from {source} to {target} in an epilogue")
+
+    def _from_level(self, value: SSAValue, level: Level) -> ex.Expression:
+        """float32: what the level was made of, or the sum of its planes."""
+        if isinstance(value.owner, ops.Cast):
+            return self.value(value.owner.input)
+        first = self.value(value)
+        assert isinstance(first, ex.Operand)
+        planes = (ex.Operand(first.index + b) for b in range(level.planes))
+        bits: list[ex.Expression] = [ex.FromBit(plane, 0.0, float(1 << b)) for b, plane in enumerate(planes)]
+        offset = [ex.Scalar(float(level.lowest))] if level.lowest else []
+        return functools.reduce(lambda left, right: ex.Binary("add", left, right), [*bits, *offset])
 
     def _ternary(self, value: SSAValue, sign: ex.Expression) -> ex.Expression:
         if isinstance(value, BlockArgument):

@@ -15,7 +15,7 @@ from xdsl.printer import Printer
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
-from bnncc.dialect.types import element_of, is_number, number_type, numpy_type, shape_of
+from bnncc.dialect.types import Level, element_of, is_number, number_type, numpy_type, shape_of
 from bnncc.lowering.demands import halo_demands
 from bnncc.lowering.expressions import unsupported
 from bnncc.lowering.geometry import (
@@ -31,7 +31,7 @@ from bnncc.lowering.in_place import reuse_operands
 from bnncc.lowering.opaque import OpaqueNodes
 from bnncc.lowering.region import Region
 from bnncc.lowering.steps import Steps
-from bnncc.lowering.storage import STORED, Placement, Plane, Storage, part_of, parts, plain_element
+from bnncc.lowering.storage import STORED, Placement, Plane, Storage, level_of, part_of, parts, plain_element
 from bnncc.plan import expression as ex
 from bnncc.plan.arena import requests
 from bnncc.plan.kernel import (
@@ -214,8 +214,11 @@ class _Lowering:
         if min((*low, *ops.unpack(op.high))) < 0:
             raise unsupported(op, f"no kernel pads {low} {ops.unpack(op.high)} here")
         wholes = self.storage.destination(op.result)
+        element = element_of(op.input)
         # The mask plane of a ternary value is set where the value is not 0.
-        fills = (value, abs(value))[: len(wholes)]
+        fills: Sequence[float] = (value, abs(value))[: len(wholes)]
+        if isinstance(element, Level):
+            fills = [level_of(element, int(value)) >> b & 1 for b in range(element.planes)]
         for source, whole, fill in zip(self.steps.placement(op.input), wholes, fills, strict=True):
             self._pad_plane(op, source, whole, fill)
 

@@ -60,9 +60,8 @@ class Region:
         targets = [self.steps.storage.destination(value) for value in self.op.outputs]
         outputs, writes = [], []
         for value, planes in zip(self.op.results_inside, targets, strict=True):
-            outputs.append(Output(planes[0].layout, builder.value(value)))
-            if len(planes) > 1:
-                outputs.append(Output(planes[1].layout, builder.mask(value)))
+            for plane, expression in zip(planes, builder.planes(value), strict=True):
+                outputs.append(Output(plane.layout, expression))
             writes += [plane.buffer for plane in planes]
             self.steps.fill_halos(planes, self.op)
         weights = tuple(Constant(_weight_element(array), array.shape) for array in self.reserved)
@@ -111,13 +110,17 @@ class Region:
         self.reserved.append(read.weight)
         if not read.is_binary:
             return RealConv(planes[0].layout, read.window, read.groups), None, buffers, ()
+        levels = planes[: read.grid.planes]
         plain = BinaryConv(
             planes[0].layout,
             read.window,
             read.groups,
-            read.pad_value,  # type: ignore[arg-type]
-            int(planes[0].fill > 0),  # type: ignore[arg-type]
+            read.pad_value,
+            sum(int(plane.fill > 0) << b for b, plane in enumerate(levels)),
             read.weight_is_ternary,
+            grid=read.grid,
+            more=tuple(plane.layout for plane in levels[1:]),
+            weight_planes=read.weight_planes,
         )
         if not read.input_is_ternary:
             return plain, None, buffers, ()
@@ -127,7 +130,7 @@ class Region:
     def _input(self, inner: SSAValue) -> Plane:
         sign, *mask = self.steps.placement(outer_value(self.op, inner))
         if mask:
-            raise unsupported(self.op, "a pool over values in {-1, 0, +1} has no kernel")
+            raise unsupported(self.op, "a pool over several planes of bits has no kernel")
         return sign
 
     def _load(self, argument: BlockArgument) -> ex.Expression:

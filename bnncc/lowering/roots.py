@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import Ternary, bipolar, domain_name, element_of, is_number, shape_of
+from bnncc.dialect.types import Level, Spike, Ternary, domain_name, element_of, is_number, shape_of
 from bnncc.lowering.geometry import canonical
-from bnncc.plan.kernel import Window
+from bnncc.plan.kernel import BIPOLAR, Grid, Window
 from bnncc.plan.layout import Halo
 
 
@@ -29,19 +29,24 @@ class Contraction:
     is_binary: bool
     input_is_ternary: bool
     weight_is_ternary: bool
+    """Whether the weights have planes of {-1, 0, +1}."""
+    grid: Grid
+    """Which integers the bits of the activation are."""
+    weight_planes: int
 
 
 def contraction(op: ops.Conv2d | ops.Dense) -> Contraction:
     """Read a contraction; its weight is a constant inside the region."""
     constant = op.weight.owner
     assert isinstance(constant, ops.Constant), "the weight of a contraction is a constant"
-    weight_element = element_of(op.weight)
-    binary = not is_number(weight_element)
+    binary = not is_number(element_of(op.weight))
     common = {
         "input": op.input,
         "is_binary": binary,
         "input_is_ternary": isinstance(element_of(op.input), Ternary),
-        "weight_is_ternary": binary and weight_element != bipolar,
+        "weight_is_ternary": binary and not (constant.array & 1).all(),
+        "grid": grid_of(element_of(op.input)),
+        "weight_planes": int(np.abs(constant.array.astype(int)).max()).bit_length() if binary else 1,
     }
     if isinstance(op, ops.Dense):
         weight = constant.array[:, None, None, :]
@@ -55,6 +60,17 @@ def contraction(op: ops.Conv2d | ops.Dense) -> Contraction:
         halo=reach(window, canonical(shape_of(op.input)), canonical(shape_of(op.result))),
         **common,
     )
+
+
+def grid_of(element: Attribute) -> Grid:
+    """Which integers the planes of a domain are; the mask of a ternary value is none of them."""
+    match element:
+        case Level():
+            return Grid(element.planes, 1, element.lowest)
+        case Spike():
+            return Grid(1, 1, 0)
+        case _:
+            return BIPOLAR
 
 
 def window_of(op: ops.Conv2d | ops.MaxPool | ops.MeanPool, height: int, width: int) -> Window:

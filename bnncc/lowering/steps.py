@@ -128,12 +128,12 @@ class Steps:
     def with_halo(self, value: SSAValue, read: Contraction, op: Operation) -> Placement:
         """The planes of a contraction's input, in a copy where its own have no sufficient halo."""
         planes = self.placement(value)
-        agrees = len(planes) == 1 or not read.halo or planes[0].fill == read.pad_value
+        agrees = not read.input_is_ternary or not read.halo or planes[0].fill == read.pad_value
         if agrees and all(plane.layout.halo.union(read.halo) == plane.layout.halo for plane in planes):
-            if planes[0].layout.element is not Element.BIT or planes[0].layout.strides[3] == 1:
+            if all(p.layout.element is not Element.BIT or p.layout.strides[3] == 1 for p in planes):
                 return planes
         demand = self.storage.demands.get(value, Demand())
-        fill = read.pad_value if len(planes) > 1 else demand.fill
+        fill = read.pad_value if read.input_is_ternary else demand.fill
         halo = demand.halo.union(read.halo)
         key = (value, halo, fill)
         if key not in self._padded:

@@ -12,7 +12,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import node_name
-from bnncc.dialect.types import Bipolar, Spike, Ternary, element_of, shape_of, ui8
+from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of, ui8
 from bnncc.lowering.demands import Demand
 from bnncc.lowering.expressions import unsupported
 from bnncc.lowering.geometry import AXES, canonical, channel_slice, reshaped, transposed
@@ -57,7 +57,7 @@ class Plane:
 
 
 Placement = tuple[Plane, ...]
-"""The planes of a value: one, or sign and mask for a ternary value."""
+"""The planes of a value: one, sign and mask for a ternary value, or the bits of a level, the lowest first."""
 
 
 class Storage:
@@ -88,8 +88,13 @@ class Storage:
     def new_placement(self, name: str, value: SSAValue, demand: Demand) -> Placement:
         """Fresh planes for a value, with the halo that is asked for."""
         layout = Layout.packed(stored_element(value), canonical(shape_of(value)), demand.halo)
+        element = element_of(value)
+        if isinstance(element, Level):
+            level = level_of(element, demand.fill)
+            planes = enumerate([name, *(f"{name}_bit{b}" for b in range(1, element.planes))])
+            return tuple(self.new_plane(plane, layout, level >> b & 1) for b, plane in planes)
         sign = self.new_plane(name, layout, demand.fill)
-        if not isinstance(element_of(value), Ternary):
+        if not isinstance(element, Ternary):
             return (sign,)
         return (sign, self.new_plane(name + "_mask", layout, int(demand.fill != 0)))
 
@@ -142,7 +147,7 @@ class Storage:
 
     def _reserve(self, value: SSAValue, plane: Plane) -> bool:
         free = not self.is_placed(value) and value not in self.demands
-        if not free or isinstance(element_of(value), Ternary):
+        if not free or isinstance(element_of(value), Ternary | Level):
             return False
         match value.owner:
             case ops.Fused() | ops.Softmax():
@@ -178,10 +183,17 @@ def stored_element(value: SSAValue) -> Element:
     """How a value is stored; a diagnostic for a type that no kernel stores."""
     element = element_of(value)
     owner = value.owner
+    if isinstance(element, Level):
+        return Element.BIT
     if element not in STORED:
         assert isinstance(owner, Operation)
         raise unsupported(owner, f"no kernel stores {value.type}")
     return STORED[element]
+
+
+def level_of(element: Level, value: int) -> int:
+    """How far a value lies above the lowest of its domain, whose bits the planes hold; 0 for one outside."""
+    return value - element.lowest if element.lowest <= value <= element.highest else 0
 
 
 def is_plain(layout: Layout) -> bool:

@@ -3,7 +3,7 @@
 
 An expression is a tree over one output position [n, h, w, c]. Real values are float32, rounded after
 each operation (a compiler may contract a*b+c); Accumulator of a binary contraction is an exact int32.
-A boolean expression (Compare, Flip) is what packed outputs store.
+A boolean expression (Compare, Flip, BitOf) is what packed outputs store.
 """
 
 from __future__ import annotations
@@ -71,6 +71,21 @@ class ToFloat(Expression):
     """int32 to float32 (exact below 2^24)."""
 
     value: Expression
+
+
+@dataclass(frozen=True)
+class ToLevel(Expression):
+    """float32 to int32, towards zero; what is not above 0 is 0, NaN too."""
+
+    value: Expression
+
+
+@dataclass(frozen=True)
+class BitOf(Expression):
+    """Boolean: bit `plane` of an int32 that is not negative."""
+
+    value: Expression
+    plane: int
 
 
 @dataclass(frozen=True)

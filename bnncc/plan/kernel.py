@@ -41,12 +41,31 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Which integers packed bits stand for: x = step * q + lowest, and bit b of q lies in plane b."""
+
+    planes: int
+    step: int
+    lowest: int
+
+    def value(self, level: int) -> int:
+        """The integer of a level q."""
+        return self.step * level + self.lowest
+
+
+BIPOLAR = Grid(1, 2, -1)
+"""One bit, 1 for +1 and 0 for -1."""
+
+
+@dataclass(frozen=True)
 class BinaryConv:
     """y[n,h,w,o] = sum_{ky,kx,c} x[n, h*sy+ky*dy-top, w*sx+kx*dx-left, g*C/G+c] * weight[o,ky,kx,c], int32.
 
-    x is packed bits whose halo covers the window (its bits `halo_bit`); g = o // (O / groups). Constant 0
-    is the weight, int8 [O, KH, KW, C/groups] of {-1,+1}, or of {-1,0,+1} where `ternary_weight`.
-    What lies outside the image counts as `pad_value` (0, +1 or -1), whatever the halo's bits are.
+    x is packed bits that stand for the integers of `grid`: the plane `input`, then those in `more`. Their
+    halo covers the window and holds level `halo_level`; g = o // (O / groups). Constant 0 is the weight, int8
+    [O, KH, KW, C/groups] of odd numbers below 2^weight_planes in magnitude ({-1,+1} for one plane), or of any
+    such numbers ({-1,0,+1}) where `ternary_weight`.
+    What lies outside the image counts as `pad_value`, whatever the halo holds.
     Where `ternary_input`, input 1 is the mask plane (1 where x is not 0), the halos of both planes hold
     `pad_value`, and the sum is over the taps whose mask bit is 1.
     """
@@ -54,11 +73,14 @@ class BinaryConv:
     input: Layout
     window: Window
     groups: int
-    pad_value: Literal[-1, 0, 1]
-    halo_bit: Literal[0, 1]
+    pad_value: int
+    halo_level: int
     ternary_weight: bool = False
     ternary_input: bool = False
     mask: Layout | None = None
+    grid: Grid = BIPOLAR
+    more: tuple[Layout, ...] = ()
+    weight_planes: int = 1
 
 
 @dataclass(frozen=True)
@@ -208,6 +230,8 @@ class KernelSpec:
         match self.root:
             case BinaryConv(mask=Layout() as mask, ternary_input=True):
                 return (self.root.input, mask)
+            case BinaryConv(more=more) as root:
+                return (root.input, *more)
             case Map() | FillHalo():
                 return ()
             case Opaque() as root:

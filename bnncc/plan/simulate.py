@@ -15,6 +15,7 @@ import numpy as np
 from bnncc.plan.expression import (
     Accumulator,
     Binary,
+    BitOf,
     Channel,
     Compare,
     Expression,
@@ -24,6 +25,7 @@ from bnncc.plan.expression import (
     Scalar,
     Select,
     ToFloat,
+    ToLevel,
     Unary,
 )
 from bnncc.plan.kernel import (
@@ -117,7 +119,9 @@ def accumulate(
             x = load(root.input, inputs[0]).astype(np.float64)
             return _convolve(x, root.window, root.groups, constants[0], 0.0, spec.shape).astype(np.float32)
         case BinaryConv() as root:
-            x = np.where(load(root.input, inputs[0]), 1.0, -1.0)
+            planes = [load(layout, inputs[b]) * 2.0**b for b, layout in enumerate((root.input, *root.more))]
+            levels = np.sum(planes, axis=0)
+            x = root.grid.step * levels + root.grid.lowest
             if root.ternary_input:
                 assert root.mask is not None
                 x = x * load(root.mask, inputs[1])
@@ -161,6 +165,11 @@ class Evaluation:
                 return np.array(value, np.float32)
             case ToFloat(value):
                 return self.value(value).astype(np.float32)
+            case ToLevel(value):
+                x = self.value(value)
+                return np.where(x > 0, x, 0).astype(np.int32)
+            case BitOf(value, plane):
+                return self.value(value) >> plane & 1 != 0
             case FromBit(value, low, high):
                 return np.where(self.value(value), np.float32(high), np.float32(low))
             case Unary(kind, value):

@@ -112,7 +112,7 @@ def real_layers() -> list[Layer]:
 def call_ours(kernel: Kernel, library: Library, rng: np.random.Generator) -> Call:
     """A call of a kernel on random numbers."""
     spec = kernel.spec
-    halo = spec.root.halo_bit if isinstance(spec.root, BinaryConv) else 0
+    halo = spec.root.halo_level if isinstance(spec.root, BinaryConv) else 0
     reads = [aligned(random_buffer(layout, rng, halo)) for layout in (*spec.inputs, *spec.operands)]
     packed = [aligned(array) for array in kernel.pack(random_constants(spec, rng))]
     return library.bind(

@@ -20,6 +20,7 @@ BINARY_LAYERS = {
     "brevitas_cnv_1w1a_qonnx_dynamo": 8,  # the first of nine convolutions and dense layers sees 8-bit pixels
     "brevitas_cnv_1w1a_stdonnx_legacy": 8,
     "brevitas_lfc_1w1a_qonnx_legacy": 4,
+    "brevitas_tfc_1w2a_qonnx_legacy": 4,
     "digits_bnn_bop_legacy": 3,
     "digits_bnn_twostep_adam_dynamo": 3,
     "larq_binarynet_cifar": 8,
@@ -30,11 +31,26 @@ BINARY_LAYERS = {
     "larq_signzero_exact": 4,
     "larq_zoo_birealnet_64px": 16,
     "qonnx_zoo_TFC_1W1A": 4,
+    "qonnx_zoo_TFC_1W2A": 4,
+    "qonnx_zoo_TFC_2W2A": 4,
+    "torch_bann_vgg16_hoyer_cw_binw_where_legacy": 12,  # its classifier has real weights
+    "torch_binarize_idioms_zeros_legacy": 9,
     "torch_birealnet18_w16_legacy": 16,
     "torch_reactnet_block_legacy": 5,
+    "torch_reactnet_block_ste_dynamo": 5,
+    "torch_signzero_trap_legacy": 3,
     "torch_xnornet_kmap_legacy": 3,  # its three K-maps are convolutions of real values
 }
-"""How many layers of each network have binary activations and binary weights."""
+"""How many layers of each network have activations and weights of a few bits, most of them of one."""
+
+DOMAINS = {
+    "brevitas_tfc_1w2a_qonnx_legacy": {"s2 x bipolar"},
+    "qonnx_zoo_TFC_1W2A": {"s2 x bipolar"},
+    "qonnx_zoo_TFC_2W2A": {"s2 x ternary"},
+    "torch_bann_vgg16_hoyer_cw_binw_where_legacy": {"spike x bipolar"},
+    "torch_binarize_idioms_zeros_legacy": {"bipolar x bipolar", "s2 x bipolar"},
+}
+"""What these layers are, where they are not all bipolar x bipolar."""
 
 CASES = case_names(*BINARY_LAYERS)
 DIGITS = case_names("digits_bnn_*")
@@ -62,8 +78,9 @@ def test_the_digits_networks_were_recorded_with_their_published_accuracy(name: s
 @pytest.mark.parametrize("name", CASES)
 def test_inspect_shows_every_binary_layer(name: str, tmp_path: Path, bnncc: Shell):
     layers = bnncc.fine("inspect", load_case(name).write_model(tmp_path), "--json").json["layers"]
-    binary = [layer for layer in layers if layer["domains"] == "bipolar x bipolar"]
+    binary = [layer for layer in layers if layer["domains"] and "f32" not in layer["domains"]]
     assert len(binary) == BINARY_LAYERS[name], layers
+    assert {layer["domains"] for layer in binary} == DOMAINS.get(name, {"bipolar x bipolar"})
     assert all(layer["node"] and layer["macs"] > 0 for layer in binary)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnncc.lowering.geometry import transposed
 from bnncc.plan.expression import Accumulator, Channel, Compare, Expression
-from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Output, RealConv, Window
+from bnncc.plan.kernel import BIPOLAR, BinaryConv, Constant, Grid, KernelSpec, Output, RealConv, Window
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, store, with_halo
 
@@ -81,11 +81,13 @@ def binary_spec(
     constants: tuple[Element, ...] = (Element.I32,),
     operands: tuple[Layout, ...] = (),
     pad_value: int = 0,
-    halo_bit: int = 1,
+    halo_level: int = 1,
     ternary_weight: bool = False,
     ternary_input: bool = False,
     halo: Halo | None = None,
     output_halo: Halo = Halo(),
+    grid: Grid = BIPOLAR,
+    weight_planes: int = 1,
 ) -> KernelSpec:
     """A KernelSpec; constants: the elements of the channel vectors after the weight."""
     source = Layout.packed(Element.BIT, shape.image, shape.halo if halo is None else halo)
@@ -94,10 +96,13 @@ def binary_spec(
         shape.window,
         shape.groups,
         pad_value,  # type: ignore[arg-type]
-        halo_bit,  # type: ignore[arg-type]
+        halo_level,  # type: ignore[arg-type]
         ternary_weight,
         ternary_input,
         source if ternary_input else None,
+        grid,
+        (source,) * (grid.planes - 1),
+        weight_planes,
     )
     weight = Constant(Element.I8, shape.weight)
     return _spec(shape, root, weight, epilogue, constants, operands, output_halo)

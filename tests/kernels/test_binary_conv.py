@@ -25,13 +25,15 @@ from bnncc.plan.expression import (
     ToFloat,
     Unary,
 )
-from bnncc.plan.kernel import BinaryConv, KernelSpec
+from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, run_step, store
 from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise, random_buffer
 from tests.kernels.library import Library
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
+
+U2, S2, SPIKE = Grid(2, 1, 0), Grid(2, 1, -2), Grid(1, 1, 0)
 
 INTEGERS = ((Element.I32, Accumulator()),)
 FLIPPED = ((Element.BIT, Flip(Compare("gt", Accumulator(), Channel(1)), 2)),)
@@ -64,20 +66,20 @@ def _cases() -> dict[str, KernelSpec]:
     )
     cases = {
         "plain": binary_spec(plain),
-        "plain-halo-0": binary_spec(plain, halo_bit=0),
+        "plain-halo-0": binary_spec(plain, halo_level=0),
         "plain-i32": binary_spec(plain, INTEGERS),
         "plain-wide-halo": binary_spec(plain, halo=Halo(3, 2, 4, 5), output_halo=Halo(1, 1, 1, 1)),
         "pad-plus-one": binary_spec(plain, pad_value=1),
-        "pad-plus-one-halo-0": binary_spec(plain, pad_value=1, halo_bit=0),
+        "pad-plus-one-halo-0": binary_spec(plain, pad_value=1, halo_level=0),
         "pad-minus-one": binary_spec(plain, INTEGERS, pad_value=-1),
-        "pad-minus-one-halo-0": binary_spec(plain, pad_value=-1, halo_bit=0),
+        "pad-minus-one-halo-0": binary_spec(plain, pad_value=-1, halo_level=0),
         "flipped": binary_spec(plain, FLIPPED, signs),
-        "flipped-le-pad": binary_spec(plain, FLIPPED_LE, signs, pad_value=1, halo_bit=0),
+        "flipped-le-pad": binary_spec(plain, FLIPPED_LE, signs, pad_value=1, halo_level=0),
         "less": binary_spec(strided, LESS),
         "strided": binary_spec(strided),
         "strided-i32": binary_spec(strided, INTEGERS),
         "dilated": binary_spec(dilated),
-        "dilated-i32-halo-0": binary_spec(dilated, INTEGERS, halo_bit=0),
+        "dilated-i32-halo-0": binary_spec(dilated, INTEGERS, halo_level=0),
         "tiny": binary_spec(tiny),
         "tiny-i32": binary_spec(tiny, INTEGERS),
         "few-outputs": binary_spec(Shape((1, 5, 5, 10), 10)),
@@ -86,7 +88,7 @@ def _cases() -> dict[str, KernelSpec]:
         "deep": binary_spec(Shape((1, 4, 3, 512), 130)),
         "groups": binary_spec(Shape((1, 6, 6, 64), 64, groups=2)),
         "groups-i32": binary_spec(Shape((1, 6, 6, 128), 96, groups=4), INTEGERS),
-        "narrow-groups": binary_spec(Shape((1, 6, 6, 24), 36, groups=4), halo_bit=0),
+        "narrow-groups": binary_spec(Shape((1, 6, 6, 24), 36, groups=4), halo_level=0),
         "depthwise": binary_spec(Shape((1, 6, 6, 48), 48, groups=48), INTEGERS),
         "dense": binary_spec(dense(1, 100, 1000)),
         "dense-i32": binary_spec(dense(1, 4100, 70), INTEGERS),
@@ -102,12 +104,36 @@ def _cases() -> dict[str, KernelSpec]:
         "ternary-weight": binary_spec(plain, ternary_weight=True),
         "ternary-weight-i32": binary_spec(dilated, INTEGERS, ternary_weight=True, pad_value=-1),
         "ternary-input": binary_spec(plain, ternary_input=True),
-        "ternary-input-i32": binary_spec(strided, INTEGERS, ternary_input=True, halo_bit=0),
+        "ternary-input-i32": binary_spec(strided, INTEGERS, ternary_input=True, halo_level=0),
         "ternary-both": binary_spec(dilated, INTEGERS, ternary_input=True, ternary_weight=True),
         "ternary-groups": binary_spec(Shape((1, 6, 6, 24), 36, groups=4), INTEGERS, ternary_input=True),
+        "u2": binary_spec(plain, grid=U2, halo_level=0),
+        "u2-i32": binary_spec(plain, INTEGERS, grid=U2, halo_level=3),
+        "u2-flipped": binary_spec(strided, FLIPPED_LE, signs, grid=U2, halo_level=0),
+        "u2-ternary-weight": binary_spec(dilated, INTEGERS, grid=U2, halo_level=0, ternary_weight=True),
+        "u2-groups": binary_spec(Shape((1, 6, 6, 24), 36, groups=4), INTEGERS, grid=U2, halo_level=0),
+        "u2-depthwise": binary_spec(Shape((1, 6, 6, 48), 48, groups=48), grid=U2, halo_level=0),
+        "u3-dense": binary_spec(dense(3, 2049, 33), grid=Grid(3, 1, 0), halo_level=0),
+        "u4-s4": binary_spec(
+            strided, INTEGERS, grid=Grid(4, 1, 0), halo_level=0, ternary_weight=True, weight_planes=3
+        ),
+        "u4-odd-dense": binary_spec(
+            dense(2, 1700, 40), INTEGERS, grid=Grid(4, 1, 0), halo_level=0, weight_planes=4
+        ),
+        "s2-level-halo": binary_spec(plain, INTEGERS, grid=S2, halo_level=2),
+        "s2-other-halo": binary_spec(dilated, INTEGERS, grid=S2, halo_level=0),
+        "s2-padded-by-two": binary_spec(tiny, grid=S2, halo_level=1, pad_value=2),
+        "spike": binary_spec(plain, grid=SPIKE, halo_level=0),
+        "spike-ternary-weight": binary_spec(strided, INTEGERS, grid=SPIKE, halo_level=1, ternary_weight=True),
+        "bipolar-odd-weight": binary_spec(dilated, INTEGERS, weight_planes=2),
+        "odd-weight-groups": binary_spec(Shape((1, 6, 6, 24), 36, groups=4), INTEGERS, weight_planes=2),
+        "odd-weight-threshold": binary_spec(plain, FLIPPED, signs, weight_planes=3),
+        "ternary-input-s3": binary_spec(
+            strided, INTEGERS, ternary_input=True, ternary_weight=True, weight_planes=2
+        ),
         "mixed": binary_spec(plain, mixed, operands=residual_bit),
         "stream": _with_residual(plain),
-        "stream-tails": _with_residual(Shape((1, 5, 6, 35), 43), halo_bit=0),
+        "stream-tails": _with_residual(Shape((1, 5, 6, 35), 43), halo_level=0),
         "stream-dense": _with_residual(dense(3, 65, 24)),
     }
     return cases
@@ -129,11 +155,12 @@ def _numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.nd
     """Buffers to read and constants; some thresholds are extreme."""
     root, rng = spec.root, np.random.default_rng(seed)
     assert isinstance(root, BinaryConv)
-    reads = [random_buffer(root.input, rng, root.halo_bit)]
+    planes = enumerate((root.input, *root.more))
+    reads = [random_buffer(layout, rng, root.halo_level >> b & 1) for b, layout in planes]
     if root.mask is not None:
         reads.append(random_buffer(root.mask, rng, 0))
     reads += [random_buffer(layout, rng) for layout in spec.operands]
-    weight = rng.choice([-1, 0, 1] if root.ternary_weight else [-1, 1], spec.constants[0].shape)
+    weight = rng.choice(_weights(root), spec.constants[0].shape)
     constants: list[np.ndarray] = [weight.astype(np.int8)]
     flips = {e.index for output in spec.outputs for e in output.expression.walk() if isinstance(e, Flip)}
     for index, constant in enumerate(spec.constants[1:], start=1):
@@ -144,6 +171,11 @@ def _numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.nd
         else:
             constants.append(rng.uniform(-1, 1, constant.shape).astype(np.float32))
     return reads, tuple(constants)
+
+
+def _weights(root: BinaryConv) -> np.ndarray:
+    most = (1 << root.weight_planes) - 1
+    return np.arange(-most, most + 1, 1 if root.ternary_weight else 2)
 
 
 def _thresholds(rng: np.random.Generator, weight: np.ndarray) -> np.ndarray:
@@ -175,14 +207,18 @@ def test_equals_simulation(target: str, name: str):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("input_sign", "weight_sign"), [(1, 1), (1, -1), (-1, 1), (-1, -1)])
-@pytest.mark.parametrize("name", ["plain", "pad-minus-one", "deep", "dense-i32", "dilated"])
+@pytest.mark.parametrize(
+    "name", ["plain", "pad-minus-one", "deep", "dense-i32", "dilated", "u2", "u4-s4", "u4-odd-dense"]
+)
 def test_all_equal_signs(target: str, name: str, input_sign: int, weight_sign: int):
     """The largest and smallest sums, where counts would overflow first."""
     spec = CASES[name]
     reads, constants = _numbers(spec, seed=4)
-    fill = random_buffer(spec.root.input, np.random.default_rng(0), spec.root.halo_bit)  # type: ignore[union-attr]
-    reads[0] = _filled(spec.root.input, fill, input_sign > 0)  # type: ignore[union-attr]
-    _check(target, name, reads, (np.full_like(constants[0], weight_sign), *constants[1:]))
+    fill = random_buffer(spec.root.input, np.random.default_rng(0), spec.root.halo_level)  # type: ignore[union-attr]
+    for plane in range(len(spec.inputs)):
+        reads[plane] = _filled(spec.root.input, fill.copy(), input_sign > 0)  # type: ignore[union-attr]
+    most = (1 << spec.root.weight_planes) - 1  # type: ignore[union-attr]
+    _check(target, name, reads, (np.full_like(constants[0], weight_sign * most), *constants[1:]))
 
 
 def _filled(layout: Layout, buffer: np.ndarray, value: bool) -> np.ndarray:
@@ -192,7 +228,7 @@ def _filled(layout: Layout, buffer: np.ndarray, value: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_value_does_not_depend_on_what_the_halo_holds(target: str):
-    """Layers that differ in halo_bit only, fed halos of that bit, agree."""
+    """Layers that differ in halo_level only, fed halos of that bit, agree."""
     kernels, library = _library(target)
     results = []
     for name in ("plain", "plain-halo-0"):

@@ -61,7 +61,7 @@ class Network:
         """Binary weights in one of the forms that they come in."""
         signs = self.numbers([-1, 1], *shape)
         scale = self.numbers([0.25, 0.5, 1, 2], shape[0], *(1 for _ in shape[1:]))
-        match self.pick(["signs", "one scale", "scales", "zeros", "zero channel"]):
+        match self.pick(["signs", "one scale", "scales", "zeros", "zero channel", "two bits", "odd"]):
             case "signs":
                 return signs
             case "one scale":
@@ -70,6 +70,10 @@ class Network:
                 return signs * scale
             case "zeros":
                 return signs * scale * self.numbers([0, 1, 1], *shape)
+            case "two bits":
+                return self.numbers([-2, -1, 0, 1], *shape) * scale
+            case "odd":
+                return self.numbers([-3, -1, 1, 3], *shape) * scale
             case _:
                 scale[0] = 0
                 return signs * scale
@@ -167,9 +171,41 @@ IDIOMS: tuple[Callable[[Network, str], str], ...] = (
 """Ways of writing a binarised activation."""
 
 
+def rounded(network: Network, x: str) -> str:
+    """What standard operators make of a quantiser: divide, add the zero point, round, clip, and back."""
+    scale = network.constant(network.pick([1.0, 0.5]))
+    zero_point = network.pick([0.0, 1.0])
+    low, high = network.pick([(0.0, 3.0), (-2.0, 1.0), (-1.0, 1.0), (0.0, 1.0), (-8.0, 7.0)])
+    y = network.node("Add", network.node("Div", x, scale), network.constant(zero_point))
+    y = network.node("Clip", network.node("Round", y), network.constant(low), network.constant(high))
+    y = network.node("Sub", y, network.constant(zero_point))
+    return network.node("Mul", y, scale)
+
+
+def quant(network: Network, x: str) -> str:
+    """QONNX Quant of 2 to 4 bits."""
+    parameters = (network.pick([1.0, 0.5]), network.pick([0.0, -1.0]), network.pick([2.0, 3.0, 4.0]))
+    flags = {"signed": network.pick([0, 1]), "narrow": network.pick([0, 1]), "rounding_mode": "ROUND"}
+    return network.node(
+        "Quant", x, *map(network.constant, parameters), domain="qonnx.custom_op.general", **flags
+    )
+
+
+def fired(network: Network, x: str) -> str:
+    """1 where a threshold is reached, else 0."""
+    compared = network.node("GreaterOrEqual", x, network.constant(network.pick([0.0, 0.5])))
+    if network.pick([False, True]):
+        return network.node("Cast", compared, to=TensorProto.FLOAT)
+    return network.node("Where", compared, network.constant(network.pick([1.0, 0.5])), network.constant(0.0))
+
+
+LEVELS: tuple[Callable[[Network, str], str], ...] = (rounded, quant, fired)
+"""Ways of writing an activation of a few bits."""
+
+
 def block(network: Network, x: str, channels: int) -> str:
     """One layer: binarize, convolve, perhaps pool, normalise, activate, perhaps add what came in."""
-    y = network.conv(network.pick(IDIOMS)(network, x), channels, channels)
+    y = network.conv(network.pick(network.pick([IDIOMS, LEVELS]))(network, x), channels, channels)
     pooled = network.pick([False, False, True])
     if pooled:
         y = network.node("MaxPool", y, kernel_shape=[2, 2], pads=[0, 0, 1, 1], strides=[1, 1])

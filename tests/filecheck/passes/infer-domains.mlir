@@ -66,20 +66,39 @@ func.func @max_of_accumulators(%x: tensor<1x4x4x2xi32>) -> tensor<1x2x2x2xf32> {
   func.return %2 : tensor<1x2x2x2xf32>
 }
 
-// Near misses: a real activation with two-level weights, a binary activation with three-level or slightly
-// uneven weights.
+// Weights on a grid are small integers, in each channel the smallest that fit: two's complement of 2 bits, odd
+// numbers, plain signs.
+// CHECK-LABEL: func.func @weight_levels
+func.func @weight_levels(%b: tensor<1x4x!bnn.level<0, 3>>) -> (tensor<1x2xf32>, tensor<1x1xf32>) {
+  %v = bnn.constant dense<[[0.5, -1.0, 0.0, 0.5], [2.0, -2.0, 2.0, 2.0]]> : tensor<2x4xf32> : tensor<2x4xf32>
+  %w = bnn.constant dense<[[0.75, -0.25, 0.25, -0.75]]> : tensor<1x4xf32> : tensor<1x4xf32>
+  %0 = bnn.cast %b : (tensor<1x4x!bnn.level<0, 3>>) -> tensor<1x4xf32>
+  // CHECK: bnn.constant dense<{{\[\[}}1, -2, 0, 1], [1, -1, 1, 1]]> : tensor<2x4xi8> : tensor<2x4x!bnn.level<-2, 1>>
+  // CHECK-NEXT: bnn.dense {{.+}} : (tensor<1x4x!bnn.level<0, 3>>, tensor<2x4x!bnn.level<-2, 1>>) -> tensor<1x2xi32>
+  // CHECK-NEXT: bnn.cast
+  // CHECK-NEXT: bnn.constant dense<[5.000000e-01, 2.000000e+00]>
+  %1 = bnn.dense %0, %v : (tensor<1x4xf32>, tensor<2x4xf32>) -> tensor<1x2xf32>
+  // CHECK: bnn.constant dense<{{\[\[}}3, -1, 1, -3]]> : tensor<1x4xi8> : tensor<1x4x!bnn.level<-3, 3>>
+  %2 = bnn.dense %0, %w : (tensor<1x4xf32>, tensor<1x4xf32>) -> tensor<1x1xf32>
+  func.return %1, %2 : tensor<1x2xf32>, tensor<1x1xf32>
+}
+
+// Near misses: a real activation with two-level weights, a binary activation with weights off any grid, more
+// levels than 4 bits have, or slightly uneven weights.
 // CHECK-LABEL: func.func @real_layers
-func.func @real_layers(%x: tensor<1x2xf32>, %b: tensor<1x2x!bnn.bipolar>) -> (tensor<1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>) {
+func.func @real_layers(%x: tensor<1x2xf32>, %b: tensor<1x2x!bnn.bipolar>) -> (tensor<1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>) {
   %u = bnn.constant dense<[[1.0, -1.0]]> : tensor<1x2xf32> : tensor<1x2xf32>
-  %v = bnn.constant dense<[[1.0, -2.0]]> : tensor<1x2xf32> : tensor<1x2xf32>
+  %v = bnn.constant dense<[[1.0, -1.4142]]> : tensor<1x2xf32> : tensor<1x2xf32>
+  %t = bnn.constant dense<[[1.0, -9.0]]> : tensor<1x2xf32> : tensor<1x2xf32>
   %w = bnn.constant dense<[[1.0, -1.0001]]> : tensor<1x2xf32> : tensor<1x2xf32>
   %0 = bnn.dense %x, %u : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
   %1 = bnn.cast %b : (tensor<1x2x!bnn.bipolar>) -> tensor<1x2xf32>
   %2 = bnn.dense %1, %v : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
   %3 = bnn.dense %1, %w : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
-  // CHECK-COUNT-3: bnn.dense %{{.+}} : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
+  %4 = bnn.dense %1, %t : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
+  // CHECK-COUNT-4: bnn.dense %{{.+}} : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
   // CHECK-NOT: i32
-  func.return %0, %2, %3 : tensor<1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>
+  func.return %0, %2, %3, %4 : tensor<1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>
 }
 
 // Near miss: a pad by -1 is no value of bits scaled by 1/2.

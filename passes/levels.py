@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which values are known to be few equally spaced numbers, and which weights are: step * integer.
+
+`Levels.of` proves it from the operations behind a value (casts, round, clip, comparisons), never from what a
+quantiser usually looks like. NaN is left out of account, as everywhere in the dialect: it has no level."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from xdsl.dialects.builtin import f32, i1, i32
+from xdsl.ir import SSAValue
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import LEVEL_BITS, domain_values, element_of
+from bnncc.passes.matching import producer, uniform_value
+
+TOLERANCE = 1e-5
+"""Weights that differ from equally spaced levels by no more than this part of the largest are those levels:
+folding leaves such jitter."""
+
+LARGEST_WEIGHT = 1 << LEVEL_BITS - 1
+"""Weights are at most this many steps from 0."""
+
+NEAR = 1e-6
+"""Numbers of steps that differ by no more than this are equal: a scale was rounded to float32."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """low <= x <= high; where `step` is not None, x is a multiple of it but for rounding, and where `exact`
+    an integer (then step is 1)."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    step: float | None = None
+    exact: bool = False
+
+    def bounds(self) -> tuple[int, int] | None:
+        """The first and the last multiple of the step, in steps; None where there is no step or no bound."""
+        if self.step is None or not math.isfinite(self.low) or not math.isfinite(self.high):
+            return None
+        return math.ceil(self.low / self.step - NEAR), math.floor(self.high / self.step + NEAR)
+
+    def has(self, number: float) -> bool:
+        """Whether a number is a multiple of the step."""
+        return self.step is not None and abs(number / self.step - round(number / self.step)) <= NEAR
+
+    def clipped(self, low: float, high: float) -> Range:
+        """Of max(low, min(x, high))."""
+        step = self.step
+        if (self.low < low and not self.has(low)) or (self.high > high and not self.has(high)):
+            step = None
+        bounds = min(max(self.low, low), high), max(min(self.high, high), low)
+        return Range(*bounds, step, self.exact and step is not None)
+
+    def scaled(self, factor: float) -> Range:
+        """Of factor * x."""
+        if factor == 0 or not math.isfinite(factor):
+            return ANYTHING
+        low, high = sorted((self.low * factor, self.high * factor))
+        step = None if self.step is None else self.step * abs(factor)
+        return Range(low, high, step, self.exact and abs(factor) == 1)
+
+    def moved(self, offset: float) -> Range:
+        """Of x + offset."""
+        step = self.step if self.step is not None and self.has(offset) else None
+        return Range(self.low + offset, self.high + offset, step, self.exact and step is not None)
+
+    def union(self, other: Range) -> Range:
+        """Of a value that is one or the other."""
+        step = self.step if _alike(self.step, other.step) else None
+        exact = self.exact and other.exact
+        return Range(min(self.low, other.low), max(self.high, other.high), step, exact and step is not None)
+
+    def plus(self, other: Range) -> Range:
+        """Of the sum of two values."""
+        both = self.union(other)
+        return replace(both, low=self.low + other.low, high=self.high + other.high)
+
+
+ANYTHING = Range()
+
+
+def _alike(step: float | None, other: float | None) -> bool:
+    return step is not None and other is not None and abs(step - other) <= NEAR * step
+
+
+class Levels:
+    """What is known of the values of one module; every value is looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[SSAValue, Range] = {}
+
+    def of(self, value: SSAValue) -> Range:
+        """The range of a value of f32."""
+        if value not in self._known:
+            self._known[value] = ANYTHING
+            self._known[value] = self._find(value)
+        return self._known[value]
+
+    def _find(self, value: SSAValue) -> Range:
+        number = uniform_value(value)
+        if number is not None:
+            return _single(number)
+        op = value.owner
+        match op:
+            case ops.Cast():
+                return _cast(op)
+            case ops.Round() | ops.Floor() | ops.Ceil():
+                inner = self.of(op.input)
+                low, high = (_rounded(op, bound) for bound in (inner.low, inner.high))
+                return Range(low, high, 1.0, True)
+            case ops.Clip():
+                return self.of(op.input).clipped(op.low.value.data, op.high.value.data)
+            case ops.Relu():
+                return self.of(op.input).clipped(0.0, math.inf)
+            case ops.Neg():
+                return self.of(op.input).scaled(-1.0)
+            case ops.Sigmoid():
+                return Range(0.0, 1.0)
+            case ops.Tanh():
+                return Range(-1.0, 1.0)
+            case ops.Select():
+                return self._select(op)
+            case ops.Transpose() | ops.Reshape() | ops.MaxPool():
+                return self.of(op.input)
+            case ops.Pad():
+                return self._joined(self.of(op.input), op.value.value.data)
+            case ops.Concat():
+                first, *rest = (self.of(operand) for operand in op.operands)
+                for other in rest:
+                    first = first.union(other)
+                return first
+            case ops.Add() | ops.Sub() | ops.Mul() | ops.Div() | ops.Max() | ops.Min():
+                return self._arithmetic(op)
+        return ANYTHING
+
+    def _arithmetic(self, op: ops.Add | ops.Sub | ops.Mul | ops.Div | ops.Max | ops.Min) -> Range:
+        left, right = op.left, op.right
+        if uniform_value(left) is not None and isinstance(op, ops.Add | ops.Mul | ops.Max | ops.Min):
+            left, right = right, left
+        number = uniform_value(right)
+        match op:
+            case ops.Add() if number is None:
+                return self.of(left).plus(self.of(right))
+            case ops.Div() if number is None:
+                return Range(-1.0, 1.0) if _is_softsign(op) else ANYTHING
+        if number is None:
+            return ANYTHING
+        inner = self.of(left)
+        match op:
+            case ops.Add():
+                return inner.moved(number)
+            case ops.Sub():
+                return inner.moved(-number)
+            case ops.Mul():
+                return inner.scaled(number)
+            case ops.Div():
+                return inner.scaled(1 / number) if number else ANYTHING
+            case ops.Max():
+                return inner.clipped(number, math.inf)
+            case ops.Min():
+                return inner.clipped(-math.inf, number)
+
+    def _select(self, op: ops.Select) -> Range:
+        then, otherwise = uniform_value(op.operands[1]), uniform_value(op.operands[2])
+        if then is not None and otherwise is not None:
+            return _pair(then, otherwise)
+        if then is not None:
+            return self._joined(self.of(op.operands[2]), then)
+        if otherwise is not None:
+            return self._joined(self.of(op.operands[1]), otherwise)
+        return self.of(op.operands[1]).union(self.of(op.operands[2]))
+
+    def _joined(self, inner: Range, number: float) -> Range:
+        """Of a value that may be one more number."""
+        step = inner.step if inner.has(number) else None
+        return Range(min(inner.low, number), max(inner.high, number), step, inner.exact and step is not None)
+
+
+def _single(number: float) -> Range:
+    if not math.isfinite(number):
+        return ANYTHING
+    is_integer = number == round(number)
+    return Range(number, number, 1.0 if is_integer else None, is_integer)
+
+
+def _pair(one: float, other: float) -> Range:
+    """Of a value that is one of two numbers."""
+    if not math.isfinite(one) or not math.isfinite(other):
+        return ANYTHING
+    low, high = sorted((one, other))
+    if one == round(one) and other == round(other):
+        return Range(low, high, 1.0, True)
+    if 0.0 in (one, other):
+        return Range(low, high, max(abs(low), abs(high)))
+    return Range(low, high)
+
+
+def _cast(op: ops.Cast) -> Range:
+    source = element_of(op.input)
+    values = {0, 1} if source == i1 else domain_values(source)
+    if element_of(op.result) != f32:
+        return ANYTHING
+    if values is not None:
+        return Range(min(values), max(values), 1.0, True)
+    return Range(step=1.0, exact=True) if source == i32 else ANYTHING
+
+
+def _rounded(op: ops.Round | ops.Floor | ops.Ceil, bound: float) -> float:
+    if math.isinf(bound):
+        return bound
+    match op:
+        case ops.Round():
+            return float(np.rint(bound))
+        case ops.Floor():
+            return math.floor(bound)
+        case ops.Ceil():
+            return math.ceil(bound)
+
+
+def _is_softsign(op: ops.Div) -> bool:
+    """Whether it is x / (|x| + c), c > 0."""
+    add = producer(op.right, ops.Add)
+    if add is None:
+        return False
+    for magnitude, constant in ((add.left, add.right), (add.right, add.left)):
+        absolute, number = producer(magnitude, ops.Abs), uniform_value(constant)
+        if absolute is not None and number is not None and number > 0:
+            return absolute.input == op.left
+    return False
+
+
+def weight_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(levels int8, scale float64 [o]) with weight = scale * levels, or None.
+
+    Levels are integers up to LARGEST_WEIGHT in magnitude, in each output channel the smallest that fit up to
+    TOLERANCE. A channel of zeros only has scale 0 and levels +1, so that it does not make the whole weight
+    ternary."""
+    rows = weight.reshape(weight.shape[0], -1).astype(np.float64)
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    if not np.isfinite(largest).all():
+        return None
+    levels = np.ones(rows.shape, np.int8)
+    scale = np.zeros(len(rows))
+    todo = largest > 0
+    for most in range(1, LARGEST_WEIGHT + 1):
+        found = np.rint(rows * (most / np.where(largest > 0, largest, 1))[:, None])
+        fitted = _scale(rows, found)
+        near = np.abs(rows - fitted[:, None] * found).max(axis=1, initial=0.0) <= TOLERANCE * largest
+        fits = todo & near & ((found == 0) == (rows == 0)).all(axis=1)
+        levels[fits], scale[fits] = found[fits], fitted[fits]
+        todo &= ~fits
+    if todo.any():
+        return None
+    return levels.reshape(weight.shape), scale
+
+
+def _scale(rows: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The mean step of each row, as float32 holds it."""
+    total = np.maximum(np.abs(levels).sum(axis=1), 1)
+    return (np.abs(rows).sum(axis=1) / total).astype(np.float32).astype(np.float64)

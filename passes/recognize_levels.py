@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""recognize-levels: activations of a few bits get the domain that says so.
+
+Where the weights of a contraction have few levels and its input is proved to be step * q, q one of at most 16
+integers, the input becomes cast(cast(q)) * step; infer-domains then makes the contraction binary. What is
+computed up to q stays as it was, in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, f32, i1
+from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.rewriter import InsertPoint
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import LEVEL_BITS, element_of, level_type, shape_of
+from bnncc.passes.infer_domains import scaled_input
+from bnncc.passes.levels import Levels, weight_levels
+from bnncc.passes.matching import apply_patterns, constant_of, has_one_use, producer, uniform_value
+
+
+@dataclass(frozen=True)
+class Integers:
+    """A value is scale * q. made: operations that compute q, of `value` where there are none."""
+
+    value: SSAValue
+    scale: float
+    domain: Attribute
+    made: tuple[Operation, ...] = ()
+
+
+class RecognizeLevels(RewritePattern):
+    """The input of a contraction, or what is reshaped to be it, is cast(cast(q)) * scale."""
+
+    def __init__(self) -> None:
+        self.levels = Levels()
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
+        """Check the activation, then the weight."""
+        weight = constant_of(op.weight)
+        if weight is None or weight.dtype != np.float32:
+            return
+        reader: Operation = op
+        while isinstance(before := reader.operands[0].owner, ops.Reshape | ops.Transpose):
+            if not has_one_use(reader.operands[0]):
+                break
+            reader = before
+        value = reader.operands[0]
+        if element_of(value) != f32 or scaled_input(value) is not None:
+            return
+        found = integers_of(self.levels, value)
+        if found is None or weight_levels(weight) is None:
+            return
+        made = [*found.made, *as_domain(found)]
+        for operation in made:
+            operation.location = value.owner.location if isinstance(value.owner, Operation) else op.location
+        rewriter.insert(made, InsertPoint.before(reader))
+        reader.operands[0] = made[-1].results[0]
+        rewriter.notify_op_modified(reader)
+
+
+def integers_of(levels: Levels, value: SSAValue) -> Integers | None:
+    """The value as a number times integers of a domain, or None."""
+    known = levels.of(value)
+    if known.exact:
+        return _of_domain(levels, value, 1.0)
+    factor = _factor(value)
+    if factor is not None and levels.of(factor[0]).exact:
+        return _of_domain(levels, *factor)
+    bounds = known.bounds()
+    domain = None if bounds is None else _domain(*bounds)
+    if domain is None or known.step is None:
+        return None
+    # Rounding to the nearest level makes up for how the multiples of the step were rounded.
+    inverse = ops.Constant(np.asarray(1 / known.step, np.float32))
+    scaled = ops.Mul(value, inverse.result)
+    rounded = ops.Round(scaled.result)
+    return Integers(rounded.result, known.step, domain, (inverse, scaled, rounded))
+
+
+def _factor(value: SSAValue) -> tuple[SSAValue, float] | None:
+    """(x, s) where the value is x * s or x / (1 / s)."""
+    mul, div = producer(value, ops.Mul), producer(value, ops.Div)
+    if mul is not None:
+        for x, scale in ((mul.left, mul.right), (mul.right, mul.left)):
+            number = uniform_value(scale)
+            if number and x.type == value.type:
+                return x, number
+    if div is not None and div.left.type == value.type:
+        number = uniform_value(div.right)
+        return (div.left, 1 / number) if number else None
+    return None
+
+
+def _of_domain(levels: Levels, value: SSAValue, scale: float) -> Integers | None:
+    bounds = levels.of(value).bounds()
+    domain = None if bounds is None else _domain(*bounds)
+    return None if domain is None else Integers(value, scale, domain)
+
+
+def _domain(lowest: int, highest: int) -> Attribute | None:
+    """The domain of these integers, if bit-planes hold them."""
+    is_small = lowest >= -128 and highest <= 127
+    return level_type(lowest, highest) if is_small and 0 < highest - lowest < 1 << LEVEL_BITS else None
+
+
+def as_domain(integers: Integers) -> list[Operation]:
+    """The operations from q to cast(cast(q)) * scale."""
+    cast = ops.Cast(_condition(integers.value) or integers.value, integers.domain)
+    back = ops.Cast(cast.result)
+    if integers.scale == 1:
+        return [cast, back]
+    scale = ops.Constant(np.asarray(integers.scale, np.float32))
+    return [cast, back, scale, ops.Mul(back.result, scale.result)]
+
+
+def _condition(value: SSAValue) -> SSAValue | None:
+    """The boolean that the value is 1 or 0 of."""
+    cast, select = producer(value, ops.Cast), producer(value, ops.Select)
+    if cast is not None:
+        return cast.input if element_of(cast.input) == i1 else None
+    if select is None or shape_of(select.operands[0]) != shape_of(select.result):
+        return None
+    is_one_or_zero = uniform_value(select.operands[1]) == 1 and uniform_value(select.operands[2]) == 0
+    return select.operands[0] if is_one_or_zero else None
+
+
+class RecognizeLevelsPass(ModulePass):
+    """Give inputs of few levels their domain."""
+
+    name = "recognize-levels"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module."""
+        apply_patterns(op, RecognizeLevels())

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Activations and weights of a few bits, from ONNX to the steps of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import NodeProto, helper
+
+from bnncc.lowering import Lowered
+from tests.models import make_model
+from tests.unit.machine import check, lowered
+
+RNG = np.random.default_rng(11)
+QONNX = "qonnx.custom_op.general"
+
+Nodes = list[NodeProto]
+Quantiser = tuple[Nodes, dict[str, Any]]
+
+
+def node(operator: str, inputs: str, output: str, **attributes) -> NodeProto:
+    """A node; inputs in one text, separated by spaces."""
+    return helper.make_node(operator, inputs.split(), [output], **attributes)
+
+
+def dorefa(bits: int) -> Quantiser:
+    """round(clip(x, 0, 1) * (2^k - 1)) / (2^k - 1)"""
+    nodes = [
+        node("Clip", "x zero one", "clipped"),
+        node("Mul", "clipped most", "scaled"),
+        node("Round", "scaled", "rounded"),
+        node("Div", "rounded most", "q"),
+    ]
+    return nodes, {"zero": np.float32(0), "one": np.float32(1), "most": np.float32(2**bits - 1)}
+
+
+def quant(bits: float, signed: int, narrow: int, zero_point: float = 0, scale: float = 0.25) -> Quantiser:
+    """QONNX Quant."""
+    constants = {"s": np.float32(scale), "z": np.float32(zero_point), "b": np.float32(bits)}
+    flags = {"signed": signed, "narrow": narrow, "rounding_mode": "ROUND"}
+    return [node("Quant", "x s z b", "q", domain=QONNX, **flags)], constants
+
+
+def steps(count: int, low: float, high: float, scale: float = 0.1) -> Quantiser:
+    """Standard operators, of a scale that float32 rounds; the last Mul is applied `count` times."""
+    nodes = [
+        node("Div", "x s", "divided"),
+        node("Round", "divided", "rounded"),
+        node("Clip", "rounded low high", "clipped"),
+        node("Mul", "clipped s", "q" if count == 1 else "q1"),
+    ]
+    nodes += [node("Mul", "q1 s", "q")] if count == 2 else []
+    return nodes, {"s": np.float32(scale), "low": np.float32(low), "high": np.float32(high)}
+
+
+def spikes() -> Quantiser:
+    """1 where x >= t[c], else 0."""
+    constants = {"t": RNG.standard_normal((1, 40, 1, 1)).astype(np.float32)}
+    return [
+        node("GreaterOrEqual", "x t", "fired"),
+        node("Where", "fired one zero", "q"),
+    ], constants | {"one": np.float32(1), "zero": np.float32(0)}
+
+
+def softsign() -> Quantiser:
+    """round(x / (|x| + c))"""
+    nodes = [
+        node("Abs", "x", "a"),
+        node("Add", "a c", "b"),
+        node("Div", "x b", "d"),
+        node("Round", "d", "q"),
+    ]
+    return nodes, {"c": np.float32(0.001)}
+
+
+ACTIVATIONS: dict[str, tuple[Quantiser, str]] = {
+    "dorefa2": (dorefa(2), "u2"),
+    "dorefa3": (dorefa(3), "u3"),
+    "dorefa4": (dorefa(4), "u4"),
+    "signed": (quant(2, 1, 0), "s2"),
+    "narrow": (quant(2, 1, 1), "s2"),
+    "unsigned-narrow": (quant(2, 0, 1), "u2"),
+    "zero-point": (quant(3, 0, 0, zero_point=4), "s3"),
+    "far-zero-point": (quant(2, 0, 0, zero_point=-5), "5..8"),
+    "odd-scale": (quant(4, 1, 0, scale=0.3), "s4"),
+    "steps": (steps(1, -2, 1), "s2"),
+    "scaled-twice": (steps(2, 0, 7), "u3"),
+    "spikes": (spikes(), "spike"),
+    "softsign": (softsign(), "s2"),
+}
+
+WEIGHTS: dict[str, tuple[Callable[[tuple[int, ...]], np.ndarray], str]] = {
+    "bipolar": (lambda shape: RNG.choice([-1.0, 1.0], shape) * 0.75, "bipolar"),
+    "ternary": (lambda shape: RNG.choice([-1.0, 0.0, 1.0], shape), "ternary"),
+    "s2": (lambda shape: RNG.choice([-2.0, -1.0, 0.0, 1.0], shape) * 0.1, "s2"),
+    "s4": (lambda shape: RNG.integers(-8, 8, shape) * 0.3, "s4"),
+    "odd": (lambda shape: RNG.choice([-3.0, -1.0, 1.0, 3.0], shape), "s3"),
+}
+
+X = (RNG.standard_normal((2, 40, 7, 6)) * 2).astype(np.float32)
+
+
+def network(activation: Quantiser, weight: np.ndarray, folder: Path, **attributes) -> Lowered:
+    """The program of one convolution."""
+    nodes, constants = activation
+    conv = node("Conv", "q w", "y", **attributes)
+    constants = constants | {"w": weight.astype(np.float32)}
+    return lowered(
+        folder, make_model([*nodes, conv], {"x": list(X.shape)}, ["y"], constants, domains=[QONNX])
+    )
+
+
+def domains(result: Lowered) -> list[str]:
+    """Of each contraction."""
+    return [step.domains for step in result.program.steps if step.domains]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_of_a_few_bits(name: str, tmp_path: Path) -> None:
+    activation, domain = ACTIVATIONS[name]
+    weight = RNG.choice([-1.0, 1.0], (9, 40, 3, 3))
+    result = network(activation, weight, tmp_path, pads=[1, 1, 1, 1])
+    assert domains(result) == [f"{domain} x bipolar"]
+    expected = check(result, {"x": X})["y"]
+    assert len(np.unique(expected)) > 20
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("activation", ["dorefa2", "narrow", "far-zero-point", "spikes"])
+def test_weights_of_a_few_bits(activation: str, name: str, tmp_path: Path) -> None:
+    make, domain = WEIGHTS[name]
+    quantiser, levels = ACTIVATIONS[activation]
+    window = {"group": 4, "strides": [2, 1], "dilations": [1, 2], "pads": [1, 2, 0, 1]}
+    result = network(quantiser, make((12, 10, 3, 3)), tmp_path, **window)
+    assert domains(result) == [f"{levels} x {domain}"]
+    check(result, {"x": X})
+
+
+def test_one_value_with_two_paddings_and_a_float_reader(tmp_path: Path) -> None:
+    """Levels below 0, padded by 0 for one reader and by -2 for another; a third adds them as numbers."""
+    nodes, constants = quant(2, 1, 0, scale=1)
+    constants |= {f"w{i}": RNG.choice([-1.0, 1.0], (40, 40, 3, 3)).astype(np.float32) for i in range(2)}
+    constants |= {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "value": np.float32(-2)}
+    nodes = [
+        *nodes,
+        node("Conv", "q w0", "y0", pads=[1, 1, 1, 1]),
+        node("Pad", "q pads value", "p"),
+        node("Conv", "p w1", "y1"),
+        node("Add", "y0 y1", "sum"),
+        node("Add", "sum q", "y"),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": list(X.shape)}, ["y"], constants, domains=[QONNX]))
+    assert domains(result) == ["s2 x bipolar"] * 2
+    check(result, {"x": X})
+
+
+def test_levels_behind_a_pool_and_in_front_of_a_dense_layer(tmp_path: Path) -> None:
+    nodes, constants = dorefa(2)
+    constants |= {"w": RNG.choice([-1.0, 1.0], (40 * 3 * 3, 7)).astype(np.float32)}
+    nodes = [
+        *nodes,
+        node("MaxPool", "q", "m", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Flatten", "m", "f"),
+        node("MatMul", "f w", "y"),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": list(X.shape)}, ["y"], constants))
+    assert domains(result) == ["u2 x bipolar"]
+    check(result, {"x": X})
+
+
+def test_a_sign_of_levels_folds_over_their_whole_range(tmp_path: Path) -> None:
+    """sum(q * w) >= 0.5 reaches values beyond the number of taps."""
+    nodes, constants = quant(4, 0, 0, scale=1)
+    constants |= {"w": RNG.choice([-1.0, 1.0], (8, 40, 3, 3)).astype(np.float32)}
+    constants |= {"v": RNG.choice([-1.0, 1.0], (5, 8, 1, 1)).astype(np.float32), "t": np.float32(380.5)}
+    nodes = [
+        *nodes,
+        node("Conv", "q w", "a"),
+        node("Sub", "a t", "d"),
+        node("Sign", "d", "sign"),
+        node("Conv", "sign v", "y"),
+    ]
+    result = lowered(tmp_path, make_model(nodes, {"x": list(X.shape)}, ["y"], constants, domains=[QONNX]))
+    assert domains(result) == ["u4 x bipolar", "bipolar x bipolar"]
+    levels = np.where(constants["w"][0].sum(axis=(1, 2)) > 0, 15, 3).astype(np.float32)
+    sums = constants["w"].sum(axis=(2, 3)) @ levels
+    assert sums.max() > 360, "beyond the number of taps"
+    answer = constants["v"][:, :, 0, 0] @ np.sign(sums - 380.5)
+    y = check(result, {"x": np.broadcast_to(levels[None, :, None, None], X.shape)})["y"]
+    np.testing.assert_array_equal(y, np.broadcast_to(answer[None, :, None, None], y.shape))
+    check(result, {"x": X * 4})
+
+
+def test_nan_is_the_lowest_level(tmp_path: Path) -> None:
+    """As it is -1 of a sign: no NaN comes out, nor anything that is no level."""
+    weight = np.ones((1, 40, 1, 1))
+    result = network(quant(2, 0, 0, scale=1), weight, tmp_path)
+    expected = check(result, {"x": np.full(X.shape, np.nan, np.float32)})["y"]
+    assert (expected == 0).all()
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        steps(1, 0, 16),
+        steps(1, 0, 2.5),
+        steps(1, 0, np.inf),
+        (dorefa(2)[0], dorefa(2)[1] | {"most": np.float32(np.nan)}),
+        (quant(8, 1, 0)[0], quant(8, 1, 0)[1]),
+        (quant(2, 1, 0)[0], quant(2, 1, 0)[1] | {"s": RNG.uniform(0.1, 1, (1, 40, 1, 1)).astype(np.float32)}),
+    ],
+    ids=["17 levels", "bound off the grid", "no bound", "NaN", "8 bits", "scale per channel"],
+)
+def test_what_is_no_few_levels_stays_real(activation: Quantiser, tmp_path: Path) -> None:
+    result = network(activation, RNG.choice([-1.0, 1.0], (9, 40, 3, 3)), tmp_path)
+    assert domains(result) == ["f32 x f32"]
+
+
+def test_real_weights_leave_levels_real(tmp_path: Path) -> None:
+    result = network(dorefa(2), RNG.standard_normal((9, 40, 3, 3)), tmp_path)
+    assert domains(result) == ["f32 x f32"]
