@@ -27,8 +27,19 @@ from bnncc import targets
 from bnncc.kernels import binary_conv, real_conv
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
-from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, ToFloat, Unary
-from bnncc.plan.kernel import BinaryConv, KernelSpec
+from bnncc.plan.expression import (
+    Accumulator,
+    Binary,
+    BitOf,
+    Channel,
+    Compare,
+    Operand,
+    Scalar,
+    ToFloat,
+    ToLevel,
+    Unary,
+)
+from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.simulate import allocate
 from bnncc.targets import Target
@@ -37,6 +48,8 @@ from tests.kernels.contractions import Shape, binary_spec, dense, pointwise, ran
 from tests.kernels.library import Library, aligned
 
 FLOAT = ((Element.F32, Binary("add", Binary("mul", ToFloat(Accumulator()), Channel(1)), Channel(2))),)
+ROUNDED = Unary("round", Binary("min", Binary("max", FLOAT[0][1], Scalar(0.0)), Scalar(3.0)))
+LEVELS = tuple((Element.BIT, BitOf(ToLevel(ROUNDED), plane)) for plane in range(2))
 RELU = ((Element.F32, Unary("relu", Binary("add", Accumulator(), Channel(1)))),)
 TWO = (Element.F32, Element.F32)
 
@@ -107,6 +120,33 @@ def real_layers() -> list[Layer]:
         layer("dense 512->1000", dense(1, 512, 1000)),
         layer("depthwise 3x3/2 56x56x64", depthwise),
     ]
+
+
+def level_layers() -> list[tuple[str, KernelSpec, KernelSpec, KernelSpec]]:
+    """Layers of a few bits: (name, the layer, the same with bits on both sides, the same in float32)."""
+    shapes = {"3x3 56x56 64->64": square(56, 64, 64), "3x3 14x14 256->256": square(14, 256, 256)}
+    kinds: dict[str, dict] = {
+        "spike x bipolar": {"grid": Grid(1, 1, 0)},
+        "u2 x bipolar": {"grid": Grid(2, 1, 0)},
+        "u2 x ternary": {"grid": Grid(2, 1, 0), "ternary_weight": True},
+        "u2 x s2 (odd)": {"grid": Grid(2, 1, 0), "weight_planes": 2},
+        "u4 x bipolar": {"grid": Grid(4, 1, 0)},
+        "u8 x bipolar": {"grid": Grid(8, 1, 0)},
+    }
+    layers = []
+    for place, shape in shapes.items():
+        bits, real = binary_spec(shape), real_spec(shape, RELU, (Element.F32,))
+        layers += [
+            (f"{kind}, {place}", binary_spec(shape, halo_level=0, **options), bits, real)
+            for kind, options in kinds.items()
+        ]
+        levels = binary_spec(shape, LEVELS, (Element.F32, Element.F32), grid=Grid(2, 1, 0), halo_level=0)
+        layers.append((f"u2 x bipolar to u2, {place}", levels, bits, real))
+    stem = square(224, 3, 64, 7, 2)
+    stem_bits = binary_spec(stem, FLOAT, (Element.F32, Element.F32), grid=Grid(8, 1, 0), halo_level=0)
+    stem_real = real_spec(stem, RELU, (Element.F32,))
+    layers.append(("u8 x bipolar 7x7/2 224x224x3->64", stem_bits, binary_spec(stem), stem_real))
+    return layers
 
 
 def call_ours(kernel: Kernel, library: Library, rng: np.random.Generator) -> Call:
@@ -263,6 +303,23 @@ def table(title: str, layers: list[Layer], target: Target, turns: int, make_prot
         print(f"{layer.name:44}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
 
 
+def level_table(target: Target, turns: int) -> None:
+    """Measure layers of a few bits beside one bit and float32, and print."""
+    isa, rng, layers = Isa.of(target), np.random.default_rng(1), level_layers()
+    columns = ["ours", "one bit", "float", "ours/one bit", "ours/float"]
+    print(f"\nLayers of a few bits, {target.name}: microseconds")
+    print(f"{'':44}" + "".join(f"{column:>17}" for column in columns))
+    for name, *specs in layers:
+        templates = (binary_conv, binary_conv, real_conv)
+        kernels = [template.make(spec, isa) for template, spec in zip(templates, specs, strict=True)]
+        library = Library(kernels, target)
+        calls = {key: call_ours(k, library, rng) for key, k in zip(columns, kernels, strict=False)}
+        times = measure(calls, turns)
+        cells = [f"{times.median(key) * 1e6:.2f}" for key in calls]
+        cells += [f"{times.ratio('ours', key):.2f}" for key in ("one bit", "float")]
+        print(f"{name:44}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
+
+
 def _bits(spec: KernelSpec) -> int:
     """Bit positions compared."""
     outputs, *window = spec.constants[0].shape
@@ -289,6 +346,7 @@ def main() -> None:
             continue
         table("Binary layers", binary_layers(), target, arguments.turns, make_prototype)
         table("Real layers", real_layers(), target, arguments.turns, make_prototype)
+        level_table(target, arguments.turns)
 
 
 if __name__ == "__main__":

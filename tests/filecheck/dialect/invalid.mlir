@@ -171,3 +171,41 @@ func.func @concatenation_of_other_rows(%x: tensor<1x4xf32>, %y: tensor<2x4xf32>)
   func.return
 }
 // CHECK: expected (1, 4) or another extent in dimension 1, got (2, 4)
+
+// -----
+
+func.func @levels_of_five_bits(%x: tensor<1x4x!bnn.level<0, 16>>) {
+  func.return
+}
+// CHECK: expected 2 to 16 levels, got 0 .. 16
+
+// -----
+
+func.func @levels_without_end(%x: tensor<1x4x!bnn.level<120, 130>>) {
+  func.return
+}
+// CHECK: expected levels of 8 bits, got 120 .. 130
+
+// -----
+
+func.func @value_beyond_its_levels() {
+  %0 = bnn.constant dense<[-2, 1, 2]> : tensor<3xi8> : tensor<3x!bnn.level<-2, 1>>
+  func.return
+}
+// CHECK: expected values in [-2, -1, 0, 1], got [2]
+
+// -----
+
+func.func @levels_padded_by_a_sign(%x: tensor<1x4x4x8x!bnn.level<0, 3>>, %w: tensor<8x3x3x8x!bnn.bipolar>) {
+  %0 = bnn.conv2d %x, %w {strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, groups = 1 : i64, pad_value = 1 : i64} : (tensor<1x4x4x8x!bnn.level<0, 3>>, tensor<8x3x3x8x!bnn.bipolar>) -> tensor<1x4x4x8xi32>
+  func.return
+}
+// CHECK: expected pad_value 0 for !bnn.level<0, 3>, got 1
+
+// -----
+
+func.func @maximum_of_levels(%x: tensor<1x2x2x4x!bnn.level<0, 3>>) {
+  %0 = bnn.max_pool %x {kernel = array<i64: 2, 2>, strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<1x2x2x4x!bnn.level<0, 3>>) -> tensor<1x1x1x4x!bnn.level<0, 3>>
+  func.return
+}
+// CHECK: expected f32, i32 or bipolar values, got !bnn.level<0, 3>

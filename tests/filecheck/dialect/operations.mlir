@@ -18,6 +18,17 @@ func.func @contractions(%bits: tensor<1x8x8x32x!bnn.bipolar>, %zeros: tensor<1x8
   func.return
 }
 
+// CHECK-LABEL: func.func @levels
+func.func @levels(%real: tensor<2x3xf32>) -> tensor<2x4xi32> {
+  %w = bnn.constant dense<-8> : tensor<4x3xi8> : tensor<4x3x!bnn.level<-8, 7>>
+  // CHECK: bnn.constant dense<-8> : tensor<4x3xi8> : tensor<4x3x!bnn.level<-8, 7>>
+  %0 = bnn.cast %real : (tensor<2x3xf32>) -> tensor<2x3x!bnn.level<0, 3>>
+  // CHECK: bnn.cast %{{.+}} : (tensor<2x3xf32>) -> tensor<2x3x!bnn.level<0, 3>>
+  %1 = bnn.dense %0, %w : (tensor<2x3x!bnn.level<0, 3>>, tensor<4x3x!bnn.level<-8, 7>>) -> tensor<2x4xi32>
+  // CHECK: bnn.dense %{{.+}} : (tensor<2x3x!bnn.level<0, 3>>, tensor<4x3x!bnn.level<-8, 7>>) -> tensor<2x4xi32>
+  func.return %1 : tensor<2x4xi32>
+}
+
 // CHECK-LABEL: func.func @bits
 func.func @bits(%real: tensor<2x3xf32>, %sum: tensor<2x3xi32>) -> tensor<2x3x!bnn.bipolar> {
   %0 = bnn.binarize %real {zero = 1 : i64} : (tensor<2x3xf32>) -> tensor<2x3x!bnn.bipolar>
