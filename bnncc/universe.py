@@ -28,6 +28,7 @@ PASSES = (
     "recognize-levels",
     "reject-unknown",
     "simplify-layout",
+    "split-affine",
 )
 """The names of all passes; a name gives its module and its class."""
 

@@ -25,8 +25,9 @@ from bnncc.passes.onnx_elementwise import ARITHMETIC, QUANTIZERS
 from bnncc.passes.onnx_layout import LAYOUT
 from bnncc.passes.onnx_node import Conversion, Node, NotConvertible
 from bnncc.passes.onnx_pools import POOLS
+from bnncc.passes.onnx_transposed import TRANSPOSED
 
-STANDARD: Mapping[str, Conversion] = {**CONTRACTIONS, **POOLS, **ARITHMETIC, **LAYOUT}
+STANDARD: Mapping[str, Conversion] = {**CONTRACTIONS, **TRANSPOSED, **POOLS, **ARITHMETIC, **LAYOUT}
 
 CONVERSIONS: Mapping[str, Mapping[str, Conversion]] = {
     "": STANDARD,

@@ -205,6 +205,36 @@ def _rounded(node: Node, levels: SSAValue, bits: float, signed: bool) -> SSAValu
     return node.add(ROUNDING[mode](node.add(ops.Clip(levels, low, high))))
 
 
+MOST_THRESHOLDS = 255
+"""Of a MultiThreshold: each is a comparison."""
+
+
+def multi_threshold(node: Node) -> SSAValue:
+    """FINN MultiThreshold(x, t): how many thresholds t[c] x reaches, scaled and moved; t [channels, n]."""
+    x, thresholds = node.real(0), node.array(1, "thresholds")
+    steps = thresholds.shape[1]
+    if steps > MOST_THRESHOLDS:
+        raise NotConvertible(f"it has {steps} thresholds", f"at most {MOST_THRESHOLDS} are supported")
+    first = node.parameter("data_layout", "NCHW").upper().startswith("NC")
+    trailing = (1,) * (len(shape_of(x)) - 2) if first else ()
+    count = None
+    for step in range(steps):
+        bound = node.constant(thresholds[:, step].astype(np.float32).reshape(-1, *trailing))
+        reached = node.add(ops.Cast(node.add(ops.Compare("ge", x, bound))))
+        count = reached if count is None else node.add(ops.Add(count, reached))
+    assert count is not None, "a tensor of the dialect has elements"
+    scaled = node.add(ops.Mul(count, node.scalar(node.parameter("out_scale", 1.0))))
+    return node.add(ops.Add(scaled, node.scalar(node.parameter("out_bias", 0.0))))
+
+
+def xnor_popcount_matmul(node: Node) -> SSAValue:
+    """FINN XnorPopcountMatMul(a, b): how many bits are equal, (K + (2 a - 1) (2 b - 1)) / 2."""
+    bits = node.array(1, "right-hand side").astype(np.float32)
+    signs = node.add(ops.Sub(node.add(ops.Mul(node.real(0), node.scalar(2.0))), node.scalar(1.0)))
+    product = node.add(ops.Dense(signs, node.constant(np.ascontiguousarray(2 * bits.T - 1))))
+    return node.add(ops.Mul(node.add(ops.Add(product, node.scalar(len(bits)))), node.scalar(0.5)))
+
+
 ARITHMETIC: dict[str, Conversion] = {
     "Add": variadic(ops.Add),
     "Sub": variadic(ops.Sub),
@@ -249,4 +279,6 @@ QUANTIZERS: dict[str, Conversion] = {
     "BipolarQuant": bipolar_quant,
     "Quant": quant,
     "IntQuant": quant,
+    "MultiThreshold": multi_threshold,
+    "XnorPopcountMatMul": xnor_popcount_matmul,
 }

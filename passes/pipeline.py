@@ -24,6 +24,7 @@ from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.recognize_levels import RecognizeLevelsPass
 from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
+from bnncc.passes.split_affine import SplitAffinePass
 
 After = Callable[[str, ModuleOp], None]
 """Told of every pass, by name, once it has run."""
@@ -38,6 +39,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (EliminateCommonSubexpressionsPass, "branches of one value turned the same way share the transpose"),
     (RejectUnknownPass, "dead nodes are gone; what is left has to be compiled"),
     (AssumeSignZeroPass, "decides domains, so before they are inferred; only where the user asks for it"),
+    (SplitAffinePass, "levels that are not symmetric become signs, which domains are inferred of"),
     (InferDomainsPass, "finds the integer accumulators that thresholds are folded on"),
     (RecognizeLevelsPass, "of what signs did not explain: a plane of bits less where they do"),
     (InferDomainsPass, "the same for activations of a few bits"),

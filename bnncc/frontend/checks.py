@@ -166,6 +166,8 @@ def name_nodes(file: str, graph: onnx.GraphProto, opsets: Mapping[str, int]) -> 
     nodes: list[Node] = []
     for index, node in enumerate(graph.node):
         node.domain = normal_domain(node.domain)
+        if node.domain in qonnx.OTHER_SPELLINGS and node.op_type in qonnx.OPERATORS:
+            node.domain = qonnx.DOMAINS[0]
         for names in (node.input, node.output):
             while names and not names[-1]:
                 del names[-1]

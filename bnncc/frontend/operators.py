@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_conv_transpose import ConvTranspose as AllGroupsConvTranspose
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,27 @@ class Conv(OpRun):
         # Sums of float16 are made in float32, as every framework does.
         wide = np.promote_types(x.dtype, np.float32) if x.dtype.kind == "f" else x.dtype
         y = convolve(x.astype(wide, copy=False), weight.astype(wide, copy=False), window, group or 1)
+        if bias is not None:
+            y += bias.reshape(-1, *[1] * (x.ndim - 2))
+        return (y.astype(x.dtype, copy=False),)
+
+
+class ConvTranspose(AllGroupsConvTranspose):
+    """Group by group (`onnx.reference` mixes up the channels of several)."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None = None,
+        group: int | None = None,
+        **attributes: object,
+    ) -> tuple[np.ndarray]:
+        groups = group or 1
+        parts = zip(np.split(x, groups, axis=1), np.split(weight, groups), strict=True)
+        y = np.concatenate(
+            [super(ConvTranspose, self)._run(*part, group=1, **attributes)[0] for part in parts], 1
+        )
         if bias is not None:
             y += bias.reshape(-1, *[1] * (x.ndim - 2))
         return (y.astype(x.dtype, copy=False),)
@@ -260,6 +282,6 @@ def replacements(operator: str, opset: int) -> list[type[OpRun]]:
 
 
 REPLACED: dict[str, type[OpRun]] = {
-    cls.__name__: cls for cls in (Conv, MaxPool, AveragePool, BatchNormalization)
+    cls.__name__: cls for cls in (Conv, ConvTranspose, MaxPool, AveragePool, BatchNormalization)
 }
 OLD: dict[str, type[OpRun]] = {"Softmax": OldSoftmax, "LogSoftmax": OldLogSoftmax}

@@ -5,6 +5,8 @@ BipolarQuant(x, s):  s where x >= 0, else -s.
 Quant(x, s, z, b):   s * (q - z), q = round(clip(x / s + z)) an integer of b bits, signed or not, narrow or
                      not; for b = 1, signed: q = +1 where x / s + z >= 0, else -1.
 MultiThreshold(x, t): scale * (number of t[c] <= x) + bias, thresholds t [channels or 1, steps].
+XnorPopcountMatMul(a, b): how many of the K bits of a row of a [m, K] equal those of a column of b [K, n]; the
+                      bits are 0 and 1.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from bnncc.frontend.kinds import Kind
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 """The domains that these operators come in; a file may use them without importing them."""
+
+OTHER_SPELLINGS = ("", "brevitas", "qonnx", "finn", "qonnx.custom_op", "finn.custom_op")
+"""Domains that files of other versions of the tools give these operators; read as the first of DOMAINS."""
 
 ROUNDING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ROUND": np.rint,
@@ -86,6 +91,11 @@ def multi_threshold(
     return (np.float32(scale) * np.moveaxis(count, -1, axis) + np.float32(bias)).astype(np.float32)
 
 
+def xnor_popcount_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """[..., n] float32: how many bits of a [..., K] and b [K, n] are equal."""
+    return ((2 * a - 1) @ (2 * b - 1) + np.float32(a.shape[-1])) * np.float32(0.5)
+
+
 class BipolarQuant(OpRun):
     """`bipolar_quant` as a node."""
 
@@ -129,12 +139,19 @@ class MultiThreshold(OpRun):
         return (multi_threshold(x, thresholds, out_scale, out_bias, data_layout),)
 
 
+class XnorPopcountMatMul(OpRun):
+    """`xnor_popcount_matmul` as a node."""
+
+    def _run(self, a: np.ndarray, b: np.ndarray, **_: object) -> tuple[np.ndarray]:
+        return (xnor_popcount_matmul(a, b),)
+
+
 OPERATORS: dict[str, type[OpRun]] = {
-    cls.__name__: cls for cls in (BipolarQuant, Quant, IntQuant, MultiThreshold)
+    cls.__name__: cls for cls in (BipolarQuant, Quant, IntQuant, MultiThreshold, XnorPopcountMatMul)
 }
 """Operator -> its evaluation, in every one of the domains."""
 
-INPUTS = {"BipolarQuant": 2, "Quant": 4, "IntQuant": 4, "MultiThreshold": 2}
+INPUTS = {"BipolarQuant": 2, "Quant": 4, "IntQuant": 4, "MultiThreshold": 2, "XnorPopcountMatMul": 2}
 """How many inputs each operator has."""
 
 
@@ -152,6 +169,8 @@ def result_kind(operator: str, inputs: Sequence[Kind]) -> Kind:
     x = inputs[0]
     if x.dtype.kind != "f":
         raise ValueError(f"{operator} takes floats, not {x.dtype.name}")
+    if operator == "XnorPopcountMatMul":
+        return _product_kind(x, inputs[1])
     if operator != "MultiThreshold":
         static = [tuple(size or 1 for size in kind.shape) for kind in inputs]
         shape = np.broadcast_shapes(*static)
@@ -160,3 +179,10 @@ def result_kind(operator: str, inputs: Sequence[Kind]) -> Kind:
                 f"parameters of shapes {static[1:]} do not broadcast to an input of shape {static[0]}"
             )
     return Kind(np.dtype(np.float32) if operator == "MultiThreshold" else x.dtype, x.shape)
+
+
+def _product_kind(a: Kind, b: Kind) -> Kind:
+    """The kind of a [..., K] times b [K, n]."""
+    if len(b.shape) != 2 or not a.shape or a.shape[-1] != b.shape[0]:
+        raise ValueError(f"XnorPopcountMatMul multiplies shapes {list(a.shape)} and {list(b.shape)}")
+    return Kind(np.dtype(np.float32), (*a.shape[:-1], b.shape[1]))
