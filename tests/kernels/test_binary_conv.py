@@ -95,10 +95,10 @@ def _cases() -> dict[str, KernelSpec]:
         "dense-batch": binary_spec(dense(5, 2049, 33)),
         "pointwise": binary_spec(pointwise(7, 64, 80)),
         "pointwise-padded-at-the-end": binary_spec(
-            Shape((1, 4, 2, 32), 28, (1, 1), pads=(0, 0, 2, 0)), INTEGERS, halo_bit=0
+            Shape((1, 4, 2, 32), 28, (1, 1), pads=(0, 0, 2, 0)), INTEGERS, halo_level=0
         ),
         "pointwise-padded-right": binary_spec(
-            Shape((2, 3, 4, 40), 28, (1, 1), pads=(0, 0, 0, 1)), pad_value=1, halo_bit=0
+            Shape((2, 3, 4, 40), 28, (1, 1), pads=(0, 0, 0, 1)), pad_value=1, halo_level=0
         ),
         "batch-of-pixels": binary_spec(Shape((3, 1, 1, 64), 16)),
         "ternary-weight": binary_spec(plain, ternary_weight=True),
