@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bnncc import driver
     from bnncc.artifact import Artifact
 
+PACKAGES = ("cmake", "arduino", "platformio", "zephyr", "esp-idf")
 EMITS = ("lib", "so", "c", "selftest", "mlir", "tir")
 DEBUG = "BNNCC_DEBUG"
 INTERRUPTED = 130
@@ -129,6 +130,11 @@ def _compile_arguments(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="print the module after this pass, or after 'all', to stderr; may be repeated",
+    )
+    sub.add_argument(
+        "--package",
+        choices=PACKAGES,
+        help="write a folder that this build system takes in: sources, description, self-test",
     )
     for name, memory in (("ram", "the arena, inputs and outputs"), ("flash", "code and weights")):
         sub.add_argument(
@@ -342,6 +348,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         camera=driver.CameraInput(chosen.input_type, chosen.input_layout, mean, std),
         assume_sign_zero=int(chosen.assume_sign_zero) if chosen.assume_sign_zero else None,
         cc=chosen.cc,
+        package=getattr(chosen, "package", None),
         budgets=Budgets(getattr(chosen, "ram", None), getattr(chosen, "flash", None)),
     )
 

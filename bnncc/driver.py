@@ -46,7 +46,8 @@ class Options:
     target: a name or a TOML file. name: the library's C name (default: from the file). dims: symbolic
     dimensions. emit: which files. print_ir_after: pass names or "all", printed to stderr.
     camera: inputs as a camera gives them. assume_sign_zero: +1 or -1 drops the exact handling of sign(0) = 0.
-    cc: the C compiler command. budgets: bytes of RAM and flash that the network may take.
+    cc: the C compiler command. package: a build system (codegen.PACKAGES) to write a folder for.
+    budgets: bytes of RAM and flash that the network may take.
     """
 
     target: str = "native"
@@ -57,6 +58,7 @@ class Options:
     camera: CameraInput = CameraInput()
     assume_sign_zero: int | None = None
     cc: str | None = None
+    package: str | None = None
     budgets: Budgets = Budgets()
 
     def chosen(self) -> dict[str, Any]:
@@ -128,6 +130,7 @@ def build(
     say = progress or _quiet
     target = targets.load(options.target)
     codegen.check_emit(options.emit)
+    codegen.check_package(options.package)
     directory = Path(output) if output is not None else _temporary_directory()
     codegen.check_output(directory)
     say("generating kernels")
@@ -142,7 +145,8 @@ def build(
         compiler=options.cc,
         budgets=options.budgets,
         chosen=options.chosen(),
-        golden=_golden(lowered, path, options) if "selftest" in options.emit else None,
+        package=options.package,
+        golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
         mlir=module_text(lowered.module) if "mlir" in options.emit else "",
         report=lambda manifest: report_text(program, manifest),
     )

@@ -57,11 +57,14 @@ def make_manifest(
 
 
 def list_files(directory: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file in a directory, by name."""
+    """Size and SHA-256 of every file in a directory, by its path there."""
     result = {}
-    for path in sorted(directory.iterdir()):
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         data = path.read_bytes()
-        result[path.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        result[path.relative_to(directory).as_posix()] = {
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
     return result
 
 

@@ -76,9 +76,11 @@ def _move(fresh: Path, directory: Path) -> None:
     except OSError:
         old.rename(directory)
         raise
-    for path in old.iterdir():
-        if path.name not in ours and not (directory / path.name).exists():
-            path.rename(directory / path.name)
+    for path in old.rglob("*"):
+        inside = path.relative_to(old)
+        if not path.is_dir() and inside.as_posix() not in ours and not (directory / inside).exists():
+            (directory / inside).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(directory / inside)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -87,7 +89,7 @@ def _is_artifact(directory: Path) -> bool:
 
 
 def _listed(directory: Path) -> frozenset[str]:
-    """The files that the manifest there lists, with the manifest; none if it is not bnncc's."""
+    """The paths of the files that the manifest there lists, with the manifest; none if it is not bnncc's."""
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         if manifest["generator"] == GENERATOR:

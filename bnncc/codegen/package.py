@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import bnncc
 from bnncc import artifact, elf, targets, toolchain
 from bnncc.codegen import entry
+from bnncc.codegen.ecosystems import PACKAGES, Parts, package_files
 from bnncc.codegen.entry import KernelFacts, Kernels, Network, connect
 from bnncc.codegen.header import header_text
 from bnncc.codegen.manifest import Manifest, list_files, make_manifest, manifest_text
@@ -59,7 +61,7 @@ class EmitOptions:
 
     source: the model's file name without folders. emit: which files (EMITTABLE). compiler: the C compiler
     command, or None to search. chosen: the user's options as the header and the manifest tell them.
-    budgets: bytes that the network may take.
+    budgets: bytes that the network may take. package: for which build system (PACKAGES) a folder is written.
     golden: what <name>_selftest.c holds. mlir: the text of <name>.mlir. report: the text of report.txt, or
     what makes it from the manifest.
     profile: compile the calls of `<name>_on_layer` in. weights_section: where the linker finds the weights
@@ -70,6 +72,7 @@ class EmitOptions:
     emit: tuple[str, ...] = ("lib", "so")
     compiler: str | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    package: str | None = None
     golden: Vectors | None = None
     mlir: str = ""
     report: str | Callable[[Manifest], str] = ""
@@ -131,6 +134,12 @@ def check_emit(emit: tuple[str, ...]) -> None:
             raise BnnccError("--emit", f"'{word}' cannot be emitted", f"choose among {', '.join(EMITTABLE)}")
 
 
+def check_package(kind: str | None) -> None:
+    """Raise a BnnccError unless it is one of PACKAGES or None."""
+    if kind is not None and kind not in PACKAGES:
+        raise BnnccError("--package", f"'{kind}' is not known", f"choose among {', '.join(PACKAGES)}")
+
+
 def _kernels_of_this_package() -> Backend:
     """Imported late: it loads TVM."""
     from bnncc.kernels import build
@@ -178,12 +187,36 @@ class _Writer:
             self._text(f"{self.name}.mlir", self.options.mlir)
         if "tir" in emit:
             self._text(f"{self.name}.tir", self._tir())
+        if self.options.package is not None:
+            self._package(self.options.package, header)
         manifest = make_manifest(self.network, self.target, self.options.source, self.options.chosen, flash)
         report = self.options.report
         self._text("report.txt", report(manifest) if callable(report) else report)
         manifest["files"] = list_files(self.folder)
         self._text(artifact.MANIFEST, manifest_text(manifest))
         return manifest
+
+    def _package(self, kind: str, header: str) -> None:
+        """The folder that a build system takes in, named after the library, in one named after its kind."""
+        assert self.options.golden is not None
+        archive = kind == "cmake" and self.target.kind == "llvm" and "lib" in self.options.emit
+        parts = Parts(
+            name=self.name,
+            version=bnncc.__version__,
+            source=self.options.source,
+            header=header,
+            code="" if archive else self._portable(),
+            selftest=selftest_file(self.network.program, self.options.golden, self.banner),
+            archive=archive,
+        )
+        folder = Path(kind) / self.name
+        for path, text in package_files(kind, parts).items():
+            (self.folder / folder / path).parent.mkdir(parents=True, exist_ok=True)
+            self._text(str(folder / path), text)
+        if archive:
+            library = self.folder / folder / "lib"
+            library.mkdir()
+            shutil.copy(self.folder / f"lib{self.name}.a", library)
 
     def _text(self, file: str, text: str) -> None:
         (self.folder / file).write_text(text, encoding="utf-8", newline="\n")

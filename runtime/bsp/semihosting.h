@@ -12,6 +12,7 @@ enum semihosting { SYS_OPEN = 0x01, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT_
 
 int main(void);
 
+/* Opened at first use; 0 before. */
 static long request_file, answer_file;
 
 /* mode: of fopen, as a number: 1 is "rb", 5 is "wb". */
@@ -28,14 +29,22 @@ static long open_file(const char *name, long mode)
 
 int board_read(void *to, uint32_t bytes)
 {
-    const long block[3] = {request_file, (long)to, (long)bytes};
-    return semihost(SYS_READ, block) != 0;
+    if (!request_file)
+        request_file = open_file("request", 1);
+    {
+        const long block[3] = {request_file, (long)to, (long)bytes};
+        return semihost(SYS_READ, block) != 0;
+    }
 }
 
 int board_write(const void *from, uint32_t bytes)
 {
-    const long block[3] = {answer_file, (long)from, (long)bytes};
-    return semihost(SYS_WRITE, block) != 0;
+    if (!answer_file)
+        answer_file = open_file("answer", 5);
+    {
+        const long block[3] = {answer_file, (long)from, (long)bytes};
+        return semihost(SYS_WRITE, block) != 0;
+    }
 }
 
 static void board_exit(int status)
@@ -47,9 +56,7 @@ static void board_exit(int status)
 
 static void board_main(void)
 {
-    request_file = open_file("request", 1);
-    answer_file = open_file("answer", 5);
-    board_exit(request_file == -1 || answer_file == -1 ? 7 : main());
+    board_exit(main());
 }
 
 #endif /* BNNCC_SEMIHOSTING_H */

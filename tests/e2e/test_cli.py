@@ -213,9 +213,9 @@ def test_progress_is_for_those_who_watch():
 
 
 def test_what_can_be_emitted_is_what_the_help_says():
-    from bnncc.codegen import EMITTABLE
+    from bnncc.codegen import EMITTABLE, PACKAGES
 
-    assert cli.EMITS == EMITTABLE
+    assert (cli.EMITS, cli.PACKAGES) == (EMITTABLE, PACKAGES)
 
 
 def test_the_library_is_named_after_the_model(tmp_path: Path, bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
