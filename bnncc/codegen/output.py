@@ -76,12 +76,19 @@ def _move(fresh: Path, directory: Path) -> None:
     except OSError:
         old.rename(directory)
         raise
-    for path in old.rglob("*"):
-        inside = path.relative_to(old)
-        if not path.is_dir() and inside.as_posix() not in ours and not (directory / inside).exists():
-            (directory / inside).parent.mkdir(parents=True, exist_ok=True)
-            path.rename(directory / inside)
+    _keep(old, directory, ours)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep(old: Path, new: Path, ours: frozenset[str], inside: str = "") -> None:
+    """Move what is not `ours` (paths below the artifact, of which `old` is the folder `inside`) to `new`."""
+    for path in old.iterdir():
+        name = f"{inside}{path.name}"
+        if any(file.startswith(f"{name}/") for file in ours):
+            _keep(path, new / path.name, ours, f"{name}/")
+        elif name not in ours and not (new / path.name).exists():
+            new.mkdir(exist_ok=True)
+            path.rename(new / path.name)
 
 
 def _is_artifact(directory: Path) -> bool:
