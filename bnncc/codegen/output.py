@@ -87,7 +87,7 @@ def _keep(old: Path, new: Path, ours: frozenset[str], inside: str = "") -> None:
         if any(file.startswith(f"{name}/") for file in ours):
             _keep(path, new / path.name, ours, f"{name}/")
         elif name not in ours and not (new / path.name).exists():
-            new.mkdir(exist_ok=True)
+            new.mkdir(parents=True, exist_ok=True)
             path.rename(new / path.name)
 
 
