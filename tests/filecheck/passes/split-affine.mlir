@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // RUN: bnncc-opt %s -p split-affine,fold-constants | filecheck %s
 
-// Weights 0.5 +- 1: signs of +-1, and half the sum of the inputs.
+// Weights 0.3125 +- 1: signs of +-1, and 0.3125 times the sum of the inputs.
 // CHECK-LABEL: func.func @weights
 func.func @weights(%b: tensor<2x4x!bnn.bipolar>) -> tensor<2x2xf32> {
-  %w = bnn.constant dense<[[1.5, -0.5, 1.5, -0.5], [-0.5, -0.5, -0.5, 1.5]]> : tensor<2x4xf32> : tensor<2x4xf32>
+  %w = bnn.constant dense<[[1.3125, -0.6875, 1.3125, -0.6875], [-0.6875, -0.6875, -0.6875, 1.3125]]> : tensor<2x4xf32> : tensor<2x4xf32>
   %x = bnn.cast %b : (tensor<2x4x!bnn.bipolar>) -> tensor<2x4xf32>
   %y = bnn.dense %x, %w : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x2xf32>
   // CHECK: %[[W:.+]] = bnn.constant dense<{{\[\[}}1.000000e+00, -1.000000e+00, 1.000000e+00, -1.000000e+00], [-1.000000e+00, -1.000000e+00, -1.000000e+00, 1.000000e+00]]>
@@ -36,10 +36,10 @@ func.func @activations(%b: tensor<1x3x3x1x!bnn.bipolar>) -> tensor<1x3x3x1xf32> 
 // Near misses: three levels, levels 0 and 1, two taps only, a real input, an offset for every channel.
 // CHECK-LABEL: func.func @near_misses
 func.func @near_misses(%b: tensor<2x4x!bnn.bipolar>, %p: tensor<2x2x!bnn.bipolar>, %r: tensor<2x4xf32>) -> (tensor<2x1xf32>, tensor<2x1xf32>, tensor<2x1xf32>, tensor<2x1xf32>, tensor<2x1xf32>) {
-  %three = bnn.constant dense<[[1.5, -0.5, 1.5, -0.25]]> : tensor<1x4xf32> : tensor<1x4xf32>
+  %three = bnn.constant dense<[[1.3125, -0.6875, 1.3125, -0.1875]]> : tensor<1x4xf32> : tensor<1x4xf32>
   %zero = bnn.constant dense<[[1.0, 0.0, 1.0, 0.0]]> : tensor<1x4xf32> : tensor<1x4xf32>
-  %pair = bnn.constant dense<[[1.5, -0.5]]> : tensor<1x2xf32> : tensor<1x2xf32>
-  %two = bnn.constant dense<[[1.5, -0.5, -0.5, -0.5]]> : tensor<1x4xf32> : tensor<1x4xf32>
+  %pair = bnn.constant dense<[[1.3125, -0.6875]]> : tensor<1x2xf32> : tensor<1x2xf32>
+  %two = bnn.constant dense<[[1.3125, -0.6875, -0.6875, -0.6875]]> : tensor<1x4xf32> : tensor<1x4xf32>
   %signs = bnn.constant dense<[[1.0, -1.0, -1.0, -1.0]]> : tensor<1x4xf32> : tensor<1x4xf32>
   %offsets = bnn.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32> : tensor<4xf32>
   %x = bnn.cast %b : (tensor<2x4x!bnn.bipolar>) -> tensor<2x4xf32>
