@@ -88,6 +88,17 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         raise BnnccError(str(path), f"cannot be written: {why.strerror}", "check the directory") from None
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8", newline="\n")
+        unfinished.replace(path)
+    except OSError as why:
+        unfinished.unlink(missing_ok=True)
+        raise BnnccError(str(path), f"cannot be written: {why.strerror}", "check the directory") from None
+
+
 def random_array(rng: np.random.Generator, shape: Sequence[int], dtype: str | np.dtype) -> np.ndarray:
     """Something to feed a network: normal reals, integers over their range but at most -128 to 255."""
     dtype = np.dtype(dtype)

@@ -92,6 +92,14 @@ class Artifact:
         """Samples of one call of the library; None where axis 0 does not count samples."""
         return self.manifest.get("batch")
 
+    def report(self) -> dict[str, Any]:
+        """report.json as plain data. Raises BnnccError where it is missing or damaged."""
+        path = self.directory / "report.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BnnccError(str(path), f"cannot be read: {error}", "compile the model again") from error
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by ONNX name for inputs by ONNX name.
 

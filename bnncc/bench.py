@@ -14,6 +14,7 @@ import numpy as np
 
 from bnncc.arrays import random_array
 from bnncc.artifact import Artifact
+from bnncc.report.html import Measured
 from bnncc.report.table import table
 
 SLICE_SECONDS = 0.02
@@ -133,6 +134,15 @@ def count_artifact(
     program = artifact.target.emulator[0]
     sizes = (manifest["arena"]["bytes"], manifest["code_bytes"], manifest["weights_bytes"])
     return Counted(artifact.name, artifact.target.name, program, total, *sizes, rows)
+
+
+def measured(result: Result | Counted) -> Measured:
+    """A measurement of layers as the report shows it."""
+    if isinstance(result, Counted):
+        where = f"instructions on {result.target}, emulated by {result.emulator}; not cycles"
+        return Measured("instructions", where, [layer.instructions for layer in result.layers])
+    where = f"microseconds on {result.processor}, one thread"
+    return Measured("us", where, [layer.microseconds for layer in result.layers])
 
 
 def _first_batch(artifact: Artifact, inputs: Mapping[str, np.ndarray] | None) -> list[np.ndarray]:

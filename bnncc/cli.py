@@ -177,6 +177,7 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="DIR|MODEL.onnx", type=Path)
     _input_argument(sub)
     sub.add_argument("--layers", action="store_true", help="time each layer too")
+    sub.add_argument("--html", metavar="FILE", type=Path, help="write the report with what was measured")
     sub.add_argument("--repeat", metavar="N", type=_positive, default=20, help="timed runs (default: 20)")
     _model_arguments(sub)
     _json_argument(sub)
@@ -295,15 +296,20 @@ def inspect_command(chosen: argparse.Namespace) -> int:
 def bench_command(chosen: argparse.Namespace) -> int:
     """bnncc bench DIR|MODEL.onnx [--layers] [--repeat N]"""
     from bnncc import arrays, bench
+    from bnncc.report.html import report_html
 
+    layers = chosen.layers or chosen.html is not None
     with Progress() as progress:
         artifact = _artifact(chosen, progress)
         inputs = arrays.read_inputs(chosen.input, artifact.input_names) if chosen.input else None
         progress("timing" if artifact.emulator is None else "counting instructions")
         if artifact.emulator is None:
-            result = bench.bench_artifact(artifact, chosen.layers, chosen.repeat, inputs)
+            result = bench.bench_artifact(artifact, layers, chosen.repeat, inputs)
         else:
-            result = bench.count_artifact(artifact, chosen.layers, inputs)
+            result = bench.count_artifact(artifact, layers, inputs)
+    if chosen.html is not None:
+        page = report_html(artifact.report(), bench.measured(result))
+        arrays.write_text(chosen.html, page)
     _print_result(chosen, result.as_dict, result.render)
     return ExitCode.FINE
 

@@ -28,7 +28,7 @@ from bnncc.lowering import Lowered, lower
 from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
 from bnncc.plan.budget import Budgets
 from bnncc.plan.names import check_library_name, library_name
-from bnncc.report.text import report_text
+from bnncc.report import reports
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -148,7 +148,7 @@ def build(
         package=options.package,
         golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
         mlir=module_text(lowered.module) if "mlir" in options.emit else "",
-        report=lambda manifest: report_text(program, manifest),
+        reports=lambda manifest: reports(program, manifest),
     )
     codegen.emit(program, kernels, target, directory, wanted, backend)
     return artifact.load(directory)

@@ -34,7 +34,7 @@ from bnncc.toolchain import Toolchain
 EMITTABLE = ("lib", "so", "c", "selftest", "mlir", "tir")
 """lib: static library; so: shared library that `run` loads (for another processor: an archive that it
 links for the emulator); c: one portable C99 file; selftest: golden vectors in C; mlir: the network before
-lowering; tir: the kernels. Header, manifest and report are always written."""
+lowering; tir: the kernels. Header, manifest and reports are always written."""
 
 
 class Backend(Protocol):
@@ -62,8 +62,8 @@ class EmitOptions:
     source: the model's file name without folders. emit: which files (EMITTABLE). compiler: the C compiler
     command, or None to search. chosen: the user's options as the header and the manifest tell them.
     budgets: bytes that the network may take. package: for which build system (PACKAGES) a folder is written.
-    golden: what <name>_selftest.c holds. mlir: the text of <name>.mlir. report: the text of report.txt, or
-    what makes it from the manifest.
+    golden: what <name>_selftest.c holds. mlir: the text of <name>.mlir. reports: what makes the
+    texts of reports from the manifest, by file name.
     profile: compile the calls of `<name>_on_layer` in. weights_section: where the linker finds the weights
     (default: .rodata.<name>_weights).
     """
@@ -75,7 +75,7 @@ class EmitOptions:
     package: str | None = None
     golden: Vectors | None = None
     mlir: str = ""
-    report: str | Callable[[Manifest], str] = ""
+    reports: Callable[[Manifest], Mapping[str, str]] = lambda manifest: {}
     budgets: Budgets = Budgets()
     profile: bool = False
     weights_section: str | None = None
@@ -190,8 +190,8 @@ class _Writer:
         if self.options.package is not None:
             self._package(self.options.package, header)
         manifest = make_manifest(self.network, self.target, self.options.source, self.options.chosen, flash)
-        report = self.options.report
-        self._text("report.txt", report(manifest) if callable(report) else report)
+        for file, text in self.options.reports(manifest).items():
+            self._text(file, text)
         manifest["files"] = list_files(self.folder)
         self._text(artifact.MANIFEST, manifest_text(manifest))
         return manifest

@@ -133,7 +133,15 @@ def test_the_artifact_holds_what_it_promises(tmp_path: Path, bnncc: Shell):
     path = load_case("larq_signzero_exact").write_model(tmp_path)
     bnncc.fine("compile", path, "-o", tmp_path / "build", "--name", "signs", "--emit", "lib,so,c")
     written = {entry.name for entry in (tmp_path / "build").iterdir()}
-    assert {"libsigns.a", "libsigns.so", "signs.h", "manifest.json", "report.txt"} <= written
+    assert {
+        "libsigns.a",
+        "libsigns.so",
+        "signs.h",
+        "manifest.json",
+        "report.txt",
+        "report.json",
+        "report.html",
+    } <= written
     assert any(name.endswith(".c") for name in written)
 
 
