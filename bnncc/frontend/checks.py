@@ -17,6 +17,9 @@ from bnncc.frontend import qonnx
 OLDEST_OPSET = 7
 """Before it, element-wise operators broadcast by attributes of their own."""
 
+AHEAD_OF_TIME = {"Equal": 11}
+"""Operators that files use as of a later version than they say: PyTorch compares floats before set 11."""
+
 WRITTEN_OUT = {
     "If": ("then_branch", "else_branch"),
     "Loop": ("body",),
@@ -172,8 +175,14 @@ def name_nodes(file: str, graph: onnx.GraphProto, opsets: Mapping[str, int]) -> 
             while names and not names[-1]:
                 del names[-1]
         location = f"{file}:{node.name or f'{node.op_type}_{index}'}"
-        nodes.append(Node(node, location, opsets.get(node.domain, 0)))
+        nodes.append(Node(node, location, node_opset(node, opsets)))
     return nodes
+
+
+def node_opset(node: onnx.NodeProto, opsets: Mapping[str, int]) -> int:
+    """The version of a node's operator set, 0 if the model imports none of its domain."""
+    version = opsets.get(node.domain, 0)
+    return max(version, AHEAD_OF_TIME.get(node.op_type, 0)) if version and not node.domain else version
 
 
 def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node], outer: Iterable[str] = ()) -> None:
@@ -311,6 +320,8 @@ def operator_problem(node: Node) -> BnnccError | None:
             node.location, f"{node.operator} refers to an attribute of a function", EXPORT_AGAIN
         )
     hint = "export with operators of ONNX itself or of QONNX"
+    if node.domain.startswith("com.microsoft"):
+        hint = "give the model as it was exported, before ONNX Runtime optimised it for its own kernels"
     if not node.opset:
         why = f"the model imports no operator set of domain '{node.domain}'"
         return BnnccError(node.location, f"unknown operator {node.operator}: {why}", hint)

@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend import checks
+from bnncc.frontend.contrib import write_out
 from bnncc.frontend.dimensions import input_kinds
 from bnncc.frontend.functions import inline_functions
 from bnncc.frontend.kinds import Kind, element_name
@@ -77,7 +78,7 @@ def check_model(path: Path, proto: onnx.ModelProto, dims: Mapping[str, int]) -> 
     nodes = checks.name_nodes(file, proto.graph, opsets)
     checks.check_names(file, proto.graph, nodes)
     nodes = checks.sort_nodes(file, nodes)
-    nodes = masked_assignments(nodes)
+    nodes = masked_assignments(write_out(nodes, opsets.get("", 0), proto.graph.initializer))
     nodes = checks.live_nodes(nodes, [output.name for output in proto.graph.output])
     checks.check_operators(file, nodes)
     outputs = tuple(output.name for output in proto.graph.output)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import i1
+from xdsl.dialects.builtin import StringAttr, i1
 from xdsl.ir import Operation, SSAValue
 
 from bnncc.dialect import operations as ops
@@ -76,9 +76,7 @@ class OpaqueNodes:
         constants = tuple(Constant(plain_element(inputs[slot]), shape_of(inputs[slot])) for slot in weights)
         spec = KernelSpec(root, (), constants, outputs)
         writes = [target.buffer for target in targets]
-        self.steps.step(
-            op, spec, reads, writes, arrays, operation=op.operator.data, note="by TVM's own loops"
-        )
+        self.steps.step(op, spec, reads, writes, arrays, operation=op.operator.data, note=_note(op))
 
     def _plain(self, value: SSAValue, op: Operation) -> Plane:
         """The value row-major, from the start of a buffer."""
@@ -103,6 +101,12 @@ class OpaqueNodes:
         if element_of(value) != i1:
             storage.placements[value] = (plane,)
         return plane
+
+
+def _note(op: ops.Onnx) -> str:
+    """Who computes the node, and what kept it from an operation of the dialect."""
+    reason = op.attributes.get("reason")
+    return f"by TVM's own loops: {reason.data}" if isinstance(reason, StringAttr) else "by TVM's own loops"
 
 
 def _is_constant(value: SSAValue) -> bool:

@@ -25,6 +25,7 @@ from bnncc.dialect.parameters import plain_parameters
 from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of, i64, shape_of
 from bnncc.frontend.onnx import load_onnx
+from bnncc.passes.convert_onnx import ConvertOnnxPass
 from tests.models import make_model, real, whole, write
 
 node = helper.make_node
@@ -383,3 +384,25 @@ def test_an_operator_that_onnx_knows_only_as_a_function(operator: str, tmp_path:
     nodes = [node(operator, ["x", "c"], ["y"])]
     model = make_model(nodes, {"x": [2, 3]}, ["y"], {"c": np.zeros((4, 1, 3), np.float32)}, opset=13)
     assert "tensor<4x2x3xi1>" in str(load(tmp_path, model))
+
+
+@pytest.mark.parametrize("domain", ["", "brevitas", "qonnx", "finn", "qonnx.custom_op", "onnx.brevitas"])
+def test_quantisers_go_by_many_domains(domain: str, tmp_path: Path) -> None:
+    quantiser = node("BipolarQuant", ["x", "s"], ["y"], domain=domain)
+    model = make_model([quantiser], {"x": (2, 3)}, ["y"], {"s": real(0.5)})
+    (op,) = nodes_of(load(tmp_path, model))
+    assert op.domain.data in ("qonnx.custom_op.general", "onnx.brevitas")
+    assert not nodes_of(through_conversion(load(tmp_path, model)))
+
+
+def through_conversion(module: ModuleOp) -> ModuleOp:
+    """The module once its nodes are operations of the dialect."""
+    ConvertOnnxPass().apply(Context(), module)
+    return module
+
+
+def test_old_comparisons_of_floats(tmp_path: Path) -> None:
+    """PyTorch writes Equal of floats into operator set 9, which knows integers only."""
+    model = make_model([node("Equal", ["x", "c"], ["y"])], {"x": (2, 3)}, ["y"], {"c": real(0)}, opset=9)
+    (op,) = nodes_of(load(tmp_path, model))
+    assert op.opset.value.data == 11
