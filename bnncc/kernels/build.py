@@ -14,8 +14,9 @@ from tvm import tirx
 from tvm.tirx.op import register_intrin_lowering
 
 from bnncc import elf
+from bnncc.diagnostics import BnnccError
 from bnncc.kernels import binary_conv, convert, halo, map, opaque, pool, real_conv, reduce
-from bnncc.kernels.functions import LIBM, LITERAL
+from bnncc.kernels.functions import LITERAL, LONG_LITERAL
 from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.plan.c_values import float_literal
@@ -48,8 +49,17 @@ TEMPLATES: dict[type[Root], Template] = {
 }
 """What makes the kernels with each root."""
 
-ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "powf", *LIBM.values()})
-"""What an object may expect from elsewhere: what compilers call by themselves, and libm."""
+MATHEMATICS = frozenset(
+    name + suffix
+    for name in """acos acosh asin asinh atan atan2 atanh ceil cos cosh erf exp exp2 fabs floor fmod log log10
+    log1p log2 nearbyint pow rint round sin sinh sqrt tan tanh trunc""".split()
+    for suffix in ("", "f")
+)
+"""Functions of C99's libm. Templates need those in LIBM; loops that TVM makes for a node, any."""
+
+ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "sincos", "sincosf", *MATHEMATICS})
+"""What an object may expect from elsewhere: what compilers call by themselves (`sincos` for both of one angle,
+where the system has it), and libm."""
 
 POPCOUNT = "bnncc_popcount32"
 
@@ -68,6 +78,14 @@ static uint32_t {POPCOUNT}(uint32_t v) {{
 
 register_intrin_lowering(
     "tirx.popcount", "c", level=11, f=lambda call: tirx.call_pure_extern(call.ty, POPCOUNT, *call.args)
+)
+register_intrin_lowering(
+    "tirx.fabs",
+    "c",
+    level=11,
+    f=lambda call: tirx.call_pure_extern(
+        call.ty, "fabsf" if "32" in str(call.ty.dtype) else "fabs", *call.args
+    ),
 )
 
 
@@ -90,8 +108,22 @@ def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) 
         compiled.write_to_file(str(path), "o")
         code = elf.prefix_symbols(elf.hide_symbols(path.read_bytes()), prefix)
     unexpected = elf.undefined_symbols(code) - ALLOWED_SYMBOLS
-    assert not unexpected, f"kernels refer to {sorted(unexpected)}"
+    if unexpected:
+        raise _missing(unexpected, kernels)
     return code
+
+
+def _missing(symbols: set[str], kernels: Sequence[Kernel]) -> BnnccError:
+    """The diagnostic where compiled code calls what no C library has: conversions of odd types, say. Only TVM's
+    own loops may."""
+    operators = sorted({k.spec.root.operator for k in kernels if isinstance(k.spec.root, Opaque)})
+    assert operators, f"kernels refer to {sorted(symbols)}"
+    calls = ", ".join(sorted(symbols))
+    return BnnccError(
+        "",
+        f"{' or '.join(operators)} cannot be compiled for this target: it would call {calls}",
+        "use float32 instead of float16 or float64 there, or another --target",
+    )
 
 
 def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> str:
@@ -142,7 +174,7 @@ def _lower(kernels: Sequence[Kernel], prefix: str, isa: Isa) -> tvm.IRModule:
 
 # --- Portable C -------------------------------------------------------------------------------------------
 
-_MATH = r"\bINFINITY\b|\bNAN\b|\b(?:" + "|".join(sorted({"powf", *LIBM.values()})) + r")\("
+_MATH = r"\bINFINITY\b|\bNAN\b|\b(?:" + "|".join(sorted(MATHEMATICS)) + r")\("
 _DEFINITION = re.compile(r"^TVM_DLL void (\w+)\(([^)]*)\) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
 
 
@@ -159,6 +191,7 @@ def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], st
     names, body = bodies[name]
     body = _without_unused(body)
     body = re.sub(LITERAL + r"([0-9a-f]{8})\(\)", lambda match: _literal(int(match[1], 16)), body)
+    body = re.sub(LONG_LITERAL + r"([0-9a-f]{16})\(\)", lambda match: _long_literal(int(match[1], 16)), body)
     first_operand, first_output = len(kernel.spec.inputs), len(kernel.parameters) - len(kernel.spec.outputs)
     pairs = ((first_operand + operand, first_output + output) for operand, output in kernel.spec.in_place)
     in_place = {index for pair in pairs for index in pair}
@@ -181,6 +214,14 @@ def _without_unused(body: str) -> str:
         if not unused:
             return body
         body = re.sub(rf"^ *\w+ (?:{'|'.join(unused)}) = .*;\n", "", body, flags=re.MULTILINE)
+
+
+def _long_literal(bits: int) -> str:
+    """The same of a double."""
+    value = np.uint64(bits).view(np.float64)
+    if not np.isfinite(value):
+        return _literal(int(np.float32(value).view(np.uint32)))
+    return f"({float(value)!r})"
 
 
 def _literal(bits: int) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX nodes that TVM's importer lacks, written with nodes that it has.
+"""ONNX nodes that TVM's importer lacks, written with nodes that it has; those that it gets wrong, refused.
 
 Only the importer sees them, which takes a convolution of integers where ONNX has none.
 """
@@ -12,9 +12,14 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from bnncc.kernels.computed import known
 from bnncc.plan.kernel import Opaque
 
 Expansion = Callable[["Writer", NodeProto], None]
+
+
+class NotExpressible(Exception):
+    """Why neither the importer nor an expansion computes a node."""
 
 
 class Writer:
@@ -33,6 +38,14 @@ class Writer:
     def constant(self, array: np.ndarray) -> str:
         """A constant."""
         return self.add("Constant", value=numpy_helper.from_array(array))
+
+    def dtype(self, name: str) -> np.dtype:
+        """The element type of an input of the node."""
+        return np.dtype(self.root.argument(int(name.removeprefix("x"))).element.dtype)
+
+    def keep(self, node: NodeProto) -> None:
+        """Append the node as it is."""
+        self.nodes.append(node)
 
     def int32(self, value: str) -> str:
         """`value` as int32."""
@@ -78,7 +91,7 @@ def q_linear_conv(writer: Writer, node: NodeProto) -> None:
     total = _conv(writer, node, writer.centred(x, x_zero, -1), writer.centred(w, w_zero, 0))
     if bias:
         total = writer.add("Add", total, writer.along(bias, bias, x, 1))
-    scale = writer.along(writer.add("Div", writer.add("Mul", x_scale, w_scale), y_scale), w_scale, x, 1)
+    scale = writer.along(_scale(writer, x_scale, w_scale, y_scale), w_scale, x, 1)
     _requantize(writer, total, scale, y_zero, node.output[0])
 
 
@@ -87,7 +100,7 @@ def q_linear_matmul(writer: Writer, node: NodeProto) -> None:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = node.input
     columns = len(writer.shape(b)) - 1
     total = writer.add("MatMul", writer.centred(a, a_zero, -2), writer.centred(b, b_zero, columns))
-    scale = writer.along(writer.add("Div", writer.add("Mul", a_scale, b_scale), y_scale), b_scale, b, columns)
+    scale = writer.along(_scale(writer, a_scale, b_scale, y_scale), b_scale, b, columns)
     _requantize(writer, total, scale, y_zero, node.output[0])
 
 
@@ -97,9 +110,15 @@ def _conv(writer: Writer, node: NodeProto, x: str, w: str, output: str = "") -> 
     return name
 
 
+def _scale(writer: Writer, first: str, second: str, result: str) -> str:
+    """first * second / result, float32."""
+    real = [writer.add("Cast", name, to=TensorProto.FLOAT) for name in (first, second, result)]
+    return writer.add("Div", writer.add("Mul", *real[:2]), real[2])
+
+
 def _requantize(writer: Writer, total: str, scale: str, zero_point: str, output: str) -> None:
     """saturate(round(total * scale) + zero_point) in the zero point's type."""
-    dtype = np.dtype(writer.root.argument(int(zero_point.removeprefix("x"))).element.dtype)
+    dtype = writer.dtype(zero_point)
     limits = [
         writer.constant(np.array(limit, np.float32)) for limit in (np.iinfo(dtype).min, np.iinfo(dtype).max)
     ]
@@ -110,9 +129,96 @@ def _requantize(writer: Writer, total: str, scale: str, zero_point: str, output:
     writer.add("Cast", clipped, output=output, to=helper.np_dtype_to_tensor_dtype(dtype))
 
 
+def power(writer: Writer, node: NodeProto) -> None:
+    """The exponent in the type of the base."""
+    base, exponent = node.input
+    if writer.dtype(base) == writer.dtype(exponent):
+        return writer.keep(node)
+    kind = helper.np_dtype_to_tensor_dtype(writer.dtype(base))
+    writer.add("Pow", base, writer.add("Cast", exponent, to=kind), output=node.output[0])
+    return None
+
+
+def is_infinite(writer: Writer, node: NodeProto) -> None:
+    """One sign only, which the importer does not look at."""
+    x, y = node.input[0], node.output[0]
+    negative, positive = (bool(attribute(node, f"detect_{sign}", 1)) for sign in ("negative", "positive"))
+    if negative and positive:
+        return writer.keep(node)
+    if not negative and not positive:
+        raise NotExpressible("it looks for infinities of neither sign")
+    limit = np.array(np.inf if positive else -np.inf, writer.dtype(x))
+    writer.add("Equal", x, writer.constant(limit), output=y)
+    return None
+
+
+def space_to_depth(writer: Writer, node: NodeProto) -> None:
+    """Mode CRD: the channel of x comes first in that of y."""
+    if attribute(node, "mode", b"DCR") == b"DCR":
+        return writer.keep(node)
+    (n, c, h, w), size = writer.shape(node.input[0]), attribute(node, "blocksize", 1)
+    split = np.array([n, c, h // size, size, w // size, size])
+    blocks = writer.add("Reshape", node.input[0], writer.constant(split))
+    turned = writer.add("Transpose", blocks, perm=[0, 1, 3, 5, 2, 4])
+    result = np.array([n, c * size * size, h // size, w // size])
+    writer.add("Reshape", turned, writer.constant(result), output=node.output[0])
+    return None
+
+
+def conv_transpose(writer: Writer, node: NodeProto) -> None:
+    """Pads for a given output_shape."""
+    if attribute(node, "output_shape", None) is not None:
+        raise NotExpressible("its output_shape stands for pads")
+    writer.keep(node)
+
+
+def bit_shift(writer: Writer, node: NodeProto) -> None:
+    """Of unsigned integers: others have cases that C leaves undefined."""
+    if writer.dtype(node.input[0]).kind != "u":
+        raise NotExpressible("it shifts signed integers")
+    writer.keep(node)
+
+
+def modulo(writer: Writer, node: NodeProto) -> None:
+    """Of floats by C's fmod alone."""
+    if writer.dtype(node.input[0]).kind == "f" and not attribute(node, "fmod", 0):
+        raise NotExpressible("it takes the sign of the divisor of real numbers")
+    writer.keep(node)
+
+
+def resize(writer: Writer, node: NodeProto) -> None:
+    """The importer goes by the sizes of input and output alone."""
+    unlike = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": b"stretch"}
+    for name, usual in unlike.items():
+        if attribute(node, name, usual) != usual:
+            raise NotExpressible(f"its {name} is not looked at")
+    slot = 1 if writer.root.operator == "Upsample" or len(node.input) == 2 else 2
+    scales = known(writer.root, slot)
+    if scales is not None and scales.size:
+        shape, result = np.array(writer.shape(node.input[0])), np.array(writer.root.results[0][1])
+        axes = [int(axis) % len(shape) for axis in attribute(node, "axes", range(len(shape)))]
+        if not np.allclose(shape[axes] * scales.reshape(-1), result[axes], rtol=1e-5):
+            raise NotExpressible("its scales do not give whole sizes")
+    writer.keep(node)
+
+
+def attribute(node: NodeProto, name: str, default: Any) -> Any:
+    """The value of an attribute, or the default."""
+    found = [a for a in node.attribute if a.name == name]
+    return helper.get_attribute_value(found[0]) if found else default
+
+
 EXPANSIONS: dict[str, Expansion] = {
+    "BitShift": bit_shift,
     "ConvInteger": conv_integer,
+    "ConvTranspose": conv_transpose,
+    "IsInf": is_infinite,
+    "Mod": modulo,
+    "Pow": power,
     "QLinearConv": q_linear_conv,
     "QLinearMatMul": q_linear_matmul,
+    "Resize": resize,
+    "SpaceToDepth": space_to_depth,
+    "Upsample": resize,
 }
 """By operator."""

@@ -17,6 +17,7 @@ from tvm import tirx
 from tvm.ir import PointerType, PrimType, Var
 from tvm.tirx.buffer import buffer_data_pointer_type
 
+from bnncc.kernels.functions import exact_in_c
 from bnncc.kernels.isa import PORTABLE
 
 ON_STACK = 256
@@ -46,15 +47,17 @@ class Flat:
     scratch_bytes: int
 
 
-def flatten(function: tirx.PrimFunc, symbol: str) -> Flat:
-    """Lower a PrimFunc whose parameters are buffers to loops over pointers, for every target the same."""
+def flatten(function: tirx.PrimFunc, symbol: str, is_c: bool) -> Flat:
+    """Lower a PrimFunc whose parameters are buffers to loops over pointers, for every target the same.
+
+    is_c: they will be printed as C, which must not round numbers."""
     target = PORTABLE.tvm_target()
     module = tvm.IRModule({symbol: function.with_attr("global_symbol", symbol)})
     with tvm.transform.PassContext(opt_level=2, instruments=[_WithoutPackedApi()]):
         module = tirx.transform.BindTarget(target.with_host(target))(module)
         passes: Any = tirx.get_tir_pipeline("s_tir")
         lowered = passes[0](module)[symbol]
-    return _lift(lowered, symbol)
+    return _lift(lowered, symbol, is_c)
 
 
 def _serial(loop: tirx.For) -> tirx.For:
@@ -64,7 +67,7 @@ def _serial(loop: tirx.For) -> tirx.For:
     return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
 
 
-def _lift(function: Any, symbol: str) -> Flat:
+def _lift(function: Any, symbol: str, is_c: bool) -> Flat:
     """Buffers become pointers, large temporaries parts of the scratch memory."""
     scratch = Var("scratch", PointerType(PrimType("uint8"), "global"))
     used = 0
@@ -80,7 +83,9 @@ def _lift(function: Any, symbol: str) -> Flat:
         used += -(-size // ALIGNMENT) * ALIGNMENT
         return tirx.DeclBuffer(buffer, data=tirx.reinterpret(buffer_data_pointer_type(buffer), address))
 
-    rules = [(tirx.AllocBuffer, place), (tirx.For, _serial)]
+    rules: list[Any] = [(tirx.AllocBuffer, place), (tirx.For, _serial)]
+    if is_c:
+        rules.append((tirx.FloatImm, exact_in_c))
     body = tvm_ffi.structural_map(function.body, rules, order="pre")
     pointers, declarations = [], []
     for parameter in function.params:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing import Any
+
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -35,6 +37,9 @@ LITERAL = "bnncc_f32_"
 """Prefix of the calls that stand for a float in C until `codegen` of C writes the number (8 hexadecimal
 digits of its bits follow): TVM prints seven digits, a float needs nine."""
 
+LONG_LITERAL = "bnncc_f64_"
+"""The same for a double, with 16 digits."""
+
 INVERSE_LN2 = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693359375, -2.1219444170128554e-4
 """ln 2 in two parts; products of the first with small integers are exact."""
@@ -58,7 +63,18 @@ def number(value: float, lanes: int, is_c: bool) -> Value:
     if not is_c or (np.isfinite(value) and float(np.float32(f"{value:.6e}")) == value):
         return emit.constant(value, "float32", lanes)
     bits = int(np.float32(value).view(np.uint32))
-    return T.call_pure_extern("float32", f"{LITERAL}{bits:08x}")
+    return tirx.call_pure_extern("float32", f"{LITERAL}{bits:08x}")
+
+
+def exact_in_c(literal: Any) -> Value:
+    """A number as TVM wrote it into loops of its own, exactly."""
+    value, dtype = float(literal.value), str(literal.ty.dtype)
+    if dtype == "float32":
+        return number(value, 1, True)
+    if dtype != "float64" or (np.isfinite(value) and float(f"{value:.6e}") == value):
+        return literal
+    bits = int(np.float64(value).view(np.uint64))
+    return tirx.call_pure_extern(dtype, f"{LONG_LITERAL}{bits:016x}")
 
 
 def unary(kind: UnaryKind, x: Value, is_c: bool) -> Value:

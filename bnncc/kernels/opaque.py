@@ -32,16 +32,17 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         return Kernel(
             symbol, spec, function, (*read, *written), _stored_all, {}, f"{root.operator}, one by one"
         )
-    return _imported(spec, root, symbol, read, written)
+    return _imported(spec, root, isa, read, written)
 
 
 def _imported(
-    spec: KernelSpec, root: Opaque, symbol: str, read: list[Parameter], written: list[Parameter]
+    spec: KernelSpec, root: Opaque, isa: Isa, read: list[Parameter], written: list[Parameter]
 ) -> Kernel:
     from bnncc.kernels import relax  # loads the importer, which few networks need
 
+    symbol = kernel_symbol(spec, isa, {})
     imported = relax.import_node(root)
-    flat = flatten(imported.function, symbol)
+    flat = flatten(imported.function, symbol, isa.is_scalar)
     known = tuple(_stored(array) for array in imported.constants)
     read += [_constant(f"constant{i}", array.dtype.name, array.shape) for i, array in enumerate(known)]
     if flat.scratch_bytes:

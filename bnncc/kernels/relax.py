@@ -22,7 +22,7 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels.computed import known
-from bnncc.kernels.expansion import expand
+from bnncc.kernels.expansion import NotExpressible, expand
 from bnncc.plan.kernel import Argument, Opaque
 from bnncc.plan.layout import Element
 
@@ -47,7 +47,10 @@ class Imported:
 
 def import_node(root: Opaque) -> Imported:
     """The node as one function. Raises BnnccError (with no location) where TVM cannot import or lower it."""
-    model: Any = _model(root)  # the importer's annotation says GraphProto
+    try:
+        model: Any = _model(root)  # the importer's annotation says GraphProto
+    except NotExpressible as why:
+        raise refused(root, str(why)) from None
     reason = ""
     with _without_noise():
         try:

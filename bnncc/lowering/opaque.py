@@ -106,7 +106,7 @@ class OpaqueNodes:
 def _note(op: ops.Onnx) -> str:
     """Who computes the node, and what kept it from an operation of the dialect."""
     reason = op.attributes.get("reason")
-    return f"by TVM's own loops: {reason.data}" if isinstance(reason, StringAttr) else "by TVM's own loops"
+    return f"plain loops: {reason.data}" if isinstance(reason, StringAttr) else "plain loops"
 
 
 def _is_constant(value: SSAValue) -> bool:

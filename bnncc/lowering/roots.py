@@ -90,10 +90,31 @@ def reach(window: Window, image: tuple[int, ...], result: tuple[int, ...]) -> Ha
 
 def macs(op: Operation) -> int:
     """Multiply-accumulates of one inference, or 0 for an operation that has none."""
+    if isinstance(op, ops.Onnx):
+        return _node_macs(op)
     if not isinstance(op, ops.CONTRACTIONS):
         return 0
     per_output = int(np.prod(shape_of(op.weight)[1:]))
     return int(np.prod(shape_of(op.result))) * per_output
+
+
+def _node_macs(op: ops.Onnx) -> int:
+    """The same for an ONNX node that stayed one."""
+    given = dict(zip(ops.unpack(op.slots), op.inputs, strict=True))
+    results = int(np.prod(shape_of(op.outputs[0])))
+    match op.operator.data:
+        case "Conv" | "ConvInteger":
+            return results * int(np.prod(shape_of(given[1])[1:]))
+        case "QLinearConv":
+            return results * int(np.prod(shape_of(given[3])[1:]))
+        case "ConvTranspose":
+            return int(np.prod(shape_of(given[0]))) * int(np.prod(shape_of(given[1])[1:]))
+        case "MatMul" | "MatMulInteger" | "QLinearMatMul":
+            return results * shape_of(given[0])[-1]
+        case "Gemm":
+            rows = shape_of(op.outputs[0])[0]
+            return results * int(np.prod(shape_of(given[0]))) // rows
+    return 0
 
 
 def domains(op: Operation) -> str:
