@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,8 +99,9 @@ def node_tests() -> dict[str, Any]:
         return {case.name: case for case in collect_testcases(None)}
 
 
-def check(name: str, target: str = "native") -> list[str]:
-    """Compile and run one test; what is wrong with its outputs. Raises BnnccError if it does not compile."""
+def check(name: str, target: str = "native", look: Callable[[Path], object] = Path.exists) -> list[str]:
+    """Compile and run one test; what is wrong with its outputs. `look` is shown the shared library. Raises
+    BnnccError if the test does not compile."""
     case = node_tests()[name]
     wrong = []
     with tempfile.TemporaryDirectory(prefix="bnncc-conformance-") as folder:
@@ -110,6 +111,7 @@ def check(name: str, target: str = "native") -> list[str]:
             path = Path(folder) / f"{name}_{number}.onnx"
             onnx.save(model, path)
             artifact = compile_model(path, path.with_suffix(""), Options(target=target, emit=("so",)))
+            look(next(artifact.directory.glob("*.so")))
             got = run_guarded(artifact, fed)
             for value, expected in zip(case.model.graph.output, outputs, strict=True):
                 wrong += difference(value.name, got[value.name], np.asarray(_array(expected)))

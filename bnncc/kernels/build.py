@@ -58,8 +58,8 @@ MATHEMATICS = frozenset(
 """Functions of C99's libm. Templates need those in LIBM; loops that TVM makes for a node, any."""
 
 ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "sincos", "sincosf", *MATHEMATICS})
-"""What an object may expect from elsewhere: what compilers call by themselves (`sincos` for both of one angle,
-where the system has it), and libm."""
+"""What an object may expect from elsewhere: what compilers call by themselves (`sincos` only where it is), and
+libm."""
 
 POPCOUNT = "bnncc_popcount32"
 
@@ -114,8 +114,8 @@ def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) 
 
 
 def _missing(symbols: set[str], kernels: Sequence[Kernel]) -> BnnccError:
-    """The diagnostic where compiled code calls what no C library has: conversions of odd types, say. Only TVM's
-    own loops may."""
+    """The diagnostic where compiled code calls what no C library has, as conversions of odd types. Only loops
+    of TVM's may."""
     operators = sorted({k.spec.root.operator for k in kernels if isinstance(k.spec.root, Opaque)})
     assert operators, f"kernels refer to {sorted(symbols)}"
     calls = ", ".join(sorted(symbols))

@@ -9,7 +9,6 @@ lane by lane. Portable C calls libm for all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from typing import Any
 
 import numpy as np
