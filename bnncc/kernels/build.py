@@ -58,7 +58,7 @@ MATHEMATICS = frozenset(
 """Functions of C99's libm. Templates need those in LIBM; loops that TVM makes for a node, any."""
 
 ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "sincos", "sincosf", *MATHEMATICS})
-"""What an object may expect from elsewhere: what compilers call by themselves (`sincos` only where it is), and
+"""What an object may expect from elsewhere: what compilers call by themselves (`sincos` too, on Linux) and
 libm."""
 
 POPCOUNT = "bnncc_popcount32"
