@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports: the numbers of all forms are those of the plan; a page is well-formed and says what it was told."""
+"""Reports: the numbers of all forms are those of the plan; a page is well-formed, says what it was told."""
 
 from __future__ import annotations
 
