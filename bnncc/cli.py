@@ -215,6 +215,11 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         choices=("+1", "1", "-1"),
         help="take sign(0) for +1 or -1 instead of 0: drops the exact handling of zeros",
     )
+    group.add_argument(
+        "--optimize",
+        choices=("size", "speed"),
+        help="of the portable kernels (default: size where there is no operating system, else speed)",
+    )
     group.add_argument("--cc", metavar="COMMAND", help="the C compiler (default: $CC, then cc)")
 
 
@@ -354,6 +359,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         camera=driver.CameraInput(chosen.input_type, chosen.input_layout, mean, std),
         assume_sign_zero=int(chosen.assume_sign_zero) if chosen.assume_sign_zero else None,
         cc=chosen.cc,
+        optimize=chosen.optimize,
         package=getattr(chosen, "package", None),
         budgets=Budgets(getattr(chosen, "ram", None), getattr(chosen, "flash", None)),
     )

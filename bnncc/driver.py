@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bnncc import artifact, codegen, targets
 from bnncc.diagnostics import BnnccError
@@ -47,6 +47,7 @@ class Options:
     dimensions. emit: which files. print_ir_after: pass names or "all", printed to stderr.
     camera: inputs as a camera gives them. assume_sign_zero: +1 or -1 drops the exact handling of sign(0) = 0.
     cc: the C compiler command. package: a build system (codegen.PACKAGES) to write a folder for.
+    optimize: what portable kernels are compiled for (default: size where there is no operating system).
     budgets: bytes of RAM and flash that the network may take.
     """
 
@@ -58,6 +59,7 @@ class Options:
     camera: CameraInput = CameraInput()
     assume_sign_zero: int | None = None
     cc: str | None = None
+    optimize: Literal["size", "speed"] | None = None
     package: str | None = None
     budgets: Budgets = Budgets()
 
@@ -145,6 +147,7 @@ def build(
         compiler=options.cc,
         budgets=options.budgets,
         chosen=options.chosen(),
+        optimize=options.optimize,
         package=options.package,
         golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
         mlir=module_text(lowered.module) if "mlir" in options.emit else "",

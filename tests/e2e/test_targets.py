@@ -136,3 +136,27 @@ def test_budgets_are_kept_or_the_layer_is_named(digits: Path, tmp_path: Path, bn
     manifest = json.loads((library / "manifest.json").read_text())
     assert 0 < manifest["code_bytes"] < 64 << 10
     assert bnncc(*compile_it, "--ram", "lots").code == ExitCode.USER
+
+
+def test_digits_on_a_microbit(digits: Path, tmp_path: Path, bnncc: Shell):
+    """A real Cortex-M0, which faults at whatever Armv6-M lacks, with 256 KB of flash and 16 KB of RAM."""
+    board = tmp_path / "microbit.toml"
+    text = (targets.FOLDER / "cortex-m0plus.toml").read_text().replace("mps2-an385", "microbit")
+    text = text.replace("ram_bytes = 0x400000", "ram_bytes = 0x4000")
+    board.write_text(text.replace("flash_bytes = 0x400000", "flash_bytes = 0x40000"))
+    library = tmp_path / "library"
+    bnncc.fine("compile", digits, "--target", board, "--flash", "24k", "--ram", "4k", "-o", library)
+    case = load_case("digits_bnn_bop_legacy").first(12)
+    assert case.differences(Artifact(library).run(dict(case.inputs))) == []
+
+
+def test_size_or_speed(digits: Path, tmp_path: Path, bnncc: Shell):
+    """Without an operating system the default is size."""
+
+    def code_bytes(name: str, *options: str) -> int:
+        library = tmp_path / name
+        bnncc.fine("compile", digits, "--target", "cortex-m4", "-o", library, *options)
+        return json.loads((library / "manifest.json").read_text())["code_bytes"]
+
+    size, speed = code_bytes("size", "--optimize", "size"), code_bytes("speed", "--optimize", "speed")
+    assert code_bytes("default") == size < speed
