@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -rs
 SOURCES := bnncc passes targets runtime tests
 
-.PHONY: demo emulators test test-all check conformance bench format help clean
+.PHONY: demo emulators test test-all check conformance fuzz bench format help clean
 
 help:
 	@echo "make demo      compile the trained digits network, run it, print its accuracy"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-all  all tests"
 	@echo "make check     formatting, lint, types, layering, then all tests but the slow ones"
 	@echo "make conformance  ONNX's own node tests, counted"
+	@echo "make fuzz      20,000 damaged models, none of which may hurt the compiler"
 	@echo "make bench     speed, as a table"
 	@echo "make format    put the sources into the house's format"
 
@@ -40,6 +41,9 @@ emulators: $(VENV)/installed-test
 
 conformance: $(VENV)/installed-test
 	@$(PYTEST) -n $(JOBS) -q tests/e2e/test_conformance.py
+
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m tests.fuzzing --jobs $(JOBS)
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.bench.kernels

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bnncc import targets
-from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
 
 if TYPE_CHECKING:
     from bnncc.emulator import Emulator
@@ -178,21 +178,29 @@ class Artifact:
             raise BnnccError(
                 self.name, f"inputs must be arrays by name, found {type(inputs).__name__}", known
             )
-        for name in inputs:
-            if name not in self.input_names:
-                raise BnnccError(self.name, f"there is no input '{name}'", f"the inputs are {known}")
+        hint = f"the inputs are {known}"
+        problems = [
+            BnnccError(self.name, f"there is no input '{name}'", did_you_mean(name, self.input_names) + hint)
+            for name in inputs
+            if name not in self.input_names
+        ]
         samples: dict[str, int] = {}
         arrays = []
         for port in self.manifest["inputs"]:
             if port["name"] not in inputs:
-                raise BnnccError(
-                    self.name, f"the input '{port['name']}' is missing", f"the inputs are {known}"
-                )
+                problems.append(BnnccError(self.name, f"the input '{port['name']}' is missing", hint))
+                continue
             array = inputs[port["name"]]
-            _check_array(array, port, self.batch)
+            try:
+                _check_array(array, port, self.batch)
+            except BnnccError as problem:
+                problems.append(problem)
+                continue
             if self.batch is not None:
                 samples[port["name"]] = array.shape[0]
             arrays.append(np.ascontiguousarray(array).reshape(array.shape))
+        if problems:
+            raise joined(problems)
         if len(set(samples.values())) > 1:
             counts = ", ".join(f"{count} in '{name}'" for name, count in samples.items())
             raise BnnccError(self.name, f"the inputs hold different numbers of samples: {counts}")

@@ -12,12 +12,12 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnncc import __version__
-from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.diagnostics import BnnccError, ExitCode, joined
 from bnncc.progress import Progress
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BnnccError as error:
-        print(f"bnncc: {error}", file=sys.stderr)
+        print("\n".join(f"bnncc: {block}" for block in error.blocks()), file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
         print("bnncc: interrupted", file=sys.stderr)
@@ -348,8 +348,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
 
     mean, std = chosen.normalize
     dims = dict(chosen.dim)
-    if len(dims) < len(chosen.dim):
-        raise BnnccError("--dim", "one dimension is given two sizes")
+    _check_options(chosen, dims)
     return driver.Options(
         target=chosen.target,
         name=chosen.name,
@@ -363,6 +362,29 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         package=getattr(chosen, "package", None),
         budgets=Budgets(getattr(chosen, "ram", None), getattr(chosen, "flash", None)),
     )
+
+
+def _check_options(chosen: argparse.Namespace, dims: Mapping[str, int]) -> None:
+    """Options that are wrong whatever the model is, told together and before it is read."""
+    from bnncc import targets
+    from bnncc.plan.names import check_library_name
+
+    def check_dims() -> None:
+        if len(dims) < len(chosen.dim):
+            raise BnnccError("--dim", "one dimension is given two sizes")
+
+    def check_name() -> None:
+        if chosen.name is not None:
+            check_library_name(chosen.name)
+
+    problems: list[BnnccError] = []
+    for check in (lambda: targets.load(chosen.target), check_name, check_dims):
+        try:
+            check()
+        except BnnccError as problem:
+            problems.append(problem)
+    if problems:
+        raise joined(problems)
 
 
 def _artifact(chosen: argparse.Namespace, progress: Progress) -> Artifact:

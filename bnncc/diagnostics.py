@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -20,8 +21,8 @@ class ExitCode(IntEnum):
     """A tool is missing, a device failed, or the fault is ours."""
 
 
-LONGEST_LIST = 20
-"""Mistakes listed before the rest is counted only."""
+LONGEST_LIST = 10
+"""Mistakes told, or places named, before the rest is counted only."""
 
 
 @dataclass(eq=False)
@@ -40,18 +41,68 @@ class BnnccError(Exception):
     exit_code: ExitCode = ExitCode.USER
 
     def __str__(self) -> str:
+        return "\n".join(self.blocks())
+
+    @property
+    def problems(self) -> tuple[BnnccError, ...]:
+        """The single mistakes: itself, or those that `joined` put together."""
+        return (self,)
+
+    def blocks(self) -> list[str]:
+        """One text per mistake: where and what on the first line, the hint on another."""
         where = f"{self.location}: " if self.location else ""
         hint = f"\n  hint: {self.hint}" if self.hint else ""
-        return f"{where}{self.message}{hint}"
+        return [f"{where}{self.message}{hint}"]
+
+
+class BnnccErrors(BnnccError):
+    """Several mistakes of the same input, told together."""
+
+    def __init__(self, problems: Sequence[BnnccError]):
+        """problems: at least two, in the order of the input."""
+        subject = problems[0].location.partition(":")[0]
+        message = f"{len(problems)} problems" + (f" in {subject}" if subject else "")
+        super().__init__(subject, message, "", max(problem.exit_code for problem in problems))
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> tuple[BnnccError, ...]:
+        """In the order of the input."""
+        return self._problems
+
+    def blocks(self) -> list[str]:
+        """One for each mistake, those of the same words together, a hint only once; the last counts them."""
+        alike: dict[tuple[str, str], list[BnnccError]] = {}
+        for problem in self._problems:
+            alike.setdefault((problem.message, problem.hint), []).append(problem)
+        found: list[str] = []
+        hints: set[str] = set()
+        for (message, hint), same in list(alike.items())[:LONGEST_LIST]:
+            first, *others = (problem.location for problem in same)
+            lines = [f"{first}: {message}" if first else message]
+            lines += [f"  also at {_listed([place.partition(':')[2] or place for place in others])}"] * bool(
+                others
+            )
+            lines += [f"  hint: {hint}"] * (hint not in ("", *hints))
+            hints.add(hint)
+            found.append("\n".join(lines))
+        left = sum(len(same) for same in list(alike.values())[LONGEST_LIST:])
+        return [*found, self.message + (f", {left} of them not shown" if left else "")]
+
+
+def _listed(places: Sequence[str]) -> str:
+    more = f" and {len(places) - LONGEST_LIST} more" if len(places) > LONGEST_LIST else ""
+    return ", ".join(places[:LONGEST_LIST]) + more
 
 
 def joined(errors: Sequence[BnnccError]) -> BnnccError:
-    """One error for one mistake or several of the same model."""
-    if len(errors) == 1:
-        return errors[0]
-    lines = [f"\n  {error.location or 'a node'}: {error.message}" for error in errors[:LONGEST_LIST]]
-    more = f"\n  and {len(errors) - LONGEST_LIST} more" if len(errors) > LONGEST_LIST else ""
-    hint = "; ".join(dict.fromkeys(error.hint for error in errors if error.hint))
-    model = errors[0].location.partition(":")[0]
-    exit_code = max(error.exit_code for error in errors)
-    return BnnccError(model, f"{len(errors)} nodes are not supported:{''.join(lines)}{more}", hint, exit_code)
+    """One error for one mistake or several."""
+    problems = [problem for error in errors for problem in error.problems]
+    return problems[0] if len(problems) == 1 else BnnccErrors(problems)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question to begin a hint with, where something known is spelled much the same, else ""."""
+    spelled = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.7)
+    return f"did you mean '{spelled[close[0]]}'? " if close else ""

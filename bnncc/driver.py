@@ -8,7 +8,6 @@ when kernels are made, so that `bnncc inspect` never pays for it.
 from __future__ import annotations
 
 import atexit
-import difflib
 import shutil
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bnncc import artifact, codegen, targets
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, did_you_mean
 from bnncc.dialect.parsing import module_text
 from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.onnx import load_onnx
@@ -178,9 +177,7 @@ def _ir_printer(passes: tuple[str, ...]) -> After | None:
     known = {kind.name for kind, _ in PIPELINE}
     for name in passes:
         if name != "all" and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            guess = f"did you mean {close[0]}? " if close else ""
-            hint = f"{guess}passes: {', '.join(sorted(known))}, or all"
+            hint = f"{did_you_mean(name, known)}passes: {', '.join(sorted(known))}, or all"
             raise BnnccError("--print-ir-after", f"there is no pass '{name}'", hint)
 
     def show(name: str, module: ModuleOp) -> None:

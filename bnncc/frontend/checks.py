@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from heapq import heapify, heappop, heappush
 
 import onnx
 from onnx import AttributeProto, defs
 
-from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
 from bnncc.frontend import qonnx
 
 OLDEST_OPSET = 7
@@ -30,9 +31,6 @@ WRITTEN_OUT = {
 EXPORT_AGAIN = "the file is no valid ONNX model: export it again"
 
 NOT_TEXT = "the file is damaged: a name in it is not UTF-8"
-
-LISTED = 20
-"""How many problems one message lists."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +85,10 @@ def normal_domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def raise_problems(file: str, problems: Sequence[BnnccError]) -> None:
-    """Raise nothing, the only problem, or one error that lists all of them."""
-    if not problems:
-        return
-    if len(problems) == 1:
-        raise problems[0]
-    lines = [f"\n  - {problem.location.removeprefix(file + ':')}: {problem.message}" for problem in problems]
-    if len(lines) > LISTED:
-        lines[LISTED:] = [f"\n  - and {len(lines) - LISTED} more"]
-    hints = dict.fromkeys(problem.hint for problem in problems if problem.hint)
-    raise BnnccError(file, f"{len(problems)} nodes cannot be compiled{''.join(lines)}", "; ".join(hints))
+def raise_problems(problems: Sequence[BnnccError]) -> None:
+    """Raise nothing, the only problem, or one error that tells all of them."""
+    if problems:
+        raise joined(problems)
 
 
 @contextmanager
@@ -187,17 +178,22 @@ def node_opset(node: onnx.NodeProto, opsets: Mapping[str, int]) -> int:
 
 def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node], outer: Iterable[str] = ()) -> None:
     """Names are text, every value is defined once, all that is read is defined (in the graph or `outer`), and
-    there is an output."""
+    there is an output. Whatever is not so is told at once."""
     if any(isinstance(name, bytes) for name in names_in(graph)):
         raise BnnccError(file, NOT_TEXT, EXPORT_AGAIN)
+    raise_problems([*port_problems(file, graph), *definition_problems(file, graph, nodes, outer)])
+
+
+def port_problems(file: str, graph: onnx.GraphProto) -> Iterator[BnnccError]:
+    """What is wrong with inputs, initializers and outputs by themselves."""
     if graph.sparse_initializer:
         name = graph.sparse_initializer[0].values.name
-        raise BnnccError(
+        yield BnnccError(
             f"{file}:{name}", "sparse initializers are not supported", "store it as a dense tensor"
         )
     outputs = [output.name for output in graph.output]
     if not outputs:
-        raise BnnccError(file, "the graph has no outputs", "export the model with its outputs")
+        yield BnnccError(file, "the graph has no outputs", "export the model with its outputs")
     # An input may carry a default value: an initializer of the same name (before ONNX IR version 4 all did).
     for kind, names in (
         ("input", [value.name for value in graph.input]),
@@ -206,25 +202,35 @@ def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node], outer:
     ):
         twice = first_duplicate(names)
         if twice is not None:
-            raise BnnccError(f"{file}:{twice}", f"the graph has two {kind}s named '{twice}'", EXPORT_AGAIN)
+            yield BnnccError(f"{file}:{twice}", f"the graph has two {kind}s named '{twice}'", EXPORT_AGAIN)
+
+
+def definition_problems(
+    file: str, graph: onnx.GraphProto, nodes: Sequence[Node], outer: Iterable[str]
+) -> Iterator[BnnccError]:
+    """Values that are defined twice, or read but not defined; each value once."""
     defined = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     for node in nodes:
         for name in filter(None, node.proto.output):
             if name in defined:
-                raise BnnccError(node.location, f"the value '{name}' is defined a second time", EXPORT_AGAIN)
+                yield BnnccError(node.location, f"the value '{name}' is defined a second time", EXPORT_AGAIN)
             defined.add(name)
     defined.update(outer)
+    missing: set[str] = set()
     for node in nodes:
         for name in filter(None, node.reads):
-            if name not in defined:
-                raise BnnccError(
+            if name not in defined and name not in missing:
+                missing.add(name)
+                yield BnnccError(
                     node.location,
                     f"{node.operator} reads '{name}', which no node, input or initializer defines",
                     "an initializer is missing, or the model was cut: export it again",
                 )
-    for name in outputs:
-        if name not in defined:
-            raise BnnccError(f"{file}:{name}", f"nothing computes the output '{name}'", EXPORT_AGAIN)
+    for output in graph.output:
+        if output.name not in defined:
+            yield BnnccError(
+                f"{file}:{output.name}", f"nothing computes the output '{output.name}'", EXPORT_AGAIN
+            )
 
 
 def names_in(graph: onnx.GraphProto) -> Iterator[str | bytes]:
@@ -295,11 +301,6 @@ def live_nodes(nodes: Sequence[Node], outputs: Iterable[str]) -> list[Node]:
     return live[::-1]
 
 
-def check_operators(file: str, nodes: Iterable[Node]) -> None:
-    """Every operator is known; all that are not are named in one message."""
-    raise_problems(file, [problem for node in nodes if (problem := operator_problem(node)) is not None])
-
-
 def operator_problem(node: Node) -> BnnccError | None:
     """What is wrong with the operator of a node, if anything."""
     operator = node.proto.op_type
@@ -322,6 +323,8 @@ def operator_problem(node: Node) -> BnnccError | None:
     hint = "export with operators of ONNX itself or of QONNX"
     if node.domain.startswith("com.microsoft"):
         hint = "give the model as it was exported, before ONNX Runtime optimised it for its own kernels"
+    if node.domain == "":
+        hint = did_you_mean(operator, known_operators()) + hint
     if not node.opset:
         why = f"the model imports no operator set of domain '{node.domain}'"
         return BnnccError(node.location, f"unknown operator {node.operator}: {why}", hint)
@@ -329,8 +332,9 @@ def operator_problem(node: Node) -> BnnccError | None:
         if operator in qonnx.OPERATORS:
             return None
         listed = ", ".join(sorted(qonnx.OPERATORS))
+        guess = did_you_mean(operator, qonnx.OPERATORS)
         return BnnccError(
-            node.location, f"unknown operator {node.operator}", f"known of this domain: {listed}"
+            node.location, f"unknown operator {node.operator}", f"{guess}known of this domain: {listed}"
         )
     if find_schema(node.domain, operator, node.opset) is None:
         where = f"in operator set {node.opset}" if node.domain == "" else f"(domain '{node.domain}')"
@@ -345,3 +349,9 @@ def find_schema(domain: str, operator: str, opset: int) -> defs.OpSchema | None:
     except (defs.SchemaError, TypeError):  # TypeError: a version beyond what C++ counts in
         return None
     return None if schema.deprecated else schema
+
+
+@cache
+def known_operators() -> frozenset[str]:
+    """The names of ONNX's own operators."""
+    return frozenset(schema.name for schema in defs.get_all_schemas() if schema.domain == "")

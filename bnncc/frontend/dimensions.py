@@ -7,35 +7,54 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, did_you_mean, joined
 from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, kind_from_proto
 
 BATCH = 1
 """The size of a symbolic leading dimension that `--dim` does not name."""
 
 
-def input_kinds(file: str, inputs: Sequence[onnx.ValueInfoProto], dims: Mapping[str, int]) -> dict[str, Kind]:
-    """Name -> static kind of every input of the graph.
+def input_kinds(
+    file: str,
+    inputs: Sequence[onnx.ValueInfoProto],
+    dims: Mapping[str, int],
+    problems: list[BnnccError],
+) -> dict[str, Kind]:
+    """Name -> static kind of every input of the graph, but those that `problems` tells of.
 
     A dimension goes by the name that the file gives it, else by `input.axis` ("x.2"). A leading one that
-    `dims` does not name is the batch. Raises BnnccError where a size is missing, wrong, or of no use."""
+    `dims` does not name is the batch. Raises BnnccError where `dims` is wrong."""
     for name, size in dims.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise BnnccError(f"--dim {name}", f"a dimension must be a positive integer, not {size!r}")
-    kinds = {value.name: declared_kind(file, value) for value in inputs}
+    kinds: dict[str, Kind] = {}
+    for value in inputs:
+        try:
+            kinds[value.name] = declared_kind(file, value)
+        except BnnccError as problem:
+            problems.append(problem)
     names = {value.name: dimension_names(value) for value in inputs}
     symbols = {symbol: None for sizes in names.values() for symbol in sizes if symbol is not None}
     unknown = [name for name in dims if name not in symbols]
     if unknown:
-        listed = ", ".join(symbols) or "none"
-        raise BnnccError(
-            f"--dim {unknown[0]}",
-            f"no input of the model has a symbolic dimension '{unknown[0]}'",
-            f"the symbolic dimensions of {file}: {listed}",
+        listed = f"the symbolic dimensions of {file}: {', '.join(symbols) or 'none'}"
+        raise joined(
+            [
+                BnnccError(
+                    f"--dim {name}",
+                    f"no input of the model has a symbolic dimension '{name}'",
+                    did_you_mean(name, symbols) + listed,
+                )
+                for name in unknown
+            ]
         )
     sizes = {sizes[0]: BATCH for sizes in names.values() if sizes and sizes[0] is not None}
     sizes.update(dims)
-    return {name: resolve(file, name, kinds[name], names[name], sizes) for name in kinds}
+    return {
+        name: static
+        for name, kind in kinds.items()
+        if (static := resolve(file, name, kind, names[name], sizes, problems)) is not None
+    }
 
 
 def declared_kind(file: str, value: onnx.ValueInfoProto) -> Kind:
@@ -63,27 +82,42 @@ def dimension_names(value: onnx.ValueInfoProto) -> list[str | None]:
 
 
 def resolve(
-    file: str, name: str, kind: Kind, symbols: Sequence[str | None], sizes: Mapping[str, int]
-) -> Kind:
-    """The kind with every symbol replaced by its size."""
+    file: str,
+    name: str,
+    kind: Kind,
+    symbols: Sequence[str | None],
+    sizes: Mapping[str, int],
+    problems: list[BnnccError],
+) -> Kind | None:
+    """The kind with every symbol replaced by its size; None where that fails, and `problems` says why."""
     location = f"{file}:{name}"
     shape: list[int] = []
+    before = len(problems)
     for axis, (size, symbol) in enumerate(zip(kind.shape, symbols, strict=True)):
         if symbol is not None and symbol not in sizes:
-            raise BnnccError(
-                location,
-                f"dimension {axis} of the input '{name}' is symbolic ('{symbol}'), and not the batch",
-                f"say its size: --dim {symbol}=VALUE",
+            problems.append(
+                BnnccError(
+                    location,
+                    f"dimension {axis} of the input '{name}' is symbolic ('{symbol}'), and not the batch",
+                    f"say its size: --dim {symbol}=VALUE",
+                )
             )
+            continue
         actual = size if symbol is None else sizes[symbol]
         if actual is None or actual < 1:
-            raise BnnccError(
-                location,
-                f"dimension {axis} of the input '{name}' is {actual}, but must be at least 1",
-                "export the model with sensible input shapes",
+            problems.append(
+                BnnccError(
+                    location,
+                    f"dimension {axis} of the input '{name}' is {actual}, but must be at least 1",
+                    "export the model with sensible input shapes",
+                )
             )
+            continue
         shape.append(actual)
     static = Kind(kind.dtype, tuple(shape))
-    if static.bytes > LARGEST_TENSOR:
-        raise BnnccError(location, f"the input '{name}', {static}, would take {static.bytes} bytes")
-    return static
+    if len(problems) == before and static.bytes > LARGEST_TENSOR:
+        hint = "export the model with sensible input shapes"
+        problems.append(
+            BnnccError(location, f"the input '{name}', {static}, would take {static.bytes} bytes", hint)
+        )
+    return static if len(problems) == before else None

@@ -35,6 +35,7 @@ class Model:
     nodes: those that the outputs depend on, each after what it reads.
     outputs: names, in order.
     opsets: domain -> version, "" for ONNX's own.
+    broken: names of values that have a problem of their own, of which nothing more is to be said.
     """
 
     file: str
@@ -43,6 +44,7 @@ class Model:
     nodes: tuple[checks.Node, ...]
     outputs: tuple[str, ...]
     opsets: Mapping[str, int]
+    broken: frozenset[str] = frozenset()
 
     def initializer(self, name: str) -> np.ndarray:
         """The value of an initializer; raises BnnccError where its data do not fit its type and shape."""
@@ -59,17 +61,28 @@ class Model:
             ) from error
 
 
-def read_model(path: str | os.PathLike[str], dims: Mapping[str, int] | None = None) -> Model:
+def read_model(
+    path: str | os.PathLike[str],
+    dims: Mapping[str, int] | None = None,
+    problems: list[BnnccError] | None = None,
+) -> Model:
     """Read and check the file; `dims` gives symbolic dimensions of the inputs their sizes.
 
-    Raises BnnccError for whatever is wrong with the file or with `dims`."""
+    Raises BnnccError for whatever is wrong with the file or with `dims`; but what is wrong with single nodes
+    and inputs is put into `problems`, where that is given, so that the rest can be looked at too."""
     path = Path(path)
     with checks.unexpected(path.name, "reading the model"):
-        return check_model(path, parse(path), dims or {})
+        found = [] if problems is None else problems
+        model = check_model(path, parse(path), dims or {}, found)
+        if problems is None:
+            checks.raise_problems(found)
+        return model
 
 
-def check_model(path: Path, proto: onnx.ModelProto, dims: Mapping[str, int]) -> Model:
-    """The checked graph of what stands in the file at `path`."""
+def check_model(
+    path: Path, proto: onnx.ModelProto, dims: Mapping[str, int], problems: list[BnnccError]
+) -> Model:
+    """The checked graph of what stands in the file at `path`, less the nodes and inputs with problems."""
     file = path.name
     checks.check_opsets(file, proto)
     proto = inline_functions(file, proto)
@@ -80,17 +93,22 @@ def check_model(path: Path, proto: onnx.ModelProto, dims: Mapping[str, int]) -> 
     nodes = checks.sort_nodes(file, nodes)
     nodes = masked_assignments(write_out(nodes, opsets.get("", 0), proto.graph.initializer))
     nodes = checks.live_nodes(nodes, [output.name for output in proto.graph.output])
-    checks.check_operators(file, nodes)
+    bad = {id(node): problem for node in nodes if (problem := checks.operator_problem(node)) is not None}
+    broken = {name for node in nodes if id(node) in bad for name in node.proto.output if name}
     outputs = tuple(output.name for output in proto.graph.output)
     needed = {name for node in nodes for name in node.reads} | set(outputs)
     initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in initializers]
+    kinds = input_kinds(file, inputs, dims, problems)
+    problems += bad.values()
     return Model(
         file,
-        input_kinds(file, [i for i in proto.graph.input if i.name not in initializers], dims),
+        kinds,
         {name: tensor for name, tensor in initializers.items() if name in needed},
-        tuple(nodes),
+        tuple(node for node in nodes if id(node) not in bad),
         outputs,
         opsets,
+        frozenset(broken.union(value.name for value in inputs if value.name not in kinds)),
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from bnncc.dialect.network import INPUTS, OUTPUTS
 from bnncc.dialect.operations import Constant, Onnx
 from bnncc.dialect.sources import set_source
 from bnncc.frontend.attributes import parameters_of
-from bnncc.frontend.checks import WRITTEN_OUT, Node, unexpected
+from bnncc.frontend.checks import WRITTEN_OUT, Node, raise_problems, unexpected
 from bnncc.frontend.control_flow import ControlFlow
 from bnncc.frontend.evaluate import evaluate_node, evaluation_error
 from bnncc.frontend.kinds import Kind, dialect_type, kind_of
@@ -52,9 +53,10 @@ def load_onnx(path: str | os.PathLike[str], dims: Mapping[str, int] | None = Non
     dims: sizes of symbolic dimensions of the inputs by name (`x.2` for dimension 2 of input x where the file
     gives no name); a leading one that is not given is the batch and 1. The function's attributes `bnn.inputs`
     and `bnn.outputs` hold the ONNX names. Raises BnnccError for whatever is wrong with the model."""
-    model = read_model(path, dims)
+    problems: list[BnnccError] = []
+    model = read_model(path, dims, problems)
     with unexpected(model.file, "importing the model"):
-        return Importer(model).run()
+        return Importer(model, problems).run()
 
 
 @dataclass(eq=False)
@@ -75,10 +77,15 @@ Value = SSAValue | Known
 
 
 class Importer:
-    """Walks the nodes of a checked model once and builds the function."""
+    """Walks the nodes of a checked model once and builds the function.
 
-    def __init__(self, model: Model):
+    What is wrong with a node goes to `problems`, and the walk goes on without what depends on it."""
+
+    def __init__(self, model: Model, problems: list[BnnccError]):
         self.model = model
+        self.problems = problems
+        self.broken = set(model.broken)
+        """ONNX names of values that there are no more words about."""
         self.block = Block(arg_types=[dialect_type(kind) for kind in model.inputs.values()])
         self.values: dict[str, Value] = {}
         """By ONNX name."""
@@ -92,16 +99,21 @@ class Importer:
             argument.name_hint = identifier(name)
             self.define(name, argument, kind)
         for name in model.initializers:
-            array = model.initializer(name)
-            self.define_known(
-                name, Known(array, name, f"{model.file}:{name}", nan=unusable(name, array, not_nan))
-            )
+            with self.noting([name]):
+                array = model.initializer(name)
+                nan = unusable(name, array, not_nan)
+                self.define_known(name, Known(array, name, f"{model.file}:{name}", nan))
 
     def run(self) -> ModuleOp:
-        """The module, verified."""
+        """The module, verified; raises all problems at once."""
         for node in self.model.nodes:
-            with unexpected(node.location, f"importing {node.operator}"):
+            results = [name for name in node.proto.output if name]
+            if self.broken.intersection(node.proto.input):
+                self.broken.update(results)
+                continue
+            with self.noting(results), unexpected(node.location, f"importing {node.operator}"):
                 self.import_node(node)
+        raise_problems(self.problems)
         results = [self.operand(name) for name in self.model.outputs]
         self.block.add_op(ReturnOp(*results))
         types = (list(self.block.arg_types), [result.type for result in results])
@@ -111,6 +123,15 @@ class Importer:
         module = ModuleOp([function])
         module.verify()
         return module
+
+    @contextmanager
+    def noting(self, results: Iterable[str]) -> Iterator[None]:
+        """Keep a problem for later, and what should have come of it out of the way."""
+        try:
+            yield
+        except BnnccError as problem:
+            self.problems.append(problem)
+            self.broken.update(results)
 
     def define(self, name: str, value: Value, kind: Kind) -> None:
         """Remember the value of a tensor of the file."""

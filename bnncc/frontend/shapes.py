@@ -132,7 +132,9 @@ def check_conv(node: onnx.NodeProto, x: Kind, weight: Kind, bias: Kind | None = 
         )
     groups = attribute(node, "group", 1)
     outputs, per_group = weight.shape[:2]
-    assert isinstance(outputs, int) and isinstance(per_group, int) and isinstance(groups, int)
+    if not isinstance(groups, int):
+        raise ValueError(f"its attribute 'group' is {groups!r}, not an integer")
+    assert isinstance(outputs, int) and isinstance(per_group, int)
     if groups < 1 or outputs % groups:
         raise ValueError(f"{outputs} output channels do not divide into {groups} groups")
     if x.shape[1] != per_group * groups:

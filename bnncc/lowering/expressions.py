@@ -11,7 +11,7 @@ import numpy as np
 from xdsl.dialects.builtin import IntegerType, f32, i1, i32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
-from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of
@@ -216,7 +216,8 @@ class ExpressionBuilder:
 
 
 def unsupported(op: Operation, message: str) -> BnnccError:
-    """A fault of ours: the passes let through what no kernel computes."""
+    """The model asks for what is valid but no kernel computes yet."""
     shapes = ", ".join(str(shape_of(value)) for value in op.operands)
-    hint = "please report it with the model, if you can share it"
-    return BnnccError(location_text(op), f"{message} (operand shapes {shapes})", hint, ExitCode.FAILURE)
+    given = f" (operand shapes {shapes})" if shapes else ""
+    hint = "write this part of the model in another way; please report it, with the model if you may"
+    return BnnccError(location_text(op), f"{message}{given}", hint)

@@ -63,11 +63,12 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "outputs" / "library"
 
 
-def check_refusal(answer: Answer, *needles: str) -> None:
-    """Exit code 2; one message, on stderr, with all needles; no traceback."""
+def check_refusal(answer: Answer, *needles: str, problems: int = 1) -> None:
+    """Exit code 2; a block for each problem, on stderr, with all needles; no traceback."""
     assert answer.code == 2, answer.err
     assert answer.out == ""
-    assert answer.err.count("bnncc: ") == 1
+    blocks = problems if problems == 1 else problems + 1  # the last counts them
+    assert answer.err.count("bnncc: ") == blocks, answer.err
     assert "Traceback" not in answer.err and "internal error" not in answer.err
     for needle in needles:
         assert needle in answer.err
@@ -204,8 +205,27 @@ def test_wrong_inputs_are_refused(fault: str, library: Path, tmp_path: Path, bnn
     np.savez(tmp_path / "inputs.npz", **arrays)
     output = tmp_path / "out.npz"
     answer = bnncc("run", library, "--input", tmp_path / "inputs.npz", "--output", output)
-    check_refusal(answer, *needles)
+    check_refusal(answer, *needles, problems=2 if fault == "another name" else 1)
     assert not output.exists()
+
+
+def test_problems_are_printed_as_blocks(library: Path, tmp_path: Path, bnncc: Shell):
+    """Exact texts: where and what, a hint on a line of its own, the count at the end."""
+    np.savez(tmp_path / "inputs.npz", X=GOOD, y=GOOD)
+    answer = bnncc("run", library, "--input", tmp_path / "inputs.npz")
+    assert answer.err.splitlines() == [
+        "bnncc: model: there is no input 'X'",
+        "  hint: did you mean 'x'? the inputs are 'x' (float32 [1, 3, 8, 8])",
+        "bnncc: model: there is no input 'y'",
+        "  hint: the inputs are 'x' (float32 [1, 3, 8, 8])",
+        "bnncc: model: the input 'x' is missing",
+        "bnncc: 3 problems in model",
+    ]
+
+
+def test_wrong_options_are_told_together(tmp_path: Path, bnncc: Shell):
+    answer = bnncc("compile", tmp_path / "absent.onnx", "--target", "znver5", "--name", "my-model")
+    check_refusal(answer, "--target: unknown target 'znver5'", "--name: ", "2 problems", problems=2)
 
 
 def test_right_inputs_are_taken(library: Path, tmp_path: Path, bnncc: Shell):

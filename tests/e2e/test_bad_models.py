@@ -206,7 +206,7 @@ def defined_twice(model: ModelProto) -> None:
 
 
 def result_named_like_an_input(model: ModelProto) -> None:
-    named(model, "conv1").output[0] = "x"
+    named(model, "conv1").output[0] = named(model, "norm1").input[0] = "x"
 
 
 def initializer_twice(model: ModelProto) -> None:
@@ -341,14 +341,84 @@ def test_graphs(
     refused(write(tmp_path, model), "model.onnx" + (location and f":{location}"), message, hint)
 
 
+def told(path: Path) -> str:
+    """The whole text of the refusal."""
+    with pytest.raises(BnnccError) as caught:
+        load_onnx(path)
+    assert caught.value.exit_code == ExitCode.USER
+    return str(caught.value)
+
+
 def test_all_unknown_operators_are_named_at_once(tmp_path: Path) -> None:
-    nodes = [node("Odd", [f"v{i}" if i else "x"], [f"v{i + 1}"], name=f"odd{i}") for i in range(30)]
-    model = make_model([*nodes, node("Odder", ["v30"], ["y"], domain="d")], {"x": [1]}, ["y"])
-    error = refused(write(tmp_path, model), "model.onnx", "31 nodes cannot be compiled")
-    lines = error.message.splitlines()
-    assert lines[1] == "  - odd0: unknown operator Odd in operator set 17"
-    assert lines[-1] == "  - and 11 more"
-    assert error.hint.count("QONNX") == 1
+    """Those of the same words together, the hint once; what reads their results has no problem of its own."""
+    nodes = [node("Odd", [f"v{i}" if i else "x"], [f"v{i + 1}"], name=f"odd{i}") for i in range(14)]
+    nodes += [
+        node("Convv", ["v14"], ["z"]),
+        node("Conv", ["z", "z"], ["w"]),
+        node("Odd", ["w"], ["y"], domain="d"),
+    ]
+    assert told(write(tmp_path, make_model(nodes, {"x": [1]}, ["y"]))) == (
+        "model.onnx:odd0: unknown operator Odd in operator set 17\n"
+        "  also at odd1, odd2, odd3, odd4, odd5, odd6, odd7, odd8, odd9, odd10 and 3 more\n"
+        "  hint: export with operators of ONNX itself or of QONNX\n"
+        "model.onnx:Convv_14: unknown operator Convv in operator set 17\n"
+        "  hint: did you mean 'Conv'? export with operators of ONNX itself or of QONNX\n"
+        "model.onnx:Odd_16: unknown operator d::Odd: the model imports no operator set of domain 'd'\n"
+        "16 problems in model.onnx"
+    )
+
+
+def test_problems_of_every_kind_are_told_together(tmp_path: Path) -> None:
+    """An input, an initializer, an operator and a node; nothing of what depends on them."""
+    nodes = [
+        node("Relu", ["x"], ["r"]),
+        node("Add", ["good", "bad"], ["s"]),
+        node("Signn", ["good"], ["t"], name="typo"),
+        node("Conv", ["t", "w"], ["u"]),
+        node("Reshape", ["good", "shape"], ["v"], name="flatten"),
+        node("Concat", ["r", "s", "u", "v"], ["y"], axis=0),
+    ]
+    constants = {
+        "w": np.ones((4, 3, 3, 3), np.float32),
+        "bad": np.ones(2, np.float32),
+        "shape": whole([5, -1]),
+    }
+    model = make_model(nodes, {"x": [1, "height"], "good": [2, 2]}, ["y"], constants)
+    initializer(model, "bad").raw_data = b"123"
+    assert told(write(tmp_path, model)).splitlines() == [
+        "model.onnx:x: dimension 1 of the input 'x' is symbolic ('height'), and not the batch",
+        "  hint: say its size: --dim height=VALUE",
+        "model.onnx:typo: unknown operator Signn in operator set 17",
+        "  hint: did you mean 'Sign'? export with operators of ONNX itself or of QONNX",
+        "model.onnx:bad: the initializer 'bad' cannot be read as float[2]: buffer size must be a multiple of "
+        "element size",
+        "  hint: the file is damaged; export it again",
+        "model.onnx:flatten: Reshape: Dimension could not be inferred: incompatible shapes",
+        "  hint: its inputs: 'good' float32[2, 2], 'shape' int64[2]",
+        "4 problems in model.onnx",
+    ]
+
+
+def test_no_more_than_ten_are_told(tmp_path: Path) -> None:
+    nodes = [node(f"Odd{i}", ["x"], [f"v{i}"]) for i in range(25)]
+    model = make_model(nodes, {"x": [1]}, [f"v{i}" for i in range(25)])
+    lines = told(write(tmp_path, model)).splitlines()
+    assert len(lines) == 12, "ten problems, the hint once, the count"
+    assert lines[-1] == "25 problems in model.onnx, 15 of them not shown"
+
+
+def test_every_name_that_is_wrong_is_told(tmp_path: Path) -> None:
+    nodes = [node("Add", ["x", "a"], ["s"]), node("Mul", ["s", "a"], ["x"]), node("Add", ["s", "b"], ["y"])]
+    hint = "  hint: an initializer is missing, or the model was cut: export it again"
+    assert told(write(tmp_path, make_model(nodes, {"x": [1]}, ["y", "z"]))).splitlines() == [
+        "model.onnx:Mul_1: the value 'x' is defined a second time",
+        "  hint: the file is no valid ONNX model: export it again",
+        "model.onnx:Add_0: Add reads 'a', which no node, input or initializer defines",
+        hint,
+        "model.onnx:Add_2: Add reads 'b', which no node, input or initializer defines",
+        "model.onnx:z: nothing computes the output 'z'",
+        "4 problems in model.onnx",
+    ]
 
 
 # --- shapes and values -----------------------------------------------------------------------------------

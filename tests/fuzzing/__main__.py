@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tests.fuzzing`: damaged models by the thousand, none of which may hurt the compiler."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tests.fuzzing.mutations import Mutator
+from tests.fuzzing.workers import COMPILE_EVERY, judge_all
+
+
+def main() -> int:
+    """The command; 1 where a model did more than be refused."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzzing", description=__doc__)
+    parser.add_argument("--count", type=int, default=20_000, help="how many models (default: 20000)")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--save", type=Path, default=Path("build/fuzz"), help="a folder for models at fault")
+    chosen = parser.parse_args()
+    outcomes: Counter[str] = Counter()
+    slowest = 0.0
+    for verdict in judge_all(range(chosen.first, chosen.first + chosen.count), chosen.jobs):
+        outcomes[verdict.outcome] += 1
+        slowest = max(slowest, verdict.seconds)
+        if verdict.is_fault:
+            chosen.save.mkdir(parents=True, exist_ok=True)
+            path = chosen.save / f"model_{verdict.number}.onnx"
+            path.write_bytes(Mutator(verdict.number).model())
+            print(f"{path}: {verdict.outcome}\n{verdict.detail}", flush=True)
+    listed = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    print(f"{chosen.count} models: {listed}; the slowest took {slowest:.1f} s up to the plan")
+    print(f"one in {COMPILE_EVERY} of those that were planned was compiled to the end")
+    return 0 if set(outcomes) <= {"compiled", "refused"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
