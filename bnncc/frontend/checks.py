@@ -144,7 +144,7 @@ def body_nodes(node: Node, graph: onnx.GraphProto, opsets: Mapping[str, int]) ->
     nodes = [replace(n, location=f"{node.location}/{n.location.removeprefix(':')}") for n in nodes]
     check_names(node.location, graph, nodes, captured(node.proto))
     nodes = live_nodes(sort_nodes(node.location, nodes), [output.name for output in graph.output])
-    check_operators(node.location, nodes)
+    raise_problems([problem for inner in nodes if (problem := operator_problem(inner)) is not None])
     return nodes
 
 

@@ -108,7 +108,7 @@ class Importer:
         """The module, verified; raises all problems at once."""
         for node in self.model.nodes:
             results = [name for name in node.proto.output if name]
-            if self.broken.intersection(node.proto.input):
+            if self.broken.intersection(node.reads):
                 self.broken.update(results)
                 continue
             with self.noting(results), unexpected(node.location, f"importing {node.operator}"):

@@ -54,7 +54,7 @@ def infer(node: Node, opsets: Mapping[str, int], inputs: Mapping[str, Kind], con
     if node.domain in qonnx.DOMAINS:
         return [qonnx.result_kind(proto.op_type, [inputs[name] for name in proto.input])]
     schema = find_schema(node.domain, proto.op_type, node.opset)
-    assert schema is not None, "check_operators lets no other through"
+    assert schema is not None, "operator_problem lets no other through"
     # The inference tells results apart by name: give one to those that the node leaves out.
     named = onnx.NodeProto()
     named.CopyFrom(proto)
