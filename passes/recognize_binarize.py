@@ -130,6 +130,8 @@ class RecognizeSteps(RewritePattern):
         steps = step_function(op.results[0])
         if steps is None or shape_of(steps.input) != shape_of(op.results[0]):
             return
+        if is_stepped(op, steps.input):
+            return
         new = stepped(steps)
         if new is None:
             return
@@ -173,6 +175,18 @@ def signed(x: SSAValue, bound: int, falls: int, zero: int) -> list[Operation]:
         new = [ops.Neg(x)]
     binarize = ops.Binarize(new[-1].results[0] if new else x, zero)
     return [*new, binarize, ops.Cast(binarize.result)]
+
+
+def is_stepped(op: Operation, x: SSAValue) -> bool:
+    """Whether `op` is already the cast of a binarize of x, perhaps less a constant, or of a comparison of x."""
+    decision = op.input.owner if isinstance(op, ops.Cast) else None
+    if isinstance(decision, ops.Binarize):
+        if decision.input == x:
+            return True
+        decision = decision.input.owner
+    if not isinstance(decision, ops.Compare | ops.Sub | ops.Neg):
+        return False
+    return x in decision.operands and all(v == x or constant_of(v) is not None for v in decision.operands)
 
 
 def is_canonical(op: Operation) -> bool:

@@ -132,6 +132,20 @@ def test_unknown_nodes_are_told_together(tmp_path: Path) -> None:
     assert "LpNormalization_0" in str(caught.value) and "LpNormalization_1" in str(caught.value)
 
 
+def test_a_sign_of_levels_that_never_changes_is_left_as_it_is(tmp_path: Path) -> None:
+    """sign(0.5 * b - 1) is -1 for both b: it was rewritten to itself without end."""
+    network = Network(0)
+    below = network.node("Less", "x", network.constant(np.float32(0)))
+    one, minus, half = (network.constant(np.float32(v)) for v in (1, -1, 0.5))
+    levels = network.node("Where", below, one, minus)
+    moved = network.node("Add", network.node("Mul", levels, half), minus)
+    module = load(network.model((1, 2, 3, 3), network.node("Sign", moved)), tmp_path)
+    run_pipeline(module)
+    x = random_input(0)[:, :2, :3, :3]
+    (result,) = evaluate(module, {"x": x}).values()
+    assert (result == -1).all()
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_pipeline_is_deterministic(seed: int, tmp_path: Path) -> None:
     texts = []
