@@ -8,6 +8,7 @@ from xdsl.ir import SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.types import shape_of
+from bnncc.passes.matching import constant_of
 from bnncc.passes.onnx_node import CHANNELS_FIRST, CHANNELS_LAST, Conversion, Node, NotConvertible
 from bnncc.passes.onnx_windows import geometry
 
@@ -52,15 +53,46 @@ def gemm(node: Node) -> SSAValue:
 
 
 def matmul(node: Node) -> SSAValue:
-    """MatMul with a constant right-hand side [k, o]."""
-    x = node.real(0)
-    weight = node.array(1, "right-hand side")
+    """MatMul with a constant matrix [k, o] on the right, one [o, k] on the left, or one for each of a batch:
+    [b, m, k] times [b, k, o]."""
+    left, right = node.input(0), node.input(1)
+    if constant_of(left) is not None:
+        return _matrix_times(node, node.array(0, "left-hand side"), node.real(1))
+    if constant_of(right) is None:
+        raise NotConvertible(
+            "both of its operands are computed at run time", "bit kernels hold constant weights only"
+        )
+    x, weight = node.real(0), node.array(1, "right-hand side")
+    while weight.ndim > 2 and weight.shape[0] == 1 and weight.ndim <= len(shape_of(x)):
+        weight = weight[0]
+    if weight.ndim == 3 and len(shape_of(x)) == 3 and len(weight) == shape_of(x)[0]:
+        return _batch_times(node, x, weight)
     if weight.ndim != 2 or len(shape_of(x)) < 2:
         raise NotConvertible(
             f"it multiplies shapes {shape_of(x)} and {weight.shape}",
-            "a constant matrix on the right is supported",
+            "a constant matrix on one side is supported",
         )
     return node.add(ops.Dense(x, node.constant(weight.T)))
+
+
+def _matrix_times(node: Node, weight: np.ndarray, x: SSAValue) -> SSAValue:
+    """W x = (x' W')' for W [o, k] and x [..., k, n]."""
+    rank = len(shape_of(x))
+    if weight.ndim != 2 or rank < 2:
+        raise NotConvertible(f"it multiplies shapes {weight.shape} and {shape_of(x)}")
+    order = (*range(rank - 2), rank - 1, rank - 2)
+    product = node.add(ops.Dense(node.transpose(x, order), node.constant(weight)))
+    return node.transpose(product, order)
+
+
+def _batch_times(node: Node, x: SSAValue, weight: np.ndarray) -> SSAValue:
+    """[b, m, o] = [b, m, k] times [b, k, o]: a pointwise convolution of m pixels with b groups."""
+    batch, rows, depth = shape_of(x)
+    outputs = weight.shape[2]
+    image = node.reshape(node.transpose(x, (1, 0, 2)), (rows, 1, 1, batch * depth))
+    kernel = weight.transpose(0, 2, 1).reshape(batch * outputs, 1, 1, depth)
+    product = node.add(ops.Conv2d(image, node.constant(np.ascontiguousarray(kernel)), groups=batch))
+    return node.transpose(node.reshape(product, (rows, batch, outputs)), (1, 0, 2))
 
 
 def batch_norm(node: Node) -> SSAValue:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
+from xdsl.dialects.builtin import i1
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
+from bnncc.dialect.types import element_of, is_number
 
 FEW_LEVELS = 8
 JITTER = 1e-5
@@ -27,13 +29,31 @@ def _activation(value: SSAValue) -> str:
         return "its activation is the network's input"
     owner = value.owner
     assert isinstance(owner, Operation)
-    where = location_text(owner) if not isinstance(owner, ops.Fused) else _made_by(owner, value)
-    return f"its activation is real-valued, from {where}" if where else "its activation is real-valued"
+    if isinstance(owner, ops.Fused):
+        value = owner.results_inside[list(owner.outputs).index(value)]  # type: ignore[arg-type]
+    where = "" if isinstance(value, BlockArgument) else location_text(value.owner)  # type: ignore[arg-type]
+    return f"its activation is {_kind(value)}, from {where}" if where else f"its activation is {_kind(value)}"
 
 
-def _made_by(fused: ops.Fused, value: SSAValue) -> str:
-    inside = fused.results_inside[list(fused.outputs).index(value)]  # type: ignore[arg-type]
-    return "" if isinstance(inside, BlockArgument) else location_text(inside.owner)  # type: ignore[arg-type]
+def _kind(value: SSAValue) -> str:
+    """What is known of the values of an activation."""
+    if _is_of_domain(value):
+        return "of few levels"
+    op = value.owner
+    if not isinstance(op, ops.Mul):
+        return "real-valued"
+    for signs, scale in ((op.left, op.right), (op.right, op.left)):
+        if _is_of_domain(signs) and isinstance(scale.owner, ops.Constant) and scale.owner.array.size > 1:
+            return "of few levels with a scale for every channel, which no sum of integers holds"
+    return "real-valued"
+
+
+def _is_of_domain(value: SSAValue) -> bool:
+    """Whether a value is the cast of a condition or of a value of a domain."""
+    op = value.owner
+    if not isinstance(op, ops.Cast):
+        return False
+    return element_of(op.input) == i1 or not is_number(element_of(op.input))
 
 
 def _weight(weight: np.ndarray) -> str:

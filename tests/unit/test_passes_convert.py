@@ -67,6 +67,8 @@ CASES = (
         {"strides": [2, 3], "pads": [1, 1, 1, 1], "output_padding": [1, 0], "group": 2},
     ),
     Case("ConvTranspose", IMAGE, (real(4, 1, 2, 2),), {"strides": [2, 2], "group": 4}),
+    Case("MatMul", (2, 3, 9), (real(1, 9, 4),)),
+    Case("MatMul", (2, 3, 9), (real(2, 9, 4),)),
     Case("ConvTranspose", (2, 4, 7), (real(4, 3, 5), real(3)), {"strides": [2], "pads": [2, 1]}),
     Case("Conv", (1, 4, 9), (real(2, 4, 3), real(2)), {"pads": [2, 1], "strides": [2]}),
     Case("Gemm", (3, 5), (real(5, 4), real(4)), {"alpha": 0.5, "beta": 2.0}),
