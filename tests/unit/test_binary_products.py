@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products and convolutions of signs in every shape run on bit kernels; of the others inspect says why not."""
+"""Products and convolutions of signs in every shape run on bit kernels; of others inspect says why not."""
 
 from __future__ import annotations
 
