@@ -50,6 +50,13 @@ def variadic(kind: Callable[[SSAValue, SSAValue], Operation]) -> Conversion:
     return convert
 
 
+def divide(node: Node) -> SSAValue:
+    """Div of real numbers. Integers are cut off towards zero, which no kernel of ours does."""
+    if node.result_element != f32:
+        raise NotConvertible("it divides integers")
+    return variadic(ops.Div)(node)
+
+
 def comparison(kind: str) -> Conversion:
     """An operator that compares numbers."""
 
@@ -239,7 +246,7 @@ ARITHMETIC: dict[str, Conversion] = {
     "Add": variadic(ops.Add),
     "Sub": variadic(ops.Sub),
     "Mul": variadic(ops.Mul),
-    "Div": variadic(ops.Div),
+    "Div": divide,
     "Max": variadic(ops.Max),
     "Min": variadic(ops.Min),
     "Sum": variadic(ops.Add),

@@ -114,6 +114,7 @@ class Importer:
             with self.noting(results), unexpected(node.location, f"importing {node.operator}"):
                 self.import_node(node)
         raise_problems(self.problems)
+        self.check_outputs()
         results = [self.operand(name) for name in self.model.outputs]
         self.block.add_op(ReturnOp(*results))
         types = (list(self.block.arg_types), [result.type for result in results])
@@ -132,6 +133,16 @@ class Importer:
         except BnnccError as problem:
             self.problems.append(problem)
             self.broken.update(results)
+
+    def check_outputs(self) -> None:
+        """Results that are known now have elements too."""
+        for name in self.model.outputs:
+            if 0 in self.kinds[name].sizes:
+                raise BnnccError(
+                    f"{self.model.file}:{name}",
+                    f"the output '{name}' would be empty, {self.kinds[name]}",
+                    "a shape in the model is wrong, or the output is not needed",
+                )
 
     def define(self, name: str, value: Value, kind: Kind) -> None:
         """Remember the value of a tensor of the file."""

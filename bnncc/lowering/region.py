@@ -12,7 +12,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.types import shape_of
 from bnncc.lowering.demands import outer_value, root_of
 from bnncc.lowering.expressions import ExpressionBuilder, unsupported
-from bnncc.lowering.geometry import broadcast, without_halo
+from bnncc.lowering.geometry import broadcast, canonical, without_halo
 from bnncc.lowering.reasons import why_real
 from bnncc.lowering.roots import Contraction, contraction, describe, window_of
 from bnncc.lowering.steps import Steps
@@ -51,7 +51,7 @@ class Region:
         """Append its step, and those that its inputs need before it."""
         root, alternative_root, inputs, alternative_inputs = self._root()
         builder = ExpressionBuilder(
-            shape_of(self.op.results_inside[0])[-1],
+            canonical(shape_of(self.op.results_inside[0]))[-1],
             self.root,
             self._load,
             len(self.reserved),
