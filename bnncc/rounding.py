@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which decisions of an ONNX graph hang on rounding: there a compiled network may decide otherwise.
 
-A decision is a comparison, a sign, or a two-level quantiser. The graph is evaluated a second time in float64,
+A decision is a comparison, a sign, or a quantiser. The graph is evaluated a second time in float64,
 from its own decisions on, so that the error of every real value in float32 is known. A decision hangs on
 rounding where what it looks at lies closer to the boundary than such errors do. Where float32 has rounded
 nothing, as among sums of integers, no decision does.
@@ -20,7 +20,8 @@ SLACK = 16
 
 COMPARISONS = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"})
 SIGNS = frozenset({"Sign", "BipolarQuant"})
-STEPS = SIGNS | {"Quant", "MultiThreshold", "Round", "Floor", "Ceil"}
+QUANTIZERS = frozenset({"Quant", "IntQuant", "MultiThreshold", "Round", "Floor", "Ceil"})
+STEPS = SIGNS | QUANTIZERS
 """Operators whose results in float32 are decisions: they are kept as they are."""
 
 CARRIERS = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Where", "Cast", "Not", "And", "Or", "Clip"})
@@ -67,13 +68,15 @@ class Ties:
         inputs = [given for given in node.input if given]
         if node.op_type in MOVERS:
             return self._moved(name, inputs)
-        if node.op_type not in COMPARISONS | SIGNS | CARRIERS:
+        if node.op_type not in COMPARISONS | STEPS | CARRIERS:
             return None
         found = [self.behind(given) for given in inputs if self._values[given].shape == shape]
         if node.op_type in COMPARISONS:
             found.append(self._near(inputs, shape))
         if node.op_type in SIGNS:
             found.append(self._near(inputs[:1], shape))
+        if node.op_type in QUANTIZERS:
+            found.append(self._between(name))
         masks = [mask for mask in found if mask is not None]
         return np.logical_or.reduce(masks) if masks else None
 
@@ -89,6 +92,21 @@ class Ties:
             for given, mask in zip(inputs, masks, strict=False)
         ]
         return evaluate([*moved, *(self._values[given] for given in inputs[count:])])[0] != 0
+
+    def _between(self, name: str) -> np.ndarray:
+        """Where the node would answer otherwise within rounding of what it looks at."""
+        node, evaluate = self._producers[name]
+        first, *rest = node.proto.input
+        x, others = self._values[first], [self._values[given] if given else None for given in rest]
+        with np.errstate(invalid="ignore"):
+            error = SLACK * np.abs(x.astype(np.float64) - self._wide[first]).max(initial=0.0)
+        if not error > 0:
+            return np.zeros(x.shape, bool)
+        sides = [
+            np.nextafter((x + side * error).astype(np.float32), side * np.float32(np.inf)) for side in (-1, 1)
+        ]
+        below, above = (evaluate([side, *others])[0] for side in sides)
+        return below != above
 
     def _near(self, names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray | None:
         """Where the first tensor lies within rounding of the second, or of 0."""

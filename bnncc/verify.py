@@ -187,7 +187,7 @@ class _Comparison:
         self.graph = evaluator(fed)
         self._evaluator = evaluator
         self._rows: list[Row] = []
-        self._bits: dict[Operation, np.ndarray] = {}
+        self._known: dict[Operation, np.ndarray] = {}
         self._module, self._batch = module, batch
         main = main_function(module)
         arguments = reference.check_inputs(main, batch)
@@ -208,8 +208,10 @@ class _Comparison:
         flips: list[bool] = []
 
         def watch(op: Operation, results: list[np.ndarray]) -> None:
-            if op in self._bits and (differs := results[0] != self._bits[op]).any():
+            if op in self._known and (differs := _differs(results[0], self._known[op])).any():
                 near, source = self._near(op), get_source(op)
+                if near is None and _is_real(self._known[op]):
+                    return  # no decision, but what follows from one
                 if near is None:  # an operation between lost its source
                     flips.append(source is not None and self.ties.before(source[0]))
                 else:
@@ -246,8 +248,7 @@ class _Comparison:
         near = self._near(op) if (results[0] != expected).any() else None
         about = op.name.removeprefix("bnn.")
         self._rows.append(_compare(location_text(op), about, "onnx", results[0], expected, near))
-        if not np.issubdtype(expected.dtype, np.floating):
-            self._bits[op] = expected
+        self._known[op] = expected
         return [np.ascontiguousarray(expected)]
 
 
@@ -303,10 +304,9 @@ def _compare(
     near: np.ndarray | None,
 ) -> Row:
     """One tensor; `near` tells where a decision behind it hangs on rounding."""
-    is_real = np.issubdtype(expected.dtype, np.floating)
-    differs = ~_close(got, expected) if is_real else got != expected
+    differs = _differs(got, expected)
     explained = 0 if near is None else int((differs & near).sum())
-    error = _relative(got, expected) if is_real else 0.0
+    error = _relative(got, expected) if _is_real(expected) else 0.0
     return Row(layer, operation, against, expected.size, int(differs.sum()), explained, error)
 
 
@@ -315,11 +315,15 @@ def _near_threshold(op: Operation, inner: Mapping[SSAValue, np.ndarray]) -> np.n
     value was involved (integers have no excuse)."""
     while isinstance(op, ops.Cast | ops.Flip) and isinstance(op.input.owner, Operation):
         op = op.input.owner
-    if not isinstance(op, ops.Binarize) or element_of(op.input) == i32:
+    while isinstance(op, ops.Clip) and isinstance(op.input.owner, Operation):
+        op = op.input.owner
+    if not isinstance(op, ops.Binarize | ops.Round) or element_of(op.input) == i32:
         return None
     value = inner.get(op.input)
     if value is None:
         return None
+    if isinstance(op, ops.Round):  # it decides between two integers halfway
+        value = np.abs(value - np.floor(value)) - np.float32(0.5)
     terms = [inner[v].astype(np.float64) for v in _terms(op.input) if v in inner]
     if all((term == np.rint(term)).all() for term in terms):
         return None  # sums of integers are exact: no rounding excuses a tie
@@ -335,6 +339,15 @@ def _terms(value: SSAValue) -> Iterator[SSAValue]:
     ):
         for operand in value.owner.operands:
             yield from _terms(operand)
+
+
+def _is_real(array: np.ndarray) -> bool:
+    return np.issubdtype(array.dtype, np.floating)
+
+
+def _differs(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Where reals are not alike up to rounding, other values not equal."""
+    return ~_close(got, expected) if _is_real(expected) else got != expected
 
 
 def _close(got: np.ndarray, expected: np.ndarray, rounding: float = ROUNDING) -> np.ndarray:

@@ -77,6 +77,13 @@ def softsign() -> Quantiser:
     return nodes, {"c": np.float32(0.001)}
 
 
+def multi_threshold(steps: int, scale: float, bias: float) -> Quantiser:
+    """FINN's: how many thresholds of its channel x reaches."""
+    thresholds = np.sort(RNG.standard_normal((40, steps)).astype(np.float32), axis=1)
+    more = {"out_scale": scale, "out_bias": bias, "data_layout": "NCHW"}
+    return [node("MultiThreshold", "x t", "q", domain=QONNX, **more)], {"t": thresholds}
+
+
 ACTIVATIONS: dict[str, tuple[Quantiser, str]] = {
     "dorefa2": (dorefa(2), "u2"),
     "dorefa3": (dorefa(3), "u3"),
@@ -91,6 +98,8 @@ ACTIVATIONS: dict[str, tuple[Quantiser, str]] = {
     "scaled-twice": (steps(2, 0, 7), "u3"),
     "spikes": (spikes(), "spike"),
     "softsign": (softsign(), "s2"),
+    "thresholds": (multi_threshold(3, 1.0, 0.0), "u2"),
+    "signed-thresholds": (multi_threshold(15, 0.5, -4.0), "s4"),
 }
 
 WEIGHTS: dict[str, tuple[Callable[[tuple[int, ...]], np.ndarray], str]] = {
