@@ -22,7 +22,7 @@ TOLERANCE = 1e-5
 folding leaves such jitter."""
 
 LARGEST_WEIGHT = 1 << LEVEL_BITS - 1
-"""Weights are at most this many steps from 0."""
+"""Weights are at most this many steps from 0, on one side of it: from -8 to 8 there are 17 levels."""
 
 NEAR = 1e-6
 """Numbers of steps that differ by no more than this are equal: a scale was rounded to float32."""
@@ -254,7 +254,8 @@ def weight_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         fits = todo & near & ((found == 0) == (rows == 0)).all(axis=1)
         levels[fits], scale[fits] = found[fits], fitted[fits]
         todo &= ~fits
-    if todo.any():
+    too_many = levels.size and int(levels.max()) - int(levels.min()) >= 1 << LEVEL_BITS
+    if todo.any() or too_many:
         return None
     return levels.reshape(weight.shape), scale
 

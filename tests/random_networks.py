@@ -158,10 +158,50 @@ class Generator:
             "BipolarQuant", [x, np.asarray(np.float32(1))], x.shape, domain=QONNX, two_level=True
         )
 
+    def quantize(self, x: Value) -> Value:
+        """Levels of 1 to 4 bits, in one of their spellings."""
+        return self.pick([self.rounded, self.quant, self.fired])(x)
+
+    def rounded(self, x: Value) -> Value:
+        """Standard operators: divide, round, clip, and back; now and then a bound off the grid."""
+        scale = np.asarray(np.float32(self.pick([0.25, 0.5, 1, 2])))
+        low, high = self.pick([(0, 3), (-2, 1), (-1, 1), (0, 1), (0, 7), (-8, 7), (2, 5), (0, 15), (-3, 1.5)])
+        bounds = [np.asarray(np.float32(bound)) for bound in (low, high)]
+        y = self.node("Div", [x, scale], x.shape)
+        for operator in self.pick([("Round", "Clip"), ("Clip", "Round"), ("Clip", "Floor")]):
+            y = self.node(operator, [y, *(bounds if operator == "Clip" else [])], x.shape)
+        return y if self.chance(0.3) else self.node("Mul", [y, scale], x.shape)
+
+    def quant(self, x: Value) -> Value:
+        """QONNX's quantiser."""
+        numbers = (self.pick([0.25, 0.5, 1]), self.pick([0, 0, -1, 2]), self.pick([2, 3, 4, 5]))
+        flags = {"signed": self.pick([0, 1]), "narrow": self.pick([0, 1]), "rounding_mode": "ROUND"}
+        parameters = [np.asarray(np.float32(number)) for number in numbers]
+        return self.node("Quant", [x, *parameters], x.shape, domain=QONNX, **flags)
+
+    def fired(self, x: Value) -> Value:
+        """1 (or another number) where a threshold is reached, else 0."""
+        above = self.node("GreaterOrEqual", [x, np.asarray(self.per_channel(x, self.numbers))], x.shape)
+        if self.chance(0.5):
+            return self.node("Cast", [above], x.shape, to=TensorProto.FLOAT)
+        one = np.asarray(np.float32(self.pick([1, 1, 0.5, -1])))
+        return self.node("Where", [above, one, np.zeros((), np.float32)], x.shape)
+
     def binary_weight(self, shape: tuple[int, ...]) -> Value | np.ndarray:
         """Weights [outputs, ...] in one of the forms that trainers leave."""
         form = self.pick(
-            ["bits", "scaled", "ternary", "scaled ternary", "sign", "where", "real"], [4, 3, 2, 2, 1, 1, 0.5]
+            [
+                "bits",
+                "scaled",
+                "ternary",
+                "scaled ternary",
+                "levels",
+                "scaled levels",
+                "sign",
+                "where",
+                "real",
+            ],
+            [4, 3, 2, 2, 1, 1, 1, 1, 0.5],
         )
         if form == "real":
             return self.numbers(shape)
@@ -170,6 +210,9 @@ class Generator:
             signs[self.whole(0, shape[0] - 1)] = self.pick([-1, 1])
         if "ternary" in form:
             signs *= self.rng.random(shape) < self.pick([0.3, 0.8])
+        if "levels" in form:
+            levels = self.pick([(-2, -1, 0, 1), (-3, -1, 1, 3), range(-8, 8), (-7, -5, -3, -1, 1, 3, 5, 7)])
+            signs = self.rng.choice(np.array(levels, np.float32), shape)
         if "scaled" in form:
             signs *= self.scales((shape[0], *[1] * (len(shape) - 1)))
         latent = signs * self.rng.uniform(0.1, 1, shape).astype(np.float32)
@@ -251,9 +294,9 @@ class Generator:
         return self.node("MatMul", [x, turned], (x.shape[0], outputs))
 
     def contraction(self, x: Value) -> Value:
-        """Binary: of a binarized value, perhaps padded, by binary weights."""
+        """Of few bits: of a binarized or quantised value, perhaps padded, by binary weights."""
         if not x.two_level or self.chance(0.5):
-            x = self.binarize(x)
+            x = self.quantize(x) if self.chance(0.3) else self.binarize(x)
         if x.is_image and self.chance(0.85):
             if self.chance(0.25):
                 x = self.padded(x)

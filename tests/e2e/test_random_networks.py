@@ -22,7 +22,7 @@ COUNT = 100
 
 KINDS = frozenset(
     """Add AveragePool BatchNormalization BipolarQuant Cast Clip Concat Conv Flatten Gemm GlobalAveragePool
-    Greater GreaterOrEqual LeakyRelu Less LessOrEqual MatMul MaxPool Mul PRelu Pad Relu Sign Sub Where
+    Div Greater GreaterOrEqual LeakyRelu Less LessOrEqual MatMul MaxPool Mul PRelu Pad Quant Relu Round Sign Sub Where
     """.split()
 )
 

@@ -229,6 +229,11 @@ def test_what_is_no_few_levels_stays_real(activation: Quantiser, tmp_path: Path)
     assert domains(result) == ["f32 x f32"]
 
 
-def test_real_weights_leave_levels_real(tmp_path: Path) -> None:
-    result = network(dorefa(2), RNG.standard_normal((9, 40, 3, 3)), tmp_path)
+@pytest.mark.parametrize(
+    "weight",
+    [RNG.standard_normal((9, 40, 3, 3)), RNG.integers(-8, 9, (9, 40, 3, 3))],
+    ids=["real", "17 levels"],
+)
+def test_real_weights_leave_levels_real(weight: np.ndarray, tmp_path: Path) -> None:
+    result = network(dorefa(2), weight, tmp_path)
     assert domains(result) == ["f32 x f32"]
