@@ -178,7 +178,7 @@ def signed(x: SSAValue, bound: int, falls: int, zero: int) -> list[Operation]:
 
 
 def is_stepped(op: Operation, x: SSAValue) -> bool:
-    """Whether `op` casts a binarize of x, perhaps less a constant, or a comparison of x: it is one already."""
+    """Whether `op` already casts a binarize of x, perhaps less a constant, or a comparison of x."""
     decision = op.input.owner if isinstance(op, ops.Cast) else None
     if isinstance(decision, ops.Binarize):
         if decision.input == x:

@@ -4,6 +4,7 @@ overwritten."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from bnncc.plan.kernel import FillHalo, KernelSpec
@@ -44,7 +45,11 @@ def arena_problems(program: Program) -> Iterator[str]:
     for index, step in enumerate(program.steps):
         given = {step.writes[o]: step.reads[len(step.kernel.inputs) + a] for a, o in step.kernel.in_place}
         scratch = () if step.scratch is None else (step.scratch,)
-        for written in {*step.writes, *scratch}.intersection(inside):
+        fresh = sorted({*step.writes, *scratch}.intersection(inside))
+        for one, other in itertools.combinations(fresh, 2):
+            if overlap(inside[one], inside[other]):
+                yield f"{step.name} writes '{names[one]}' over '{names[other]}', which it writes too"
+        for written in fresh:
             for other in alive - {written, given.get(written)}:
                 if overlap(inside[written], inside[other]):
                     yield f"{step.name} writes '{names[written]}' over '{names[other]}', which is still read"

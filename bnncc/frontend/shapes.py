@@ -145,6 +145,8 @@ def check_conv(node: onnx.NodeProto, x: Kind, weight: Kind, bias: Kind | None = 
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"the bias has shape {list(bias.shape)}, but there are {outputs} output channels")
     kernel = attribute(node, "kernel_shape", None)
+    if kernel is not None and not isinstance(kernel, list):
+        raise ValueError(f"its attribute 'kernel_shape' is {kernel!r}, not a list of integers")
     if kernel is not None and list(kernel) != list(weight.shape[2:]):
         raise ValueError(f"kernel_shape {list(kernel)} is not that of the weights, {list(weight.shape[2:])}")
 

@@ -50,6 +50,11 @@ LLVM_OPTIONS = ("-vectorize-loops:bool=0",)
 arrays. Our templates write their vectors themselves and are no slower without it."""
 
 
+WITHOUT_MASK_OF_SIGNS = "-avx512dq"
+"""LLVM 22 turns VPMOVD2M and KMOV into VMOVMSKPS, which cannot name the registers ymm16 to ymm31, and reads
+another one instead (llvm/llvm-project issue 191304). Without AVX512DQ it takes VPTESTMD, at the same cost."""
+
+
 @dataclass(frozen=True)
 class Isa:
     """A target as the templates see it.
@@ -106,8 +111,11 @@ class Isa:
         facts["cl-opt"] = list(LLVM_OPTIONS)
         if self.mcpu:
             facts["mcpu"] = self.mcpu
-        if self.features:
-            facts["mattr"] = list(self.features)
+        features = list(self.features)
+        if self.vector_bits == 512:
+            features.append(WITHOUT_MASK_OF_SIGNS)
+        if features:
+            facts["mattr"] = features
         return tvm.target.Target({key: value for key, value in facts.items() if value != ""})
 
 
