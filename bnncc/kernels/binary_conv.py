@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Binary convolution and dense layers: exclusive-or and popcount, in three forms.
+"""Binary convolution and dense layers: exclusive-or and popcount, in four forms.
 
 - 32-bit lanes (AVX-512 VPOPCNTDQ): one word of activations against a vector of output channels.
 - byte lanes (AVX2, SSE, NEON): the same with bytes; up to 31 counts of at most 8 are summed in a byte, then
   widened.
+- bytes along the reduction (AArch64): see `binary_along`; taken where it costs fewer instructions.
 - scalar code: one word against a block of output channels, in plain loops.
 
 Stored forms. Activations are the plain words (seen as bytes in the second form). Weights: [vectors][steps]
@@ -20,15 +21,15 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit
+from bnncc.kernels import binary_along, emit
 from bnncc.kernels.binary_plan import BinaryPlan, Threshold
 from bnncc.kernels.borders import Cases
+from bnncc.kernels.counting import Form, extent_of
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.isa import Isa
@@ -63,6 +64,8 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     """
     lanes = default_lanes(spec, isa)
     pixels = Pixels.of(spec, _root(spec).window)
+    if along := _along(spec, isa, pixels):
+        return along
     vectors = -(-spec.shape[3] // lanes)
     if isa.popcount == "scalar":
         return Schedule(lanes, 1, min(pixels.columns, 4), 1)
@@ -75,6 +78,21 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     if rows * columns == 1:
         channel_vectors = even_tile(vectors, max(most_vectors, 8))
     return Schedule(lanes, rows, columns, channel_vectors, 0 if has_reals else 1)
+
+
+def _along(spec: KernelSpec, isa: Isa, pixels: Pixels) -> Schedule | None:
+    """The schedule with vectors along the reduction, where that is cheaper than channels in the lanes."""
+    if not binary_along.is_possible(isa) or _root(spec).ternary_input:
+        return None
+    words = BinaryPlan.of(spec, "uint32", binary_along.LANES)
+    schedule = binary_along.default(words, pixels)
+    in_lanes = _instructions_in_byte_lanes(BinaryPlan.of(spec, "uint8", binary_along.LANES))
+    return schedule if binary_along.instructions(words, schedule) < in_lanes else None
+
+
+def _instructions_in_byte_lanes(plan: BinaryPlan) -> float:
+    """About how many instructions one output takes on NEON, by the same counts as those of the other form."""
+    return plan.counted_pairs * ((0.24 + 0.07 * plan.planes_each) * plan.steps + 0.5)
 
 
 _TILES = {
@@ -107,8 +125,8 @@ def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a BinaryConv; schedule: the fields of a Schedule."""
     tile = Schedule(**schedule) if schedule else default(spec, isa)
-    plan = BinaryPlan.of(spec, "uint8" if isa.popcount == "bytes" else "uint32", tile.lanes)
-    form = _FORMS[isa.popcount](plan)
+    form = _form(spec, isa, tile)
+    plan = form.plan
     threshold = Threshold.of(spec)
     if threshold and not plan.root.ternary_input:
         finish = _PackedThreshold(form, threshold)
@@ -121,12 +139,14 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         for place in register_tiles(form.pixels, plan.channels, finish.schedule(tile)):
             finish.store(place, form.count(place, buffers))
 
-    symbol = kernel_symbol(spec, isa, asdict(tile))
+    symbol = kernel_symbol(spec, isa, tile.parameters())
     function = emit.function(symbol, parameters, body)
-    return Kernel(symbol, spec, function, parameters, finish.pack, asdict(tile), _describe(isa, tile))
+    return Kernel(symbol, spec, function, parameters, finish.pack, tile.parameters(), _describe(isa, tile))
 
 
 def _describe(isa: Isa, tile: Schedule) -> str:
+    if tile.along:
+        return f"vectors along the reduction, {tile.rows}x{tile.pixels} pixels by {tile.along} channels"
     counted = {"vector32": "words counted in 32-bit lanes", "bytes": "bytes counted in byte lanes"}
     counting = counted.get(isa.popcount, "words counted one by one")
     vectors = f"{tile.channel_vectors} vectors of {tile.lanes} channels"
@@ -141,99 +161,7 @@ def _root(spec: KernelSpec) -> BinaryConv:
 # --- Counting mismatches ---------------------------------------------------------------------
 
 
-class _Form:
-    """How the mismatches of a register tile are counted.
-
-    Sums are keyed by (pixel, vector) of the tile; those for the taps of a ternary input that count at all
-    by (pixel, ~vector).
-    """
-
-    dtype = "int32"
-    """Of the sums."""
-
-    def __init__(self, plan: BinaryPlan):
-        self.plan = plan
-        self.pixels = Pixels.of(plan.spec, plan.root.window)
-        more = tuple(f"input{b}" for b in range(1, plan.root.grid.planes))
-        self.names = ("input", "mask") if plan.root.ternary_input else ("input", *more)
-
-    def inputs(self) -> tuple[Parameter, ...]:
-        """Parameters of the root's inputs."""
-        layouts = zip(self.names, self.plan.spec.inputs, strict=True)
-        return tuple(emit.input_parameter(name, layout, self.plan.dtype) for name, layout in layouts)
-
-    def weight(self) -> Parameter:
-        """Parameter of the weights."""
-        plan = self.plan
-        extent = plan.channels.stored * plan.steps * plan.planes
-        doc = f"weight bits [vectors][{plan.steps}][{plan.planes}][lanes]"
-        return emit.constant_parameter("weight", plan.dtype, extent, doc)
-
-    def count(self, tile: Tile, buffers: Buffers) -> Sums:
-        """Emit the counting of a tile."""
-        raise NotImplementedError
-
-    def starts(self, tile: Tile) -> list[list[Index]]:
-        """For each pixel and input the item at which the pixel's window starts."""
-        window, items = self.plan.root.window, self.plan.items_per_word
-        result = []
-        for row, column in tile.pixels():
-            n, y, x = self.pixels.position(tile.image, row, column)
-            top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
-            result.append(
-                [
-                    emit.pixel_address(layout, n, top, left, items) + tile.group * self.plan.items
-                    for layout in self.plan.spec.inputs
-                ]
-            )
-        return result
-
-    def weight_at(self, vector: Vector, number: Index, plane: int) -> list[Index]:
-        """The places of a step's weights in their buffer: signs, and where masked which are not zero."""
-        plan = self.plan
-        first = number * plan.planes + plane * plan.planes_each
-        return [
-            vector.channel * (plan.steps * plan.planes) + (first + i) * vector.width
-            for i in range(plan.planes_each)
-        ]
-
-    def read_at(self, starts: list[Index], plane: int, buffers: Buffers) -> list[tuple[Buffer, Index]]:
-        """The buffers to read a plane of the activations from, the mask included, and where they start."""
-        chosen = range(2) if self.plan.root.ternary_input else (plane,)
-        return [(buffers[self.names[i]], starts[i]) for i in chosen]
-
-    def doubled(self, sums: Sums) -> Iterator[tuple[int, int]]:
-        """The pairs (plane of the activations, plane of the weights) to count, the sums doubled where it is
-        their turn."""
-        for turn, pairs in enumerate(self.plan.exponents()):
-            for total in sums.values() if turn else ():
-                self.double(total)
-            yield from pairs
-
-    def double(self, total: Buffer) -> None:
-        """Emit the doubling of a local."""
-        value = emit.load(total, 0, _extent(total))
-        emit.store(total, value + value, 0)
-
-    def zeros(self, tile: Tile, dtype: str) -> Sums:
-        """Locals for every sum, zeroed."""
-        kinds = 2 if self.plan.root.ternary_input else 1
-        sums = {
-            (p, key): emit.local(dtype, vector.width, "mismatches")
-            for p in range(tile.rows * tile.columns)
-            for v, vector in enumerate(tile.vectors)
-            for key in (v, ~v)[:kinds]
-        }
-        for total in sums.values():
-            self.clear(total)
-        return sums
-
-    def clear(self, total: Buffer) -> None:
-        """Emit the zeroing of a local."""
-        emit.store(total, emit.constant(0, total.dtype, _extent(total)), 0)
-
-
-class _Lanes(_Form):
+class _Lanes(Form):
     """Output channels in the lanes of vectors."""
 
     def add_steps(
@@ -306,12 +234,12 @@ class _Bytes(_Lanes):
         return sums
 
     def _widen(self, total: Buffer, part: Buffer) -> None:
-        lanes = _extent(part)
+        lanes = extent_of(part)
         wide = T.Cast(emit.vector_type(self.dtype, lanes), emit.load(part, 0, lanes))
         emit.store(total, emit.load(total, 0, lanes) + wide, 0)
 
 
-class _Scalar(_Form):
+class _Scalar(Form):
     """Plain loops over a block of output channels."""
 
     def count(self, tile: Tile, buffers: Buffers) -> Sums:
@@ -337,22 +265,26 @@ class _Scalar(_Form):
                             self._add(sums[p, ~v], lane, functools.reduce(operator.and_, counting))
 
     def double(self, total: Buffer) -> None:
-        for lane in each_lane(_extent(total)):
+        for lane in each_lane(extent_of(total)):
             T.buffer_store(total, total[lane] + total[lane], [lane])
 
     def clear(self, total: Buffer) -> None:
-        for lane in each_lane(_extent(total)):
+        for lane in each_lane(extent_of(total)):
             T.buffer_store(total, tirx.const(0, total.dtype), [lane])
 
     def _add(self, total: Buffer, lane: Index, bits: Value) -> None:
         T.buffer_store(total, total[lane] + T.Cast("int32", T.popcount(bits)), [lane])
 
 
-def _extent(local: Buffer) -> int:
-    return int(local.shape[0])
-
-
 _FORMS = {"vector32": _Words, "bytes": _Bytes, "scalar": _Scalar}
+
+
+def _form(spec: KernelSpec, isa: Isa, tile: Schedule) -> Form:
+    if tile.along:
+        return binary_along.Along(BinaryPlan.of(spec, "uint32", tile.lanes), tile.along)
+    return _FORMS[isa.popcount](
+        BinaryPlan.of(spec, "uint8" if isa.popcount == "bytes" else "uint32", tile.lanes)
+    )
 
 
 # --- What follows the counts -----------------------------------------------------------------
@@ -377,7 +309,7 @@ def _axis_case(cases: Cases, position: Index) -> Index:
 class _PackedThreshold:
     """The whole epilogue is an integer threshold: a bit is m <= limit[case][o], a comparison of counts."""
 
-    def __init__(self, form: _Form, threshold: Threshold):
+    def __init__(self, form: Form, threshold: Threshold):
         self.form, self.plan, self.threshold = form, form.plan, threshold
         self.layout = form.plan.spec.outputs[0].layout
         self.item_bits = min(WORD_BITS, form.plan.channels.lanes)
@@ -402,7 +334,7 @@ class _PackedThreshold:
         """Weights, negated in the channels whose comparison points the other way, and limits."""
         signs, thresholds = self.threshold.at_least(constants)
         weight = constants[0] * signs.astype(np.int8)[:, None, None, None]
-        return self.plan.pack_weight(weight), self.plan.pack_limits(weight, thresholds, self.form.dtype)
+        return self.form.pack_weight(weight), self.plan.pack_limits(weight, thresholds, self.form.dtype)
 
     def schedule(self, schedule: Schedule) -> Schedule:
         """The nearest one whose tiles `store` can take."""
@@ -461,7 +393,7 @@ class _PackedThreshold:
 class _General:
     """Any other epilogue, fed with value = base[case][o] - step*m; of a ternary input with taps - 2*m."""
 
-    def __init__(self, form: _Form, isa: Isa):
+    def __init__(self, form: Form, isa: Isa):
         self.form, self.plan = form, form.plan
         self.step = form.plan.root.grid.step
         self.epilogue = Epilogue(form.plan.spec, isa)
@@ -485,7 +417,7 @@ class _General:
 
     def pack(self, constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Weights, the table, and what the epilogue reads."""
-        weight = self.plan.pack_weight(constants[0])
+        weight = self.form.pack_weight(constants[0])
         table = () if self.plan.root.ternary_input else (self.plan.pack_base(constants[0]),)
         return weight, *table, *self.epilogue.pack(constants)
 

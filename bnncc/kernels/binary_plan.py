@@ -154,6 +154,11 @@ class BinaryPlan:
             yield [(b, e - b) for b in range(inputs) if 0 <= e - b < weights]
 
     @property
+    def counted_pairs(self) -> int:
+        """How many pairs of planes are counted."""
+        return self.root.grid.planes * self.root.weight_planes
+
+    @property
     def cases(self) -> int:
         """Border cases that the table tells apart."""
         return self.borders.count if self.has_cases else 1
@@ -166,10 +171,14 @@ class BinaryPlan:
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, KW, C/groups] to [vectors][steps][planes][lanes], flat."""
+        return interleave(self.weight_items(weight), self.channels)
+
+    def weight_items(self, weight: np.ndarray) -> np.ndarray:
+        """int8 [O, KH, KW, C/groups] to items [O, steps, planes]."""
         weight = merge_groups(weight, self.root.groups, self.joined)
         planes = [bits for pair in self.weight_bits(weight) for bits in pair[: self.planes_each]]
         packed = np.stack([pack_channels(plane, self.dtype) for plane in planes], axis=-1)
-        return interleave(packed.reshape(len(weight), self.steps, self.planes), self.channels)
+        return packed.reshape(len(weight), self.steps, self.planes)
 
     def weight_bits(self, weight: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each plane t_c of the weights the booleans t_c = +1 and t_c != 0.

@@ -50,6 +50,9 @@ LLVM_OPTIONS = ("-vectorize-loops:bool=0",)
 arrays. Our templates write their vectors themselves and are no slower without it."""
 
 
+ARCHITECTURE_OPTIONS = {"aarch64": ("-aarch64-enable-mcr:bool=0",)}
+"""LLVM's machine combiner makes trees of chains of additions, which need more registers than there are."""
+
 WITHOUT_MASK_OF_SIGNS = "-avx512dq"
 """LLVM 22 turns VPMOVD2M and KMOV into VMOVMSKPS, which cannot name the registers ymm16 to ymm31, and reads
 another one instead (llvm/llvm-project issue 191304). Without AVX512DQ it takes VPTESTMD, at the same cost."""
@@ -94,6 +97,11 @@ class Isa:
         return self.kind == "c"
 
     @property
+    def architecture(self) -> str:
+        """The first word of the triple, such as "aarch64"; empty for portable C and the compiling machine."""
+        return self.triple.partition("-")[0]
+
+    @property
     def lanes(self) -> int:
         """float32 lanes of one vector."""
         return 1 if self.is_scalar else self.vector_bits // 32
@@ -108,7 +116,7 @@ class Isa:
         if self.is_scalar:
             return tvm.target.Target("c")
         facts: dict = {"kind": "llvm", "mtriple": self.triple, "vector-width": self.vector_bits}
-        facts["cl-opt"] = list(LLVM_OPTIONS)
+        facts["cl-opt"] = [*LLVM_OPTIONS, *ARCHITECTURE_OPTIONS.get(self.architecture, ())]
         if self.mcpu:
             facts["mcpu"] = self.mcpu
         features = list(self.features)

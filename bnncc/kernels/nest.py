@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from tvm.script.ir_builder import IRBuilder
@@ -181,6 +181,7 @@ class Schedule:
 
     Vectors of `lanes` output channels; register tiles of `rows` x `pixels` output pixels by `channel_vectors`
     vectors; `channels_outermost` is 1 where the loop over the channels is outside those over pixels, else 0.
+    along: where the lanes run along the reduction, how many channels a register tile has; else 0.
     """
 
     lanes: int
@@ -188,6 +189,11 @@ class Schedule:
     pixels: int
     channel_vectors: int
     channels_outermost: int = 1
+    along: int = 0
+
+    def parameters(self) -> dict[str, int]:
+        """By name, without what is not used."""
+        return {name: value for name, value in asdict(self).items() if name != "along" or value}
 
 
 def schedules(best: Schedule, pixels: Pixels, channels: int, accumulators: range) -> Iterator[Schedule]:

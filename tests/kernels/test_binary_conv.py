@@ -151,7 +151,7 @@ def _library(target: str) -> tuple[dict[str, Kernel], Library]:
     return kernels, Library(list(kernels.values()), facts)
 
 
-def _numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+def case_numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
     """Buffers to read and constants; some thresholds are extreme."""
     root, rng = spec.root, np.random.default_rng(seed)
     assert isinstance(root, BinaryConv)
@@ -202,7 +202,7 @@ def _check(target: str, name: str, reads: list[np.ndarray], constants: tuple[np.
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("target", TARGETS)
 def test_equals_simulation(target: str, name: str):
-    _check(target, name, *_numbers(CASES[name], seed=3))
+    _check(target, name, *case_numbers(CASES[name], seed=3))
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -213,15 +213,15 @@ def test_equals_simulation(target: str, name: str):
 def test_all_equal_signs(target: str, name: str, input_sign: int, weight_sign: int):
     """The largest and smallest sums, where counts would overflow first."""
     spec = CASES[name]
-    reads, constants = _numbers(spec, seed=4)
+    reads, constants = case_numbers(spec, seed=4)
     fill = random_buffer(spec.root.input, np.random.default_rng(0), spec.root.halo_level)  # type: ignore[union-attr]
     for plane in range(len(spec.inputs)):
-        reads[plane] = _filled(spec.root.input, fill.copy(), input_sign > 0)  # type: ignore[union-attr]
+        reads[plane] = filled(spec.root.input, fill.copy(), input_sign > 0)  # type: ignore[union-attr]
     most = (1 << spec.root.weight_planes) - 1  # type: ignore[union-attr]
     _check(target, name, reads, (np.full_like(constants[0], weight_sign * most), *constants[1:]))
 
 
-def _filled(layout: Layout, buffer: np.ndarray, value: bool) -> np.ndarray:
+def filled(layout: Layout, buffer: np.ndarray, value: bool) -> np.ndarray:
     store(layout, buffer, np.full(layout.shape, value))
     return buffer
 
@@ -232,7 +232,7 @@ def test_value_does_not_depend_on_what_the_halo_holds(target: str):
     kernels, library = _library(target)
     results = []
     for name in ("plain", "plain-halo-0"):
-        reads, constants = _numbers(CASES[name], seed=5)
+        reads, constants = case_numbers(CASES[name], seed=5)
         output = allocate(CASES[name].outputs[0].layout)
         library.run(kernels[name], reads, constants, [output])
         results.append(output)
@@ -242,7 +242,7 @@ def test_value_does_not_depend_on_what_the_halo_holds(target: str):
 def test_a_wrong_bit_is_noticed():
     """The comparison itself: one flipped weight must show."""
     spec = CASES["plain-i32"]
-    reads, constants = _numbers(spec, seed=6)
+    reads, constants = case_numbers(spec, seed=6)
     kernels, library = _library("c")
     expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
     run_step(spec, reads, constants, [expected])
@@ -258,7 +258,7 @@ def test_every_candidate_computes_the_same():
     schedules = list(binary_conv.candidates(spec, isa))[::4]
     kernels = [binary_conv.make(spec, isa, asdict(schedule)) for schedule in schedules]
     library = Library(kernels, target)
-    reads, constants = _numbers(spec, seed=7)
+    reads, constants = case_numbers(spec, seed=7)
     expected = allocate(spec.outputs[0].layout)
     run_step(spec, reads, constants, [expected])
     for kernel in kernels:

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a binary convolution counts the mismatches of a register tile: what all forms have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from bnncc.kernels import emit
+from bnncc.kernels.binary_plan import BinaryPlan
+from bnncc.kernels.emit import Buffer, Buffers, Index
+from bnncc.kernels.kernel import Parameter
+from bnncc.kernels.nest import Pixels, Tile, Vector
+from bnncc.kernels.tiles import Sums
+
+
+class Form:
+    """How the mismatches of a register tile are counted.
+
+    Sums are keyed by (pixel, vector) of the tile; those for the taps of a ternary input that count at all
+    by (pixel, ~vector).
+    """
+
+    dtype = "int32"
+    """Of the sums."""
+
+    def __init__(self, plan: BinaryPlan):
+        self.plan = plan
+        self.pixels = Pixels.of(plan.spec, plan.root.window)
+        more = tuple(f"input{b}" for b in range(1, plan.root.grid.planes))
+        self.names = ("input", "mask") if plan.root.ternary_input else ("input", *more)
+
+    def inputs(self) -> tuple[Parameter, ...]:
+        """Parameters of the root's inputs."""
+        layouts = zip(self.names, self.plan.spec.inputs, strict=True)
+        return tuple(emit.input_parameter(name, layout, self.plan.dtype) for name, layout in layouts)
+
+    def weight(self) -> Parameter:
+        """Parameter of the weights."""
+        plan = self.plan
+        extent = plan.channels.stored * plan.steps * plan.planes
+        doc = f"weight bits [vectors][{plan.steps}][{plan.planes}][lanes]"
+        return emit.constant_parameter("weight", plan.dtype, extent, doc)
+
+    def pack_weight(self, weight: np.ndarray) -> np.ndarray:
+        """int8 [O, KH, KW, C/groups] in the stored form of `weight`."""
+        return self.plan.pack_weight(weight)
+
+    def count(self, tile: Tile, buffers: Buffers) -> Sums:
+        """Emit the counting of a tile."""
+        raise NotImplementedError
+
+    def starts(self, tile: Tile) -> list[list[Index]]:
+        """For each pixel and input the item at which the pixel's window starts."""
+        window, items = self.plan.root.window, self.plan.items_per_word
+        result = []
+        for row, column in tile.pixels():
+            n, y, x = self.pixels.position(tile.image, row, column)
+            top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
+            result.append(
+                [
+                    emit.pixel_address(layout, n, top, left, items) + tile.group * self.plan.items
+                    for layout in self.plan.spec.inputs
+                ]
+            )
+        return result
+
+    def weight_at(self, vector: Vector, number: Index, plane: int) -> list[Index]:
+        """The places of a step's weights in their buffer: signs, and where masked which are not zero."""
+        plan = self.plan
+        first = number * plan.planes + plane * plan.planes_each
+        return [
+            vector.channel * (plan.steps * plan.planes) + (first + i) * vector.width
+            for i in range(plan.planes_each)
+        ]
+
+    def read_at(self, starts: list[Index], plane: int, buffers: Buffers) -> list[tuple[Buffer, Index]]:
+        """The buffers to read a plane of the activations from, the mask included, and where they start."""
+        chosen = range(2) if self.plan.root.ternary_input else (plane,)
+        return [(buffers[self.names[i]], starts[i]) for i in chosen]
+
+    def doubled(self, sums: Sums) -> Iterator[tuple[int, int]]:
+        """The pairs (plane of the activations, plane of the weights) to count, the sums doubled where it is
+        their turn."""
+        for turn, pairs in enumerate(self.plan.exponents()):
+            for total in sums.values() if turn else ():
+                self.double(total)
+            yield from pairs
+
+    def double(self, total: Buffer) -> None:
+        """Emit the doubling of a local."""
+        value = emit.load(total, 0, extent_of(total))
+        emit.store(total, value + value, 0)
+
+    def zeros(self, tile: Tile, dtype: str) -> Sums:
+        """Locals for every sum, zeroed."""
+        kinds = 2 if self.plan.root.ternary_input else 1
+        sums = {
+            (p, key): emit.local(dtype, vector.width, "mismatches")
+            for p in range(tile.rows * tile.columns)
+            for v, vector in enumerate(tile.vectors)
+            for key in (v, ~v)[:kinds]
+        }
+        for total in sums.values():
+            self.clear(total)
+        return sums
+
+    def clear(self, total: Buffer) -> None:
+        """Emit the zeroing of a local."""
+        emit.store(total, emit.constant(0, total.dtype, extent_of(total)), 0)
+
+
+def extent_of(local: Buffer) -> int:
+    """Elements of a local."""
+    return int(local.shape[0])

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Binary convolutions on emulated processors against NumPy, bit for bit: the forms that no x86 has."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from bnncc import targets
+from bnncc.kernels import binary_along, binary_conv
+from bnncc.kernels.binary_plan import BinaryPlan
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.nest import Pixels, Schedule
+from bnncc.plan.kernel import BinaryConv, KernelSpec
+from bnncc.plan.layout import Element
+from bnncc.plan.simulate import allocate, run_step
+from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise
+from tests.kernels.emulated import Program
+from tests.kernels.test_binary_conv import CASES, INTEGERS, case_numbers, filled
+
+ALONG = {name: spec for name, spec in CASES.items() if not spec.root.ternary_input}  # type: ignore[union-attr]
+"""Cases that this form takes: not those with a mask plane."""
+
+BITS = ((Element.BIT, THRESHOLD),)
+
+TILES = [(1, 1, 8), (1, 2, 4), (1, 3, 2), (1, 4, 2), (2, 2, 2), (3, 1, 4), (1, 5, 1), (2, 3, 8)]
+"""Rows and columns of pixels by channels."""
+
+SHAPES = {
+    "runs-of-12": Shape((1, 5, 7, 32), 20),
+    "runs-of-24": Shape((2, 5, 7, 64), 33),
+    "runs-of-28": Shape((1, 4, 9, 200), 16, (2, 1)),
+    "runs-of-48": Shape((1, 6, 5, 128), 24, stride=(1, 2)),
+    "words": Shape((1, 6, 7, 32), 8, dilation=(1, 2)),
+    "chunks": Shape((1, 3, 5, 512), 17),
+    "chunks-and-pieces": Shape((1, 3, 5, 416), 9, (3, 3)),
+    "pointwise": pointwise(5, 96, 40),
+    "dense": dense(1, 8300, 40),
+    "dense-batch": dense(7, 330, 12),
+}
+
+
+def along(spec: KernelSpec, tile: tuple[int, int, int] | None = None) -> Kernel:
+    """The kernel with vectors along the reduction, whether it pays or not."""
+    assert isinstance(spec.root, BinaryConv)
+    plan = BinaryPlan.of(spec, "uint32", binary_along.LANES)
+    schedule = binary_along.default(plan, Pixels.of(spec, spec.root.window))
+    if tile is not None:
+        rows, columns, channels = tile
+        schedule = Schedule(binary_along.LANES, rows, columns, 1, 1, channels)
+    return binary_conv.make(spec, Isa.of(targets.load("cortex-a72")), schedule.parameters())
+
+
+@cache
+def default_program(target: str) -> tuple[dict[str, Kernel], Program]:
+    """Every case by its default kernel."""
+    facts = targets.load(target)
+    kernels = {name: binary_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
+    return kernels, Program(list(kernels.values()), facts)
+
+
+@cache
+def along_program() -> tuple[dict[str, Kernel], Program]:
+    """Every case with vectors along the reduction."""
+    kernels = {name: along(spec) for name, spec in ALONG.items()}
+    return kernels, Program(list(kernels.values()), targets.load("cortex-a72"))
+
+
+def check(kernel: Kernel, program: Program, seed: int = 3, fill: int | None = None) -> None:
+    """Run a kernel on random numbers, or with all activations and weights of one sign, and compare."""
+    spec = kernel.spec
+    reads, constants = case_numbers(spec, seed)
+    if fill is not None:
+        layouts = zip(spec.inputs, reads, strict=False)
+        reads[: len(spec.inputs)] = [filled(layout, buffer, fill > 0) for layout, buffer in layouts]
+        constants = (np.full_like(constants[0], 1), *constants[1:])
+    expected, actual = ([allocate(output.layout, 0xAB) for output in spec.outputs] for _ in range(2))
+    run_step(spec, reads, constants, expected)
+    program.run(kernel, reads, constants, actual)
+    for output, want, have in zip(spec.outputs, expected, actual, strict=True):
+        if output.layout.element is Element.F32:
+            np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(have, want)
+
+
+@pytest.mark.parametrize("name", ALONG)
+def test_vectors_along_the_reduction(name: str):
+    kernels, program = along_program()
+    assert "along the reduction" in kernels[name].description
+    check(kernels[name], program)
+
+
+@pytest.mark.parametrize("fill", [1, -1])
+@pytest.mark.parametrize("name", ["plain", "pad-minus-one", "deep", "dense-i32", "pointwise"])
+def test_largest_and_smallest_sums(name: str, fill: int):
+    """Where counts would overflow first."""
+    kernels, program = along_program()
+    check(kernels[name], program, fill=fill)
+
+
+@cache
+def tile_program() -> tuple[dict[tuple[str, tuple[int, int, int]], Kernel], Program]:
+    """Every shape in every tile."""
+    kernels = {
+        (name, tile): along(binary_spec(shape, INTEGERS if i % 2 else BITS), tile)
+        for i, (name, shape) in enumerate(SHAPES.items())
+        for tile in TILES
+    }
+    return kernels, Program(list(kernels.values()), targets.load("cortex-a72"))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_tile(name: str):
+    kernels, program = tile_program()
+    for tile in TILES:
+        check(kernels[name, tile], program, seed=5)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("target", ["armv7a-neon"])
+def test_default_kernels(target: str, name: str):
+    kernels, program = default_program(target)
+    check(kernels[name], program)
+
+
+def test_a_wrong_weight_is_noticed():
+    """The comparison itself."""
+    kernels, program = along_program()
+    kernel = kernels["plain-i32"]
+    reads, constants = case_numbers(kernel.spec, 6)
+    expected, actual = (allocate(kernel.spec.outputs[0].layout) for _ in range(2))
+    run_step(kernel.spec, reads, constants, [expected])
+    constants[0][5, 1, 1, 7] *= -1
+    program.run(kernel, reads, constants, [actual])
+    assert np.count_nonzero(expected != actual) == 6 * 9
+
+
+@pytest.mark.parametrize(
+    ("channels", "form"), [(8, "byte lanes"), (40, "byte lanes"), (64, "along"), (256, "along")]
+)
+def test_the_cheaper_form_is_taken(channels: int, form: str):
+    spec = binary_spec(Shape((1, 8, 8, channels), 32))
+    assert form in binary_conv.make(spec, Isa.of(targets.load("cortex-a72"))).description
