@@ -18,7 +18,8 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
+from bnncc.dialect import time
+from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, states_of
 from bnncc.dialect.operations import unpack, vector_of
 from bnncc.dialect.types import domain_values, element_of, is_number, numpy_type, shape_of
 
@@ -35,7 +36,8 @@ def evaluate(
     """The outputs of `func @main` by their ONNX names, for inputs by their ONNX names.
 
     `observe` is called after every operation, for those inside a fused region before the region itself
-    (`op.parent_op()` tells them apart). Raises BnnccError for a missing, unknown or misshapen input.
+    (`op.parent_op()` tells them apart), for those inside a loop once each step. Of a step function the states
+    that are not given are zeros. Raises BnnccError for a missing, unknown or misshapen input.
     """
     main = main_function(module)
     arguments = check_inputs(main, inputs)
@@ -43,14 +45,34 @@ def evaluate(
     return dict(zip(names_of(main, OUTPUTS), results, strict=True))
 
 
+def evaluate_steps(
+    module: ModuleOp, sequences: Mapping[str, np.ndarray], initial: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """All outputs [T, ...] of T steps of a network with states, for inputs [T, ...], by ONNX names.
+
+    initial: states before the first step by their input names; those not given are zeros.
+    Raises BnnccError as `evaluate`."""
+    carried = states_of(main_function(module))
+    states = dict(initial or {})
+    steps: list[dict[str, np.ndarray]] = []
+    for slices in zip(*sequences.values(), strict=True):
+        outputs = evaluate(module, dict(zip(sequences, slices, strict=True)) | states)
+        states = {before: outputs[after] for before, after in carried.items()}
+        steps.append(outputs)
+    return {name: np.stack([outputs[name] for outputs in steps]) for name in steps[0]}
+
+
 def check_inputs(main: FuncOp, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """The arguments of the function in order, in their own types. Raises BnnccError."""
-    names = names_of(main, INPUTS)
+    names, states = names_of(main, INPUTS), states_of(main)
     for name in inputs:
         if name not in names:
             raise BnnccError(name, "the network has no such input", f"its inputs are {', '.join(names)}")
     arguments = []
     for name, argument in zip(names, main.body.block.args, strict=True):
+        if name not in inputs and name in states:
+            arguments.append(np.zeros(shape_of(argument), numpy_type(element_of(argument))))
+            continue
         if name not in inputs:
             raise BnnccError(name, "this input of the network is missing")
         array = np.asarray(inputs[name])
@@ -69,14 +91,57 @@ def evaluate_block(
         operands = [values[operand] for operand in op.operands]
         if isinstance(op, ReturnOp | ops.Yield):
             return operands
-        results = (
-            evaluate_fused(op, operands, observe)
-            if isinstance(op, ops.Fused)
-            else evaluate_operation(op, operands)
-        )
+        results = evaluate_region(op, operands, observe)
         replaced = observe(op, results) if observe is not None else None
         values.update(zip(op.results, results if replaced is None else replaced, strict=True))
     raise AssertionError("a block ends in return or yield")
+
+
+def evaluate_region(
+    op: Operation, operands: Sequence[np.ndarray], observe: Observer | None
+) -> list[np.ndarray]:
+    """The results of an operation, the observer told of what happens inside its region."""
+    match op:
+        case ops.Fused():
+            return evaluate_fused(op, operands, observe)
+        case time.Neuron():
+            return evaluate_neuron(op, operands, observe)
+        case time.Scan():
+            return evaluate_scan(op, operands, observe)
+        case _:
+            return evaluate_operation(op, operands)
+
+
+def evaluate_neuron(
+    op: time.Neuron, operands: Sequence[np.ndarray], observe: Observer | None = None
+) -> list[np.ndarray]:
+    """The outputs and the new states of a neuron."""
+    return evaluate_block(op.block, operands, observe)
+
+
+def evaluate_scan(
+    op: time.Scan, operands: Sequence[np.ndarray], observe: Observer | None = None
+) -> list[np.ndarray]:
+    """The final states and what the steps collected. Raises BnnccError for a count that is out of range."""
+    given = list(operands)
+    count = op.steps if op.count is None else _checked_count(op, given.pop())
+    sequences = [given.pop(0) for _ in op.sequences]
+    states, invariants = given[: len(op.initial)], given[len(op.initial) :]
+    collected: list[list[np.ndarray]] = []
+    for step in range(count):
+        slices = [sequence[step] for sequence in sequences]
+        results = evaluate_block(op.block, [*slices, *states, *invariants], observe)
+        states = results[: len(states)]
+        collected.append(results[len(states) :])
+    return [*states, *(np.stack(column) for column in zip(*collected, strict=True))]
+
+
+def _checked_count(op: time.Scan, count: np.ndarray) -> int:
+    number = int(count.reshape(-1)[0])
+    if number < 0 or (op.steps and number > op.steps):
+        most = f"0 to {op.steps}" if op.steps else "0 or more"
+        raise BnnccError("", f"the number of steps must be {most}, got {number}")
+    return number
 
 
 def evaluate_fused(
@@ -320,6 +385,14 @@ def _fused(op: ops.Fused, *inputs: np.ndarray) -> list[np.ndarray]:
     return evaluate_fused(op, inputs)
 
 
+def _neuron(op: time.Neuron, *inputs: np.ndarray) -> list[np.ndarray]:
+    return evaluate_neuron(op, inputs)
+
+
+def _scan(op: time.Scan, *inputs: np.ndarray) -> list[np.ndarray]:
+    return evaluate_scan(op, inputs)
+
+
 EVALUATORS: dict[type[Operation], Callable[..., list[np.ndarray]]] = {
     ops.Constant: _constant,
     ops.Onnx: _onnx,
@@ -345,5 +418,7 @@ EVALUATORS: dict[type[Operation], Callable[..., list[np.ndarray]]] = {
     ops.Pad: _pad,
     ops.Concat: _concat,
     ops.Fused: _fused,
+    time.Neuron: _neuron,
+    time.Scan: _scan,
 }
 """The meaning of every operation, by its class."""

@@ -9,6 +9,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import VerifyException
 
+from bnncc.dialect.network import verify_network
 from bnncc.dialect.parsing import make_context
 from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
 from bnncc.passes.commute_pool import CommutePoolPass
@@ -79,6 +80,6 @@ def run_pipeline(module: ModuleOp, after: After | None = None, assume_sign_zero:
 def verify(module: ModuleOp, name: str) -> None:
     """Assert that a pass left the module valid."""
     try:
-        module.verify()
+        verify_network(module)
     except VerifyException as problem:
         raise AssertionError(f"after {name}: {problem}") from problem

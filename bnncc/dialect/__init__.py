@@ -6,6 +6,7 @@ from __future__ import annotations
 from xdsl.ir import Dialect
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect import time
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary
 
 BNN = Dialect(
@@ -36,6 +37,8 @@ BNN = Dialect(
         ops.Concat,
         ops.Fused,
         ops.Yield,
+        time.Neuron,
+        time.Scan,
     ],
     [Bipolar, Level, Spike, Ternary],
 )

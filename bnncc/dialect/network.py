@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
+
+from bnncc.dialect.operations import expect
 
 INPUTS = "bnn.inputs"
 OUTPUTS = "bnn.outputs"
 """Attributes of func @main that hold the ONNX names, an array of strings each."""
+
+STATES = "bnn.states"
+"""Attribute of a func @main that is one step of a network with a state: pairs ["state's input name", "state's
+output name"]. The output of one step is the input of the next; before the first it is all zeros."""
 
 
 def main_function(module: ModuleOp) -> FuncOp:
@@ -26,3 +34,51 @@ def names_of(main: FuncOp, attribute: str) -> list[str]:
     count = len(main.function_type.inputs if attribute == INPUTS else main.function_type.outputs)
     prefix = "arg" if attribute == INPUTS else "out"
     return [f"{prefix}{i}" for i in range(count)]
+
+
+def states_of(main: FuncOp) -> dict[str, str]:
+    """The output name of each state, by its input name; empty for a network without states."""
+    pairs = main.attributes.get(STATES)
+    if not isinstance(pairs, ArrayAttr):
+        return {}
+    texts = ([name.data for name in pair.data if isinstance(name, StringAttr)] for pair in pairs.data)
+    return {before: after for before, after in texts}
+
+
+def set_states(main: FuncOp, pairs: Mapping[str, str]) -> None:
+    """Make the function one step of a network whose states these are: output name by input name."""
+    names = [ArrayAttr([StringAttr(before), StringAttr(after)]) for before, after in pairs.items()]
+    main.attributes[STATES] = ArrayAttr(names)
+
+
+def verify_states(main: FuncOp) -> None:
+    """Check that every state is an input and an output of one type, and none of them two states.
+
+    Raises VerifyException."""
+    if STATES not in main.attributes:
+        return
+    pairs = main.attributes[STATES]
+    well_formed = isinstance(pairs, ArrayAttr) and all(
+        isinstance(pair, ArrayAttr)
+        and len(pair) == 2
+        and all(isinstance(name, StringAttr) for name in pair.data)
+        for pair in pairs.data
+    )
+    expect(well_formed, f"pairs of strings as {STATES}", pairs)
+    states = states_of(main)
+    expect(len(states) == len(pairs.data), "one output for each state", pairs)  # type: ignore[union-attr]
+    expect(len(set(states.values())) == len(states), "an output of its own for each state", pairs)
+    inputs = dict(zip(names_of(main, INPUTS), main.function_type.inputs, strict=True))
+    outputs = dict(zip(names_of(main, OUTPUTS), main.function_type.outputs, strict=True))
+    for before, after in states.items():
+        expect(before in inputs, f"a state among the inputs {', '.join(inputs)}", before)
+        expect(after in outputs, f"a state among the outputs {', '.join(outputs)}", after)
+        expect(inputs[before] == outputs[after], f"state {after} of {inputs[before]}", outputs[after])
+
+
+def verify_network(module: ModuleOp) -> None:
+    """Verify a module, and the states of its functions. Raises VerifyException."""
+    module.verify()
+    for op in module.ops:
+        if isinstance(op, FuncOp):
+            verify_states(op)

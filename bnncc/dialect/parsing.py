@@ -12,6 +12,7 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 
 from bnncc.dialect import BNN
+from bnncc.dialect.network import verify_network
 
 
 def make_context() -> Context:
@@ -27,7 +28,7 @@ def parse_module(text: str, name: str = "<text>") -> ModuleOp:
 
     Raises xDSL's ParseError or VerifyException."""
     module = Parser(make_context(), text, name).parse_module()
-    module.verify()
+    verify_network(module)
     return module
 
 
