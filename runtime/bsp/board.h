@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the runner needs of a board: bytes in, bytes out. Both return 0 where all went through. */
+/* What programs need of a board. Reading and writing return 0 where all bytes went through. */
 #ifndef BNNCC_BOARD_H
 #define BNNCC_BOARD_H
 
@@ -7,5 +7,8 @@
 
 int board_read(void *to, uint32_t bytes);
 int board_write(const void *from, uint32_t bytes);
+
+/* Text for the person who looks on; boards without an operating system only. */
+void board_print(const char *text);
 
 #endif /* BNNCC_BOARD_H */

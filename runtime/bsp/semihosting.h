@@ -8,7 +8,7 @@
 
 #include "board.h"
 
-enum semihosting { SYS_OPEN = 0x01, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT_EXTENDED = 0x20 };
+enum semihosting { SYS_OPEN = 0x01, SYS_WRITE0 = 0x04, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT_EXTENDED = 0x20 };
 
 int main(void);
 
@@ -45,6 +45,11 @@ int board_write(const void *from, uint32_t bytes)
         const long block[3] = {answer_file, (long)from, (long)bytes};
         return semihost(SYS_WRITE, block) != 0;
     }
+}
+
+void board_print(const char *text)
+{
+    semihost(SYS_WRITE0, text);
 }
 
 static void board_exit(int status)
