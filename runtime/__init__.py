@@ -16,7 +16,20 @@ BOARDS = FOLDER / "bsp"
 """Start-up code and linker scripts of emulated boards, and the program that runs a library there."""
 
 
+SOURCES = FOLDER / "src"
+"""Micro-kernels in C."""
+
+
+def source_text(name: str) -> str:
+    """The text of `src/<name>`, to be put into generated C."""
+    return _from_guard(SOURCES / name)
+
+
 def header_text(name: str) -> str:
     """The text of `include/bnncc/<name>` from its include guard on, to be put into generated C."""
-    text = (INCLUDE / "bnncc" / name).read_text(encoding="utf-8")
+    return _from_guard(INCLUDE / "bnncc" / name)
+
+
+def _from_guard(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
     return text[text.index("#ifndef") :].rstrip()

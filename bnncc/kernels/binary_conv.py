@@ -127,11 +127,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     tile = Schedule(**schedule) if schedule else default(spec, isa)
     form = _form(spec, isa, tile)
     plan = form.plan
-    threshold = Threshold.of(spec)
-    if threshold and not plan.root.ternary_input:
-        finish = _PackedThreshold(form, threshold)
-    else:
-        finish = _General(form, isa)
+    finish = finish_of(form, isa)
     parameters = (*form.inputs(), *finish.operands(), form.weight(), *finish.constants(), *finish.outputs())
 
     def body(buffers: Buffers) -> None:
@@ -142,6 +138,14 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     symbol = kernel_symbol(spec, isa, tile.parameters())
     function = emit.function(symbol, parameters, body)
     return Kernel(symbol, spec, function, parameters, finish.pack, tile.parameters(), _describe(isa, tile))
+
+
+def finish_of(form: Form, isa: Isa) -> _PackedThreshold | _General:
+    """What follows the counting of `form`."""
+    threshold = Threshold.of(form.plan.spec)
+    if threshold and not form.plan.root.ternary_input:
+        return _PackedThreshold(form, threshold)
+    return _General(form, isa)
 
 
 def _describe(isa: Isa, tile: Schedule) -> str:
@@ -241,6 +245,8 @@ class _Bytes(_Lanes):
 
 class _Scalar(Form):
     """Plain loops over a block of output channels."""
+
+    is_scalar = True
 
     def count(self, tile: Tile, buffers: Buffers) -> Sums:
         sums = self.zeros(tile, self.dtype)
@@ -359,8 +365,8 @@ class _PackedThreshold:
                 self._clear_rest(pixel, vector)
 
     def _bits(self, total: Buffer, limit: Index, vector: Vector) -> list[Value]:
-        if isinstance(self.form, _Scalar):
-            return [self._scalar_bits(total, limit, vector)]
+        if self.form.is_scalar:
+            return [self.form.compared(total, self.buffers["limit"], limit, vector)]
         width = min(self.item_bits, vector.width)
         return [
             self._lane_bits(emit.load(total, i, width), emit.load(self.buffers["limit"], limit + i, width))
@@ -371,14 +377,6 @@ class _PackedThreshold:
         lanes = emit.lanes_of(count)
         mask = T.reinterpret(f"uint{lanes}", T.Cast(f"uint1x{lanes}", count <= limit))
         return mask if lanes == self.item_bits else T.Cast(f"uint{self.item_bits}", mask)
-
-    def _scalar_bits(self, total: Buffer, limit: Index, vector: Vector) -> Value:
-        word = emit.local("uint32", 1, "word")
-        T.buffer_store(word, tirx.const(0, "uint32"), [0])
-        for lane in each_lane(vector.valid):
-            bit = T.Cast("uint32", total[lane] <= self.buffers["limit"][limit + lane])
-            T.buffer_store(word, word[0] | (bit << T.Cast("uint32", lane)), [0])
-        return word[0]
 
     def _clear_rest(self, pixel: Index, vector: Vector) -> None:
         """Emit zeros for what of the last word no vector computes."""

@@ -15,7 +15,7 @@ from tvm.tirx.op import register_intrin_lowering
 
 from bnncc import elf
 from bnncc.diagnostics import BnnccError
-from bnncc.kernels import binary_conv, convert, halo, map, opaque, pool, real_conv, reduce
+from bnncc.kernels import choice, convert, halo, map, micro_kernels, opaque, pool, real_conv, reduce
 from bnncc.kernels.functions import LITERAL, LONG_LITERAL
 from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters
@@ -37,7 +37,7 @@ from bnncc.plan.kernel import (
 Template = Callable[[KernelSpec, Isa, TileParameters | None], Kernel]
 
 TEMPLATES: dict[type[Root], Template] = {
-    BinaryConv: binary_conv.make,
+    BinaryConv: choice.make,
     RealConv: real_conv.make,
     Pool: pool.make,
     ChannelMean: reduce.make_channel_mean,
@@ -143,7 +143,7 @@ def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> st
         name for name, used in (("math.h", _MATH), ("stdbool.h", r"\bbool\b")) if re.search(used, text)
     ]
     includes = "".join(f"#include <{name}>\n" for name in (*headers, "stdint.h"))
-    return "\n".join([includes, *helpers, text])
+    return "\n".join([includes, *helpers, *micro_kernels.sources(text), text])
 
 
 def _distinct(kernels: Sequence[Kernel]) -> list[Kernel]:
@@ -192,7 +192,8 @@ def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], st
     body = _without_unused(body)
     body = re.sub(LITERAL + r"([0-9a-f]{8})\(\)", lambda match: _literal(int(match[1], 16)), body)
     body = re.sub(LONG_LITERAL + r"([0-9a-f]{16})\(\)", lambda match: _long_literal(int(match[1], 16)), body)
-    first_operand, first_output = len(kernel.spec.inputs), len(kernel.parameters) - len(kernel.spec.outputs)
+    first_operand = len(kernel.spec.inputs)
+    first_output = len(kernel.parameters) - len(kernel.spec.outputs) - bool(kernel.scratch_bytes)
     pairs = ((first_operand + operand, first_output + output) for operand, output in kernel.spec.in_place)
     in_place = {index for pair in pairs for index in pair}
     parameters = [

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
 from bnncc.kernels.binary_plan import BinaryPlan
-from bnncc.kernels.emit import Buffer, Buffers, Index
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.kernel import Parameter
-from bnncc.kernels.nest import Pixels, Tile, Vector
+from bnncc.kernels.nest import Pixels, Tile, Vector, each_lane
 from bnncc.kernels.tiles import Sums
 
 
@@ -21,6 +23,9 @@ class Form:
     Sums are keyed by (pixel, vector) of the tile; those for the taps of a ternary input that count at all
     by (pixel, ~vector).
     """
+
+    is_scalar = False
+    """Whether sums are read one by one."""
 
     dtype = "int32"
     """Of the sums."""
@@ -50,6 +55,15 @@ class Form:
     def count(self, tile: Tile, buffers: Buffers) -> Sums:
         """Emit the counting of a tile."""
         raise NotImplementedError
+
+    def compared(self, total: Buffer, limits: Buffer, first: Index, vector: Vector) -> Value:
+        """The bits total[lane] <= limits[first + lane] of a vector as a word; for forms that are scalar."""
+        word = emit.local("uint32", 1, "word")
+        T.buffer_store(word, tirx.const(0, "uint32"), [0])
+        for lane in each_lane(vector.valid):
+            bit = T.Cast("uint32", total[lane] <= limits[first + lane])
+            T.buffer_store(word, word[0] | (bit << T.Cast("uint32", lane)), [0])
+        return word[0]
 
     def starts(self, tile: Tile) -> list[list[Index]]:
         """For each pixel and input the item at which the pixel's window starts."""

@@ -45,6 +45,9 @@ class TargetFacts(Protocol):
         ...
 
 
+C_FEATURES = ("+v",)
+"""LLVM's names of what C code has micro-kernels for: RISC-V's vectors."""
+
 LLVM_OPTIONS = ("-vectorize-loops:bool=0",)
 """LLVM 22's loop vectoriser takes `i % 4` for affine over more than four iterations and then reads beyond
 arrays. Our templates write their vectors themselves and are no slower without it."""
@@ -79,7 +82,9 @@ class Isa:
     def of(target: TargetFacts) -> Isa:
         """The view of a target."""
         if target.kind == "c":
-            return PORTABLE
+            features = tuple(feature for feature in target.features if feature in C_FEATURES)
+            name = "c" + "".join(feature.removeprefix("+") for feature in features)
+            return Isa(name, "c", "", "", features, 32, target.popcount)
         counting = {"vector32": "p", "bytes": "b", "scalar": "s"}[target.popcount]
         return Isa(
             f"v{target.vector_bits}{counting}",

@@ -286,19 +286,21 @@ def register_tiles(pixels: Pixels, channels: Channels, schedule: Schedule) -> It
     """Tiles in loops such that every output is in one of them; those at the ends may be smaller."""
     if schedule.channels_outermost:
         for group, vectors in _vector_tiles(channels, schedule.channel_vectors):
-            for place in _pixel_tiles(pixels, schedule):
+            for place in pixel_tiles(pixels, schedule.rows, schedule.pixels):
                 yield Tile(group, vectors, *place)
     else:
-        for place in _pixel_tiles(pixels, schedule):
+        for place in pixel_tiles(pixels, schedule.rows, schedule.pixels):
             for group, vectors in _vector_tiles(channels, schedule.channel_vectors):
                 yield Tile(group, vectors, *place)
 
 
-def _pixel_tiles(pixels: Pixels, schedule: Schedule) -> Iterator[tuple[Index, Index, Index, int, int]]:
+def pixel_tiles(
+    pixels: Pixels, most_rows: int, most_columns: int
+) -> Iterator[tuple[Index, Index, Index, int, int]]:
     """(image, row, column, rows, columns) of every tile."""
     for image in each(pixels.images, "image"):
-        for row, rows in tiles(pixels.rows, schedule.rows, "row"):
-            for column, columns in tiles(pixels.columns, schedule.pixels, "column"):
+        for row, rows in tiles(pixels.rows, most_rows, "row"):
+            for column, columns in tiles(pixels.columns, most_columns, "column"):
                 yield image, row, column, rows, columns
 
 

@@ -97,7 +97,9 @@ class Program:
     ) -> int:
         """Call the kernel as a Step would, and count its instructions (0 where the emulator cannot)."""
         packed = kernel.pack(constants)
-        arrays = [*map(aligned, reads), *packed, *writes]
+        scratch = [np.full(kernel.scratch_bytes, 0x5A, np.uint8)] if kernel.scratch_bytes else []
+        arrays = [*map(aligned, reads), *packed, *writes, *scratch]
+        first = len(reads) + len(packed)
         for array, parameter in zip(arrays, kernel.parameters, strict=True):
             assert array.nbytes == parameter.extent * np.dtype(parameter.dtype).itemsize, parameter
         guard = b"\xa5" * GUARD
@@ -109,7 +111,7 @@ class Program:
         for index, array in enumerate(arrays):
             piece = answer[at : at + array.nbytes + 2 * GUARD]
             assert piece[:GUARD] == piece[-GUARD:] == guard, "written outside of a buffer"
-            if index >= len(arrays) - len(writes):
+            if index >= first:
                 array[...] = np.frombuffer(piece[GUARD:-GUARD], array.dtype).reshape(array.shape)
             else:
                 assert piece[GUARD:-GUARD] == array.tobytes(), "a buffer that is only read was changed"

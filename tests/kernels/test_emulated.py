@@ -11,6 +11,7 @@ import pytest
 from bnncc import targets
 from bnncc.kernels import binary_along, binary_conv
 from bnncc.kernels.binary_plan import BinaryPlan
+from bnncc.kernels.build import make_kernel
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.nest import Pixels, Schedule
@@ -58,7 +59,7 @@ def along(spec: KernelSpec, tile: tuple[int, int, int] | None = None) -> Kernel:
 def default_program(target: str) -> tuple[dict[str, Kernel], Program]:
     """Every case by its default kernel."""
     facts = targets.load(target)
-    kernels = {name: binary_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
+    kernels = {name: make_kernel(spec, facts) for name, spec in CASES.items()}
     return kernels, Program(list(kernels.values()), facts)
 
 
@@ -69,7 +70,13 @@ def along_program() -> tuple[dict[str, Kernel], Program]:
     return kernels, Program(list(kernels.values()), targets.load("cortex-a72"))
 
 
-def check(kernel: Kernel, program: Program, seed: int = 3, fill: int | None = None) -> None:
+def check(
+    kernel: Kernel,
+    program: Program,
+    seed: int = 3,
+    fill: int | None = None,
+    emulator: tuple[str, ...] | None = None,
+) -> None:
     """Run a kernel on random numbers, or with all activations and weights of one sign, and compare."""
     spec = kernel.spec
     reads, constants = case_numbers(spec, seed)
@@ -79,7 +86,7 @@ def check(kernel: Kernel, program: Program, seed: int = 3, fill: int | None = No
         constants = (np.full_like(constants[0], 1), *constants[1:])
     expected, actual = ([allocate(output.layout, 0xAB) for output in spec.outputs] for _ in range(2))
     run_step(spec, reads, constants, expected)
-    program.run(kernel, reads, constants, actual)
+    program.run(kernel, reads, constants, actual, emulator)
     for output, want, have in zip(spec.outputs, expected, actual, strict=True):
         if output.layout.element is Element.F32:
             np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5)
@@ -121,10 +128,23 @@ def test_every_tile(name: str):
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("target", ["armv7a-neon"])
+@pytest.mark.parametrize("target", ["armv7a-neon", "rv64gcv"])
 def test_default_kernels(target: str, name: str):
     kernels, program = default_program(target)
     check(kernels[name], program)
+
+
+@pytest.mark.parametrize("bits", [256, 1024])
+@pytest.mark.parametrize(
+    "name", ["plain", "strided-i32", "deep", "dense-i32", "groups", "u2", "stream-tails"]
+)
+def test_vectors_of_other_lengths(name: str, bits: int):
+    """A library for RISC-V's vectors runs on vectors of any length."""
+    kernels, program = default_program("rv64gcv")
+    assert "mask registers" in kernels[name].description
+    emulator = ("qemu-riscv64", "-cpu", f"rv64,v=true,vlen={bits},vext_spec=v1.0")
+    check(kernels[name], program, emulator=emulator)
+    check(kernels[name], program, fill=-1, emulator=emulator)
 
 
 def test_a_wrong_weight_is_noticed():
