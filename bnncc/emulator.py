@@ -188,10 +188,18 @@ class Emulator:
             raise BnnccError(
                 f"target {self.target.name}",
                 f"the emulated program failed: {problem}",
-                "is the network larger than the board's memory?" if self.target.is_bare else "",
+                self._hint(said),
                 ExitCode.FAILURE,
             )
         return answer, said
+
+    def _hint(self, said: str) -> str:
+        """What may help, after what the emulator said."""
+        if "unable to find CPU model" in said or ("Property" in said and "not found" in said):
+            version = _run((self._command[0], "--version"), Path.cwd(), b"")[0].decode(errors="replace")
+            found = version.partition("\n")[0] or self._command[0]
+            return f"{found} does not know the processor that the target names; a newer one may"
+        return "is the network larger than the board's memory?" if self.target.is_bare else ""
 
 
 BARE_OPTIONS = (

@@ -19,14 +19,14 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 from tvm.sym import Analyzer
 
-from bnncc.kernels import emit
+from bnncc.kernels import emit, micro_kernels
 from bnncc.kernels.binary_conv import finish_of
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.counting import Form
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
-from bnncc.kernels.micro_kernels import MicroKernel, of_isa
+from bnncc.kernels.micro_kernels import MicroKernel
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import Pixels, Tile, Vector, each, each_lane, pixel_tiles, walk
 from bnncc.kernels.tiles import Sums
@@ -40,16 +40,17 @@ MOST_PIXELS = 4
 def supports(spec: KernelSpec, isa: Isa) -> bool:
     """Whether a micro-kernel of the instruction set computes `spec`: no weight and no activation is zero."""
     root = spec.root
-    if of_isa(isa) is None or not isinstance(root, BinaryConv) or root.ternary_input:
+    if not isinstance(root, BinaryConv) or root.ternary_input:
         return False
-    return not BinaryPlan.of(spec, "uint32", WORD_BITS).masked
+    plan = BinaryPlan.of(spec, "uint32", WORD_BITS)
+    return not plan.masked and micro_kernels.choose(plan, isa) is not None
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, which `supports` took; schedule: rows and pixels of a tile."""
-    micro = of_isa(isa)
-    assert micro is not None
     plan = BinaryPlan.of(spec, "uint32", WORD_BITS)
+    micro = micro_kernels.choose(plan, isa)
+    assert micro is not None
     pixels = Pixels.of(spec, plan.root.window)
     tile = dict(schedule) if schedule else default(plan, pixels)
     form = Rows(plan, micro, (tile["rows"], tile["pixels"]))
@@ -130,13 +131,13 @@ class Rows(Form):
         self.rows = 0 if self.is_one_piece else self.most_pixels * len(self.names) * plan.steps
 
     def weight(self) -> Parameter:
-        extent = self.plan.channels.stored * self.plan.planes * self.plan.steps
-        doc = self.micro.weight_doc(self.plan.planes, self.plan.steps)
+        extent = self.micro.stored_channels(self.plan) * self.plan.planes * self.plan.steps
+        doc = self.micro.weight_doc(self.plan)
         return emit.constant_parameter("weight", "uint32", extent, doc)
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         items = self.plan.weight_items(weight)  # [O, steps, planes]
-        items = np.pad(items, [(0, self.plan.channels.stored - len(items)), (0, 0), (0, 0)])
+        items = np.pad(items, [(0, self.micro.stored_channels(self.plan) - len(items)), (0, 0), (0, 0)])
         return self.micro.stored(np.ascontiguousarray(items.transpose(0, 2, 1)))
 
     def scratch(self) -> Parameter:

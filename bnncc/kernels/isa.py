@@ -45,8 +45,8 @@ class TargetFacts(Protocol):
         ...
 
 
-C_FEATURES = ("+v",)
-"""LLVM's names of what C code has micro-kernels for: RISC-V's vectors."""
+C_FEATURES = ("+v", "+zvbb")
+"""LLVM's names of what C code has micro-kernels for: RISC-V's vectors, without and with counts of bits."""
 
 LLVM_OPTIONS = ("-vectorize-loops:bool=0",)
 """LLVM 22's loop vectoriser takes `i % 4` for affine over more than four iterations and then reads beyond
