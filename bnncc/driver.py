@@ -25,14 +25,18 @@ from bnncc.frontend.torch import Export, export_module
 from bnncc.golden import Golden, golden_vectors
 from bnncc.lowering import Lowered, lower
 from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
-from bnncc.plan.budget import Budgets
+from bnncc.plan.budget import Budgets, FlashExceeded
 from bnncc.plan.names import check_library_name, library_name
 from bnncc.report import reports
+from bnncc.targets import Target
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from bnncc.artifact import Artifact
+
+Goal = Literal["size", "speed"] | None
+"""What kernels are chosen for; None: a balance."""
 
 Say = Callable[[str], None]
 """Called with what is being done, in a few words."""
@@ -46,7 +50,8 @@ class Options:
     dimensions. emit: which files. print_ir_after: pass names or "all", printed to stderr.
     camera: inputs as a camera gives them. assume_sign_zero: +1 or -1 drops the exact handling of sign(0) = 0.
     cc: the C compiler command. package: a build system (codegen.PACKAGES) to write a folder for.
-    optimize: what portable kernels are compiled for (default: size where there is no operating system).
+    optimize: what kernels are chosen and compiled for (default: where no operating system and no instruction
+    that counts bits is, the fastest that keep the budget of flash, or a balance; else speed).
     budgets: bytes of RAM and flash that the network may take.
     """
 
@@ -58,7 +63,7 @@ class Options:
     camera: CameraInput = CameraInput()
     assume_sign_zero: int | None = None
     cc: str | None = None
-    optimize: Literal["size", "speed"] | None = None
+    optimize: Goal = None
     package: str | None = None
     budgets: Budgets = Budgets()
 
@@ -134,10 +139,40 @@ def build(
     codegen.check_package(options.package)
     directory = Path(output) if output is not None else _temporary_directory()
     codegen.check_output(directory)
+    goals = _goals(options, target)
+    for goal in goals:
+        try:
+            _write(lowered, path, directory, target, options, goal, say)
+            break
+        except FlashExceeded:
+            if goal == goals[-1]:
+                raise
+    return artifact.load(directory)
+
+
+def _goals(options: Options, target: Target) -> tuple[Goal, ...]:
+    """What kernels are chosen for: the user's word; else, of a budget of flash, the fastest that keep it."""
+    if options.optimize is not None:
+        return (options.optimize,)
+    if options.budgets.flash is None or target.popcount != "none":
+        return (None,)
+    return ("speed", None, "size")
+
+
+def _write(
+    lowered: Lowered,
+    path: str | Path,
+    directory: Path,
+    target: Target,
+    options: Options,
+    goal: Goal,
+    say: Say,
+) -> None:
+    """Kernels for a goal, and the artifact with them."""
     say("generating kernels")
     from bnncc.kernels import build as backend
 
-    kernels = codegen.make_kernels(lowered.program, target, backend)
+    kernels = codegen.make_kernels(lowered.program, target, backend, goal)
     program = codegen.with_scratch(lowered.program, kernels)
     say("compiling")
     wanted = codegen.EmitOptions(
@@ -146,14 +181,13 @@ def build(
         compiler=options.cc,
         budgets=options.budgets,
         chosen=options.chosen(),
-        optimize=options.optimize,
+        optimize=goal,
         package=options.package,
         golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
         mlir=module_text(lowered.module) if "mlir" in options.emit else "",
         reports=lambda manifest: reports(program, manifest),
     )
     codegen.emit(program, kernels, target, directory, wanted, backend)
-    return artifact.load(directory)
 
 
 def _golden(lowered: Lowered, path: str | Path, options: Options) -> Golden:

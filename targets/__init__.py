@@ -20,12 +20,12 @@ from bnncc.diagnostics import BnnccError
 FOLDER = Path(__file__).resolve().parent
 
 Kind = Literal["llvm", "c"]
-Popcount = Literal["vector32", "bytes", "scalar"]
+Popcount = Literal["vector32", "bytes", "scalar", "none"]
 System = Literal["", "linux", "cortex_m", "riscv"]
 
 CHOICES = {
     "kind": ("llvm", "c"),
-    "popcount": ("vector32", "bytes", "scalar"),
+    "popcount": ("vector32", "bytes", "scalar", "none"),
     "system": ("", "linux", "cortex_m", "riscv"),
 }
 MAY_BE_ZERO = ("flash_address", "flash_bytes", "ram_address", "ram_bytes")
@@ -38,10 +38,12 @@ class Target:
     kind: how code is made, "llvm" (objects by LLVM) or "c" (portable C99 source).
     architecture: what `uname -m` says there (x86_64, aarch64), or "" if any will do.
     triple: LLVM's target triple, or "" for that of the machine that compiles.
-    mcpu, features: LLVM's processor name and features on top of it ("+avx512vpopcntdq").
+    mcpu, features: LLVM's processor name and features on top of it ("+avx512vpopcntdq"); where C is made,
+    what its kernels may use: "+dsp" (Arm's USADA8), "+mve" (vectors of four words).
     vector_bits: the widest vector register, in bits.
     popcount: "vector32" counts the bits of 32-bit lanes in one instruction (AVX-512 VPOPCNTDQ), "bytes"
-    of bytes (NEON) or by a table look-up within bytes (AVX2), "scalar" has none in vectors.
+    of bytes (NEON) or by a table look-up within bytes (AVX2), "scalar" has none in vectors, "none" has none
+    at all.
     cpu_flags: what /proc/cpuinfo must list for code of this target to run.
     c_flags: what the C compiler needs to know beyond its defaults.
     system: what libraries run on: "linux", no operating system ("cortex_m", "riscv": whose start-up code an

@@ -42,8 +42,10 @@ class Backend(Protocol):
 
     `kernels` are ones that `make_kernel` of the same backend returned."""
 
-    def make_kernel(self, spec: KernelSpec, target: Target) -> KernelFacts:
-        """The kernel of a specification."""
+    def make_kernel(
+        self, spec: KernelSpec, target: Target, *, goal: Literal["size", "speed"] | None = None
+    ) -> KernelFacts:
+        """The kernel of a specification; goal: what matters most."""
         ...
 
     def compile_object(self, kernels: Any, prefix: str, target: Target) -> bytes:
@@ -61,7 +63,7 @@ class EmitOptions:
 
     source: the model's file name without folders. emit: which files (EMITTABLE). compiler: the C compiler
     command, or None to search. chosen: the user's options as the header and the manifest tell them.
-    optimize: what portable kernels are compiled for (default: size where there is no operating system).
+    optimize: what portable kernels are compiled for, and what all kernels were chosen for.
     budgets: bytes that the network may take. package: for which build system (PACKAGES) a folder is written.
     golden: what <name>_selftest.c holds. mlir: the text of <name>.mlir. reports: what makes the
     texts of reports from the manifest, by file name.
@@ -83,8 +85,13 @@ class EmitOptions:
     weights_section: str | None = None
 
 
-def make_kernels(program: Program, target: Target, backend: Backend | None = None) -> Kernels:
-    """One kernel for each KernelSpec of the program, made once.
+def make_kernels(
+    program: Program,
+    target: Target,
+    backend: Backend | None = None,
+    goal: Literal["size", "speed"] | None = None,
+) -> Kernels:
+    """One kernel for each KernelSpec of the program, made once; goal: what they are chosen for.
 
     Raises BnnccError for nodes that the importer of last resort does not take, all at once."""
     backend = backend or _kernels_of_this_package()
@@ -95,7 +102,7 @@ def make_kernels(program: Program, target: Target, backend: Backend | None = Non
         for spec in (step.kernel, *alternative):
             if spec not in kernels:
                 try:
-                    kernels[spec] = backend.make_kernel(spec, target)
+                    kernels[spec] = backend.make_kernel(spec, target, goal=goal)
                 except BnnccError as error:
                     refused.append(replace(error, location=error.location or step.location))
     if refused:
@@ -255,13 +262,14 @@ class _Writer:
         return FlashSizes(sum(sizes[:-1]), sizes[-1], tuple(sum(sizes.values()) for sizes in distinct))
 
     def _optimisation(self) -> tuple[str, ...]:
-        """Of portable kernels, which are loops: the C compiler shall unroll and vectorise them, or keep them
-        small. On cortex-m4 and rv32imc small loops execute as many instructions (within 1 %), in a sixth to a
-        half of the code."""
+        """Of portable kernels. Where there is no operating system they are small loops, and straight-line
+        code that is long enough: unrolling both takes two to six times the code and executes as many
+        instructions (cortex-m4, rv32imc: within 1 % for loops, up to a tenth more for straight-line code).
+        Elsewhere the C compiler shall unroll and vectorise."""
         if self.target.kind != "c":
             return ()
-        chosen = self.options.optimize or ("size" if self.target.is_bare else "speed")
-        return ("-Os",) if chosen == "size" else ("-O3",)
+        small = self.target.is_bare or self.options.optimize == "size"
+        return ("-Os",) if small else ("-O3",)
 
     def _entry(self) -> str:
         if self.target.kind == "c":

@@ -67,7 +67,7 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     if along := _along(spec, isa, pixels):
         return along
     vectors = -(-spec.shape[3] // lanes)
-    if isa.popcount == "scalar":
+    if isa.popcount in ("scalar", "none"):
         return Schedule(lanes, 1, min(pixels.columns, 4), 1)
     has_reals = any(output.layout.element is not Element.BIT for output in spec.outputs)
     accumulators, most_vectors = _TILES[isa.popcount, has_reals]
@@ -106,7 +106,7 @@ _TILES = {
 
 def default_lanes(spec: KernelSpec, isa: Isa) -> int:
     """Output channels of a vector."""
-    if isa.popcount == "scalar":
+    if isa.popcount in ("scalar", "none"):
         return WORD_BITS
     if isa.popcount == "vector32":
         return isa.vector_bits // 32
@@ -282,7 +282,7 @@ class _Scalar(Form):
         T.buffer_store(total, total[lane] + T.Cast("int32", T.popcount(bits)), [lane])
 
 
-_FORMS = {"vector32": _Words, "bytes": _Bytes, "scalar": _Scalar}
+_FORMS = {"vector32": _Words, "bytes": _Bytes, "scalar": _Scalar, "none": _Scalar}
 
 
 def _form(spec: KernelSpec, isa: Isa, tile: Schedule) -> Form:
@@ -296,7 +296,7 @@ def _form(spec: KernelSpec, isa: Isa, tile: Schedule) -> Form:
 # --- What follows the counts -----------------------------------------------------------------
 
 
-def _case(plan: BinaryPlan, y: Index, x: Index) -> Index:
+def border_case(plan: BinaryPlan, y: Index, x: Index) -> Index:
     """The border case of output pixel (y, x)."""
     if not plan.has_cases:
         return 0
@@ -355,7 +355,7 @@ class _PackedThreshold:
         per_word = WORD_BITS // self.item_bits
         for p, (row, column) in enumerate(tile.pixels()):
             n, y, x = self.form.pixels.position(tile.image, row, column)
-            limits = _case(self.plan, y, x) * self.plan.channels.stored
+            limits = border_case(self.plan, y, x) * self.plan.channels.stored
             pixel = emit.address(self.layout, n, y, x, 0, per_word)
             for v, vector in enumerate(tile.vectors):
                 bits = self._bits(sums[p, v], limits + vector.channel, vector)
@@ -437,7 +437,7 @@ class _General:
             if self.plan.root.ternary_input:
                 most = _as_int32(local_piece(sums[pixel, ~number], offset, lanes))
             else:
-                row = _case(self.plan, position[1], position[2]) * self.plan.channels.stored
+                row = border_case(self.plan, position[1], position[2]) * self.plan.channels.stored
                 most = emit.load(self.buffers["base"], row + channel, lanes)
             return most - mismatches * emit.constant(self.step, "int32", lanes)
 

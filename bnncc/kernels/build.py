@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from tvm.tirx.op import register_intrin_lowering
 from bnncc import elf
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels import choice, convert, halo, map, micro_kernels, opaque, pool, real_conv, reduce
+from bnncc.kernels.c_helpers import POPCOUNT, VECTOR, helpers
 from bnncc.kernels.functions import LITERAL, LONG_LITERAL
-from bnncc.kernels.isa import Isa, TargetFacts
+from bnncc.kernels.isa import Goal, Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.plan.c_values import float_literal
 from bnncc.plan.kernel import (
@@ -61,21 +64,6 @@ ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "sincos", "sincosf", *MATHEMATI
 """What an object may expect from elsewhere: what compilers call by themselves (`sincos` too, on Linux) and
 libm."""
 
-POPCOUNT = "bnncc_popcount32"
-
-POPCOUNT_SOURCE = f"""\
-#ifndef BNNCC_POPCOUNT32
-#define BNNCC_POPCOUNT32
-/* The number of bits set in v. */
-static uint32_t {POPCOUNT}(uint32_t v) {{
-  v = v - ((v >> 1) & UINT32_C(0x55555555));
-  v = (v & UINT32_C(0x33333333)) + ((v >> 2) & UINT32_C(0x33333333));
-  v = (v + (v >> 4)) & UINT32_C(0x0f0f0f0f);
-  return (v * UINT32_C(0x01010101)) >> 24;
-}}
-#endif
-"""
-
 register_intrin_lowering(
     "tirx.popcount", "c", level=11, f=lambda call: tirx.call_pure_extern(call.ty, POPCOUNT, *call.args)
 )
@@ -89,9 +77,11 @@ register_intrin_lowering(
 )
 
 
-def make_kernel(spec: KernelSpec, target: TargetFacts, schedule: TileParameters | None = None) -> Kernel:
-    """The kernel of `spec` for `target`, by the schedule given or a good default."""
-    return TEMPLATES[type(spec.root)](spec, Isa.of(target), schedule)
+def make_kernel(
+    spec: KernelSpec, target: TargetFacts, schedule: TileParameters | None = None, goal: Goal = None
+) -> Kernel:
+    """The kernel of `spec` for `target`, by the schedule given or a good default; goal: what matters most."""
+    return TEMPLATES[type(spec.root)](spec, replace(Isa.of(target), goal=goal), schedule)
 
 
 def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> bytes:
@@ -138,12 +128,11 @@ def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> st
     bodies = _bodies(source)
     functions = [_c_function(kernel, f"{prefix}_{kernel.symbol}", bodies) for kernel in _distinct(kernels)]
     text = "\n".join(functions)
-    helpers = [POPCOUNT_SOURCE] if POPCOUNT in text else []
     headers = [
         name for name, used in (("math.h", _MATH), ("stdbool.h", r"\bbool\b")) if re.search(used, text)
     ]
     includes = "".join(f"#include <{name}>\n" for name in (*headers, "stdint.h"))
-    return "\n".join([includes, *helpers, *micro_kernels.sources(text), text])
+    return "\n".join([includes, *helpers(text), *micro_kernels.sources(text), text])
 
 
 def _distinct(kernels: Sequence[Kernel]) -> list[Kernel]:
@@ -189,7 +178,7 @@ def _bodies(source: str) -> dict[str, tuple[list[str], str]]:
 def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], str]]) -> str:
     """The definition of one kernel, with a comment on its parameters."""
     names, body = bodies[name]
-    body = _without_unused(body)
+    body = _without_unused(body).replace("uint32_t4", VECTOR)
     body = re.sub(LITERAL + r"([0-9a-f]{8})\(\)", lambda match: _literal(int(match[1], 16)), body)
     body = re.sub(LONG_LITERAL + r"([0-9a-f]{16})\(\)", lambda match: _long_literal(int(match[1], 16)), body)
     first_operand = len(kernel.spec.inputs)
@@ -211,7 +200,8 @@ def _without_unused(body: str) -> str:
     """The statements without variables that nothing reads: simplification leaves some behind."""
     while True:
         names = re.findall(r"^ *\w+ (\w+) = .*;$", body, re.MULTILINE)
-        unused = [name for name in names if len(re.findall(rf"\b{name}\b", body)) == 1]
+        uses = Counter(re.findall(r"\w+", body))
+        unused = [name for name in names if uses[name] == 1]
         if not unused:
             return body
         body = re.sub(rf"^ *\w+ (?:{'|'.join(unused)}) = .*;\n", "", body, flags=re.MULTILINE)

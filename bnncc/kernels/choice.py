@@ -1,16 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernel computes a binary layer."""
+"""Which kernel computes a binary layer, decided by what it costs.
+
+Where vectors of run-time length have a micro-kernel, `binary_rows` calls it. Where no instruction counts bits,
+`carry_save` is shorter and faster than the plain loops of `binary_conv` from one word on; what is left to
+choose is how many words its straight-line code takes in one turn. Long turns execute fewer instructions and take more flash:
+
+    Cortex-M4, 3x3, 8x8x128 -> 128       whole: 36 words     18     9     binary_conv
+    instructions for each 32 MACs                    7.5    8.9   9.5            14.2
+    bytes of code                                  1,500  1,050   800           1,000
+
+Harley-Seal's loop over 8 plain words is dominated by turns of 9: it counts the bits of one word of 8 besides.
+"""
 
 from __future__ import annotations
 
-from bnncc.kernels import binary_conv, binary_rows
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bnncc.kernels import binary_conv, binary_rows, carry_save
+from bnncc.kernels.binary_plan import BinaryPlan
+from bnncc.kernels.carry_save import Words
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
+from bnncc.kernels.planes import Emitter, count_differences
 from bnncc.plan.kernel import KernelSpec
+
+TURNS = (9, 18, 27, 36, 54, 72)
+"""Words of a turn that are worth a look: whole blocks of nine. Beyond 72 nothing is gained."""
+
+CODE_SHARE = 4
+"""Without the user's word, code may take a quarter of the flash that the layer's weights take, or
+LEAST_CODE."""
+
+LEAST_CODE = 1536
+"""Bytes."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimates of a kernel: instructions of one output pixel, and bytes of its code."""
+
+    instructions: float
+    code_bytes: float
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a BinaryConv; schedule: tile parameters of the template."""
     if binary_rows.supports(spec, isa):
         return binary_rows.make(spec, isa, schedule)
+    if isa.popcount == "none" and carry_save.supports(spec):
+        return carry_save.make(spec, isa, schedule or {"words": best_turn(spec, isa)})
     return binary_conv.make(spec, isa, schedule)
+
+
+def best_turn(spec: KernelSpec, isa: Isa) -> int:
+    """Words of a turn: for size the least code, for speed the fewest instructions; else the fewest within a
+    share of the flash that the weights take."""
+    plan = BinaryPlan.of(spec, "uint32", 1)
+    costs = dict(candidates(plan, isa))
+    if isa.goal == "size":
+        return min(costs, key=lambda words: costs[words].code_bytes)
+    if isa.goal != "speed":
+        most = max(LEAST_CODE, 4 * plan.steps * spec.shape[3] / CODE_SHARE)
+        costs = {words: cost for words, cost in costs.items() if cost.code_bytes <= most} or dict(
+            [*costs.items()][:1]
+        )
+    return min(costs, key=lambda words: costs[words].instructions)
+
+
+def candidates(plan: BinaryPlan, isa: Isa) -> Iterator[tuple[int, Cost]]:
+    """Turns that differ for this layer, the shortest first, with their costs."""
+    seen = set()
+    for most in TURNS:
+        words = Words.of(plan.steps, most)
+        if words not in seen:
+            seen.add(words)
+            yield most, cost(plan, isa, words)
+
+
+def cost(plan: BinaryPlan, isa: Isa, words: Words) -> Cost:
+    """Every operation is an instruction, every word two loads; a turn and an output cost some more.
+    Instructions are 3 to 4 bytes long, and the transformation of the window has three for each word."""
+    turn = operations(words.size) + 2 * words.size
+    vectors = -(-plan.spec.shape[3] // isa.word_lanes)
+    each_vector = 10 + words.turns * (turn + 6 * (words.turns > 1))
+    transform = 3 * words.stored + (4 * words.count if words.turns > 1 else 0)
+    return Cost(vectors * each_vector + transform, 3.5 * (turn + 3 * words.size + 40))
+
+
+def operations(words: int) -> int:
+    """Operations that count the differing bits of so many words, exclusive-ors included."""
+    names: list[None] = []
+
+    def bind(value: int) -> int:
+        names.append(None)
+        return value
+
+    emitter = Emitter(bind, lambda number: number)
+    count_differences(emitter, lambda _: emitter(0), words)
+    return len(names)

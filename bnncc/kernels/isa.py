@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import tvm
 
-Popcount = Literal["vector32", "bytes", "scalar"]
+Popcount = Literal["vector32", "bytes", "scalar", "none"]
+
+Goal = Literal["size", "speed"] | None
+"""What matters most; None: a balance of both."""
 
 
 class TargetFacts(Protocol):
@@ -41,12 +44,13 @@ class TargetFacts(Protocol):
 
     @property
     def popcount(self) -> Popcount:
-        """How bits are counted: in 32-bit lanes, in byte lanes, or one word at a time."""
+        """How bits are counted: in 32-bit lanes, in byte lanes, one word at a time, or by no instruction."""
         ...
 
 
-C_FEATURES = ("+v", "+zvbb")
-"""LLVM's names of what C code has micro-kernels for: RISC-V's vectors, without and with counts of bits."""
+C_FEATURES = ("+dsp", "+mve", "+v", "+zvbb")
+"""LLVM's names of what C code has helpers or micro-kernels for: Arm's DSP extension, vectors of four words,
+RISC-V's vectors, without and with counts of bits."""
 
 LLVM_OPTIONS = ("-vectorize-loops:bool=0",)
 """LLVM 22's loop vectoriser takes `i % 4` for affine over more than four iterations and then reads beyond
@@ -67,7 +71,7 @@ class Isa:
 
     name: the field of kernel symbols ("v512p": bits of a vector and how bits are counted; "c"). lanes:
     float32 lanes of a vector, 1 where the code is scalar. bit_lanes: how many channels make one piece where
-    packed bits are written, at least a whole byte.
+    packed bits are written, at least a whole byte. goal: what kernels are chosen for.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Isa:
     features: tuple[str, ...]
     vector_bits: int
     popcount: Popcount
+    goal: Goal = field(default=None, repr=False)
 
     @staticmethod
     def of(target: TargetFacts) -> Isa:
@@ -85,7 +90,7 @@ class Isa:
             features = tuple(feature for feature in target.features if feature in C_FEATURES)
             name = "c" + "".join(feature.removeprefix("+") for feature in features)
             return Isa(name, "c", "", "", features, 32, target.popcount)
-        counting = {"vector32": "p", "bytes": "b", "scalar": "s"}[target.popcount]
+        counting = {"vector32": "p", "bytes": "b", "scalar": "s", "none": "n"}[target.popcount]
         return Isa(
             f"v{target.vector_bits}{counting}",
             "llvm",
@@ -110,6 +115,16 @@ class Isa:
     def lanes(self) -> int:
         """float32 lanes of one vector."""
         return 1 if self.is_scalar else self.vector_bits // 32
+
+    @property
+    def word_lanes(self) -> int:
+        """Lanes of the vectors of 32-bit words that C code may use (GNU's vector extension); 1 for none."""
+        return 4 if "+mve" in self.features else 1
+
+    @property
+    def adds_bytes(self) -> bool:
+        """Whether one instruction adds up the bytes of a word (USADA8)."""
+        return "+dsp" in self.features
 
     @property
     def bit_lanes(self) -> int:

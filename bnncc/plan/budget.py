@@ -24,6 +24,10 @@ class Budgets:
     flash: int | None = None
 
 
+class FlashExceeded(BnnccError):
+    """The library is larger than the budget of flash."""
+
+
 def port_bytes(program: Program) -> tuple[int, int]:
     """Bytes of all inputs, and of all outputs."""
     inputs, outputs = (
@@ -76,14 +80,14 @@ def _ram_hint(program: Program, inputs: int) -> str:
 
 
 def check_flash(program: Program, sizes: FlashSizes, budgets: Budgets) -> None:
-    """Raise a BnnccError that names the layer with the largest weights if the library is too large."""
+    """Raise a FlashExceeded that names the layer with the largest weights if the library is too large."""
     if budgets.flash is None or sizes.total <= budgets.flash:
         return
     worst = max(range(len(program.steps)), key=sizes.weights_of_steps.__getitem__)
     step = program.steps[worst]
     real = step.domains.startswith("f32")
     hint = "its weights are real-valued: binary ones take a thirty-second" if real else "fewer channels there"
-    raise BnnccError(
+    raise FlashExceeded(
         "--flash",
         f"the library takes {sizes.total:,} bytes of flash, {sizes.total - budgets.flash:,} more than "
         f"{budgets.flash:,}: {sizes.code:,} for code, {sizes.weights:,} for weights; the largest are those "

@@ -23,7 +23,7 @@ TABLE = "kernel_table"
 class Library:
     """Kernels, compiled for a target that this machine runs, and loaded."""
 
-    def __init__(self, kernels: Sequence[Kernel], target: Target):
+    def __init__(self, kernels: Sequence[Kernel], target: Target, optimisation: str = "-O2"):
         self.symbols = sorted({kernel.symbol for kernel in kernels})
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "kernels.so"
@@ -35,7 +35,17 @@ class Library:
                 code = Path(folder) / "kernels.o"
                 code.write_bytes(compile_object(kernels, PREFIX, target))
                 sources = [table, code]
-            flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-o", str(path)]
+            flags = [
+                "-std=c99",
+                optimisation,
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-fPIC",
+                "-shared",
+                "-o",
+                str(path),
+            ]
             subprocess.run([*find(target).compiler, *flags, *map(str, sources), "-lm"], check=True)
             library = ctypes.CDLL(str(path))
         table = (ctypes.c_void_p * len(self.symbols)).in_dll(library, TABLE)
@@ -60,7 +70,8 @@ class Library:
         stored = kernel.parameters[len(reads) : len(reads) + len(packed)]
         for array, parameter in zip(packed, stored, strict=True):
             assert (array.dtype, array.shape) == (parameter.dtype, (parameter.extent,)), parameter
-        self.bind(kernel, *map(aligned, reads), *map(aligned, packed), *writes)()
+        lent = [np.zeros(kernel.scratch_bytes, np.uint8)] if kernel.scratch_bytes else []
+        self.bind(kernel, *map(aligned, reads), *map(aligned, packed), *writes, *map(aligned, lent))()
 
     def _table(self, declared: bool) -> str:
         names = [f"{PREFIX}_{symbol}" for symbol in self.symbols]

@@ -123,9 +123,9 @@ def test_kernels_are_made_once():
     made = []
 
     class Counting(tiny.TinyBackend):
-        def make_kernel(self, spec, target):
+        def make_kernel(self, spec, target, *, goal=None):
             made.append(spec)
-            return super().make_kernel(spec, target)
+            return super().make_kernel(spec, target, goal=goal)
 
     program = tiny.program()
     twice = replace(program, steps=program.steps * 2)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One binary layer as a network of its own, so that an emulator can run it and count its instructions.
+
+Steps: a copy into the padded buffer, as the producer of the activations would write it; the halo, where there
+is one; the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bnncc import codegen
+from bnncc.artifact import Artifact
+from bnncc.kernels import build
+from bnncc.kernels.kernel import Kernel
+from bnncc.plan import simulate
+from bnncc.plan.expression import Operand
+from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Map, Output
+from bnncc.plan.layout import Element, Halo, Layout
+from bnncc.plan.memory import ALIGNMENT
+from bnncc.plan.program import Buffer, Port, Program, Step
+from bnncc.targets import Target
+
+
+def layer_program(spec: KernelSpec, constants: Sequence[np.ndarray], name: str = "layer") -> Program:
+    """A network of a BinaryConv of bits, without operands: packed words in, its first output out."""
+    root, output = spec.root, spec.outputs[0].layout
+    assert isinstance(root, BinaryConv) and not spec.operands and len(spec.outputs) == 1
+    plain = Layout.packed(Element.BIT, root.input.shape)
+    copy = KernelSpec(Map(), (plain,), (), (Output(replace(root.input, halo=Halo()), Operand(0)),))
+    halo = KernelSpec(FillHalo(root.input, 1 if root.halo_level else -1), (), (), ())
+    steps = [Step("copy", copy, (0,), (1,), operation="copy")]
+    if root.input.halo:
+        steps.append(Step("halo", halo, (), (1,), operation="halo"))
+    macs = int(np.prod(spec.shape)) * int(np.prod(spec.constants[0].shape[1:]))
+    steps.append(Step("layer", spec, (1,), (2,), tuple(constants), operation="layer", macs=macs))
+    arena = -(-root.input.bytes // ALIGNMENT) * ALIGNMENT
+    return Program(
+        name=name,
+        inputs=(Port("x", "x", (1, plain.extent), "uint32", 0),),
+        outputs=(Port("y", "y", (1, output.extent), output.element.dtype, 2),),
+        buffers=(
+            Buffer("x", plain.bytes, "input"),
+            Buffer("padded", root.input.bytes, "arena"),
+            Buffer("y", output.bytes, "output"),
+        ),
+        steps=tuple(steps),
+        offsets={1: 0},
+        arena_bytes=arena,
+        arena_lower_bound=arena,
+    )
+
+
+def build_layer(
+    spec: KernelSpec,
+    constants: Sequence[np.ndarray],
+    target: Target,
+    directory: Path,
+    kernel: Kernel | None = None,
+    **options,
+) -> Artifact:
+    """The layer compiled for a target; `kernel` in the place of the one that would be chosen; options: of
+    codegen.EmitOptions."""
+    program = layer_program(spec, constants)
+    kernels = dict(codegen.make_kernels(program, target, build))
+    if kernel is not None:
+        kernels[spec] = kernel
+    program = codegen.with_scratch(program, kernels)
+    codegen.emit(program, kernels, target, directory, codegen.EmitOptions(**options), build)
+    return Artifact(directory)
+
+
+def expected_output(spec: KernelSpec, constants: Sequence[np.ndarray], words: np.ndarray) -> np.ndarray:
+    """What the layer makes of packed words [1, n], by `simulate`: [1, extent]."""
+    root, output = spec.root, spec.outputs[0].layout
+    assert isinstance(root, BinaryConv)
+    padded = simulate.allocate(root.input)
+    around = simulate.with_halo(root.input)
+    simulate.store(around, padded, np.full(around.shape, bool(root.halo_level)))
+    plain = Layout.packed(Element.BIT, root.input.shape)
+    simulate.store(root.input, padded, simulate.load(plain, words.reshape(-1)))
+    result = simulate.allocate(output)
+    simulate.run_step(spec, [padded], constants, [result])
+    return result.reshape(1, -1)
+
+
+def random_words(spec: KernelSpec, rng: np.random.Generator) -> np.ndarray:
+    """Random activations of the layer as packed words [1, n]; bits beyond the channels are 0."""
+    root = spec.root
+    assert isinstance(root, BinaryConv)
+    plain = Layout.packed(Element.BIT, root.input.shape)
+    words = simulate.allocate(plain)
+    simulate.store(plain, words, rng.integers(0, 2, plain.shape).astype(bool))
+    return words.reshape(1, -1)
