@@ -21,9 +21,7 @@ from bnncc.plan.simulate import allocate, run_step
 from tests.kernels.contractions import Shape, binary_spec, dense, random_buffer
 from tests.kernels.firmware import build_layer, expected_output, random_words
 from tests.kernels.library import Library
-from tests.kernels.test_binary_conv import CASES, INTEGERS, SPIKE
-from tests.kernels.test_binary_conv import _filled as filled
-from tests.kernels.test_binary_conv import _numbers as numbers
+from tests.kernels.test_binary_conv import CASES, INTEGERS, SPIKE, case_numbers, filled
 
 CORES = ("cortex-m0plus", "cortex-m4", "cortex-m55", "rv32imc")
 """One of each form of the C text: 16-bit halves, USADA8, four channels in lanes; of each architecture."""
@@ -80,7 +78,7 @@ def test_what_is_tested():
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(("core", "words"), FORMS)
 def test_equals_simulation(core: str, words: int, name: str):
-    check(core, words, name, *numbers(ALL[name], seed=3))
+    check(core, words, name, *case_numbers(ALL[name], seed=3))
 
 
 @pytest.mark.parametrize(("core", "words"), FORMS)
@@ -89,7 +87,7 @@ def test_equals_simulation(core: str, words: int, name: str):
 def test_all_equal_signs(core: str, words: int, name: str, input_sign: int, weight_sign: int):
     """The largest and smallest sums, where counts would overflow first."""
     spec = ALL[name]
-    reads, constants = numbers(spec, seed=4)
+    reads, constants = case_numbers(spec, seed=4)
     fill = random_buffer(spec.root.input, np.random.default_rng(0), spec.root.halo_level)  # type: ignore[union-attr]
     reads[0] = filled(spec.root.input, fill, input_sign > 0)  # type: ignore[union-attr]
     check(core, words, name, reads, (np.full_like(constants[0], weight_sign), *constants[1:]))
@@ -97,7 +95,7 @@ def test_all_equal_signs(core: str, words: int, name: str, input_sign: int, weig
 
 def test_a_wrong_bit_is_noticed():
     spec = ALL["plain-i32"]
-    reads, constants = numbers(spec, seed=6)
+    reads, constants = case_numbers(spec, seed=6)
     kernels, compiled = library("cortex-m55", 9)
     expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
     run_step(spec, reads, constants, [expected])
@@ -155,7 +153,7 @@ def test_size_takes_less_code_and_speed_fewer_instructions(core: str):
 def layer() -> tuple[KernelSpec, tuple[np.ndarray, ...], np.ndarray]:
     """A layer with every kind of border, and what it is given."""
     spec = binary_spec(Shape((1, 5, 6, 70), 44, stride=(2, 1)), halo_level=0)
-    _, constants = numbers(spec, seed=8)
+    _, constants = case_numbers(spec, seed=8)
     return spec, constants, random_words(spec, np.random.default_rng(8))
 
 
