@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
         prog="bnncc",
-        description="Compile a binary or spiking neural network from ONNX to a C library.",
+        description="Compile a binary or spiking neural network from ONNX or NIR to a C library.",
         epilog="exit codes: 0 fine, 1 a result differs, 2 the input is wrong, 3 a tool is missing or "
         "the fault is ours",
         allow_abbrev=False,
@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _compile_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", metavar="MODEL.onnx", type=Path)
+    sub.add_argument("model", metavar="MODEL", type=Path)
     sub.add_argument(
         "-o", "--output", metavar="DIR", type=Path, help="the directory to write (default: ./NAME)"
     )
@@ -147,7 +147,7 @@ def _compile_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _run_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", metavar="DIR|MODEL.onnx", type=Path)
+    sub.add_argument("model", metavar="DIR|MODEL", type=Path)
     _input_argument(sub)
     sub.add_argument(
         "--output", metavar="OUT.npz", type=Path, help="write the outputs (keys: their ONNX names)"
@@ -157,7 +157,7 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _verify_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", metavar="MODEL.onnx", type=Path)
+    sub.add_argument("model", metavar="MODEL", type=Path)
     _input_argument(sub)
     sub.add_argument(
         "--samples", metavar="N", type=_positive, default=4, help="random samples, without --input"
@@ -168,13 +168,13 @@ def _verify_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _inspect_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", metavar="MODEL.onnx", type=Path)
+    sub.add_argument("model", metavar="MODEL", type=Path)
     _model_arguments(sub)
     _json_argument(sub)
 
 
 def _bench_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", metavar="DIR|MODEL.onnx", type=Path)
+    sub.add_argument("model", metavar="DIR|MODEL", type=Path)
     _input_argument(sub)
     sub.add_argument("--layers", action="store_true", help="time each layer too")
     sub.add_argument("--html", metavar="FILE", type=Path, help="write the report with what was measured")
@@ -220,7 +220,44 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         choices=("size", "speed"),
         help="of the portable kernels (default: size where there is no operating system, else speed)",
     )
+    _time_arguments(sub)
     group.add_argument("--cc", metavar="COMMAND", help="the C compiler (default: $CC, then cc)")
+
+
+def _time_arguments(sub: argparse.ArgumentParser) -> None:
+    """What says how the differential equations of a NIR file become steps."""
+    group = sub.add_argument_group("time, of a NIR file")
+    group.add_argument(
+        "--dt",
+        metavar="TIME",
+        type=_number,
+        help="the length of a step, in the unit of the file's time constants",
+    )
+    group.add_argument(
+        "--preset",
+        choices=("snntorch", "norse", "spikingjelly", "sinabs", "rockpool"),
+        help="the tool that wrote the file: sets dt and the options below to what it means",
+    )
+    group.add_argument(
+        "--reset",
+        choices=("zero", "value", "subtract", "multi"),
+        help="what a spike does to the membrane: 0, v_reset (default), minus the threshold, or that as often "
+        "as it fits, with as many spikes",
+    )
+    group.add_argument(
+        "--integrator", choices=("euler", "exp"), help="a leak of 1 - dt/tau (default) or e^(-dt/tau)"
+    )
+    group.add_argument(
+        "--current",
+        choices=("old", "new"),
+        help="whether the membrane of CubaLIF sees the current of this step (new, default) or of the last",
+    )
+    group.add_argument(
+        "--v-min",
+        metavar="V|threshold",
+        type=_bound,
+        help="no membrane that fires falls below V, or below minus its threshold (default: no bound)",
+    )
 
 
 def _input_argument(sub: argparse.ArgumentParser) -> None:
@@ -238,7 +275,7 @@ def _json_argument(sub: argparse.ArgumentParser) -> None:
 
 
 def compile_command(chosen: argparse.Namespace) -> int:
-    """bnncc compile MODEL.onnx [-o DIR] ..."""
+    """bnncc compile MODEL [-o DIR] ..."""
     from bnncc import driver
 
     options = _options(chosen)
@@ -255,7 +292,7 @@ def compile_command(chosen: argparse.Namespace) -> int:
 
 
 def run_command(chosen: argparse.Namespace) -> int:
-    """bnncc run DIR|MODEL.onnx --input ... [--output OUT.npz]"""
+    """bnncc run DIR|MODEL --input ... [--output OUT.npz]"""
     from bnncc import arrays
 
     with Progress() as progress:
@@ -274,7 +311,7 @@ def run_command(chosen: argparse.Namespace) -> int:
 
 
 def verify_command(chosen: argparse.Namespace) -> int:
-    """bnncc verify MODEL.onnx [--target T] [--input ...] [--samples N] [--seed S]"""
+    """bnncc verify MODEL [--target T] [--input ...] [--samples N] [--seed S]"""
     from bnncc import arrays, verify
 
     with Progress() as progress:
@@ -287,7 +324,7 @@ def verify_command(chosen: argparse.Namespace) -> int:
 
 
 def inspect_command(chosen: argparse.Namespace) -> int:
-    """bnncc inspect MODEL.onnx"""
+    """bnncc inspect MODEL"""
     from bnncc import driver
     from bnncc.report import inspect
 
@@ -299,7 +336,7 @@ def inspect_command(chosen: argparse.Namespace) -> int:
 
 
 def bench_command(chosen: argparse.Namespace) -> int:
-    """bnncc bench DIR|MODEL.onnx [--layers] [--repeat N]"""
+    """bnncc bench DIR|MODEL [--layers] [--repeat N]"""
     from bnncc import arrays, bench
     from bnncc.report.html import report_html
 
@@ -361,6 +398,12 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         optimize=chosen.optimize,
         package=getattr(chosen, "package", None),
         budgets=Budgets(getattr(chosen, "ram", None), getattr(chosen, "flash", None)),
+        dt=chosen.dt,
+        reset=chosen.reset,
+        integrator=chosen.integrator,
+        current=chosen.current,
+        v_min=chosen.v_min,
+        preset=chosen.preset,
     )
 
 
@@ -437,6 +480,17 @@ def _positive(text: str) -> int:
         if int(text) > 0:
             return int(text)
     raise argparse.ArgumentTypeError(f"'{text}' is no positive integer")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number") from None
+
+
+def _bound(text: str) -> float | str:
+    return text if text == "threshold" else _number(text)
 
 
 def _bytes(text: str) -> int:

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bnncc import artifact, codegen, targets
 from bnncc.diagnostics import BnnccError, did_you_mean
+from bnncc.dialect.network import decisions_of, main_function
 from bnncc.dialect.parsing import module_text
 from bnncc.frontend.camera import CameraInput, adapt_inputs
-from bnncc.frontend.onnx import load_onnx
+from bnncc.frontend.load import load_model
+from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.frontend.torch import Export, export_module
 from bnncc.golden import Golden, golden_vectors
 from bnncc.lowering import Lowered, lower
@@ -53,6 +55,7 @@ class Options:
     optimize: what kernels are chosen and compiled for (default: where no operating system and no instruction
     that counts bits is, the fastest that keep the budget of flash, or a balance; else speed).
     budgets: bytes of RAM and flash that the network may take.
+    dt, reset, integrator, current, v_min, preset: of a NIR file, see `TimeOptions`.
     """
 
     target: str = "native"
@@ -66,6 +69,17 @@ class Options:
     optimize: Goal = None
     package: str | None = None
     budgets: Budgets = Budgets()
+    dt: float | None = None
+    reset: str | None = None
+    integrator: str | None = None
+    current: str | None = None
+    v_min: float | str | None = None
+    preset: str | None = None
+
+    @property
+    def time(self) -> TimeOptions:
+        """What says how a NIR file's equations become steps."""
+        return TimeOptions(self.dt, self.reset, self.integrator, self.current, self.v_min, self.preset)
 
     def chosen(self) -> dict[str, Any]:
         """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on
@@ -75,14 +89,16 @@ class Options:
             facts |= self.camera.chosen()
         if self.assume_sign_zero is not None:
             facts["assume-sign-zero"] = f"{self.assume_sign_zero:+d}"
+        if self.preset is not None:
+            facts["preset"] = self.preset
         return facts
 
 
 def front(path: str | Path, options: Options, progress: Say | None = None) -> ModuleOp:
-    """ONNX file to a module of fused regions. Imports no TVM. Raises BnnccError for the user's mistakes."""
+    """Model file to a module of fused regions. Imports no TVM. Raises BnnccError for the user's mistakes."""
     say = progress or _quiet
     say("reading the model")
-    module = load_onnx(path, dict(options.dims))
+    module = load_model(path, options.dims, options.time)
     adapt_inputs(module, options.camera)
     say("recognising and fusing")
     run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero)
@@ -90,7 +106,7 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
 
 
 def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:
-    """ONNX file to the plan: buffers, steps, arena. Imports no TVM."""
+    """Model file to the plan: buffers, steps, arena. Imports no TVM."""
     return lower(front(path, options, progress), name_of(path, options))
 
 
@@ -105,7 +121,7 @@ def compile_model(
     options: Options,
     progress: Say | None = None,
 ) -> Artifact:
-    """ONNX file to an artifact in directory `output` (a temporary one if None).
+    """Model file to an artifact in directory `output` (a temporary one if None).
 
     Raises BnnccError; then the directory is as it was before."""
     return build(lower_model(path, options, progress), path, output, options, progress)
@@ -180,7 +196,7 @@ def _write(
         emit=options.emit,
         compiler=options.cc,
         budgets=options.budgets,
-        chosen=options.chosen(),
+        chosen=options.chosen() | decisions_of(main_function(lowered.module)),
         optimize=goal,
         package=options.package,
         golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
@@ -192,7 +208,7 @@ def _write(
 
 def _golden(lowered: Lowered, path: str | Path, options: Options) -> Golden:
     """Vectors for the self-test, from the network as it was before any pass."""
-    before = load_onnx(path, dict(options.dims))
+    before = load_model(path, options.dims, options.time)
     adapt_inputs(before, options.camera)
     return golden_vectors(before, lowered.module, lowered.program)
 

@@ -34,7 +34,7 @@ from bnncc.dialect.types import element_of, numpy_type
 from bnncc.driver import Options, Say
 from bnncc.frontend.camera import adapt_inputs
 from bnncc.frontend.evaluate import ModelEvaluator
-from bnncc.frontend.onnx import load_onnx
+from bnncc.frontend.load import load_model
 from bnncc.layers import LayerRunner
 from bnncc.lowering import Lowered
 from bnncc.report.table import table
@@ -405,7 +405,7 @@ def _graph_inputs(
 ) -> dict[str, np.ndarray]:
     """What the ONNX graph is fed when the library takes camera inputs: the values after the prologue,
     read off the module before any pass moved them."""
-    module = load_onnx(path, dict(options.dims))
+    module = load_model(path, options.dims, options.time)
     adapt_inputs(module, options.camera)
     found = dict(batch)
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real exported networks and what the framework that made them answered.
 
-`tests/cases` holds them compressed, one folder each: `model.onnx.xz`, `arrays.npz` (`input_0`, `output_0`
-and so on, where known `labels` and `robust_mask`) and `meta.json`. A folder named by the environment
-variable BNNCC_CASES may hold further ones, there also as plain `model.onnx`, `input_0.npy` and so on.
+`tests/cases` holds them compressed, one folder each: `model.onnx.xz` or `model.nir.xz`, `arrays.npz`
+(`input_0`, `output_0` and so on, where known `labels` and `robust_mask`) and `meta.json`. A folder named by
+the environment variable BNNCC_CASES may hold further ones, there also as plain `model.onnx`, `input_0.npy`
+and so on.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ ELSEWHERE = "BNNCC_CASES"
 class Case:
     """One recorded network.
 
-    model: the bytes of the ONNX file.
-    inputs, outputs: by ONNX name, the samples stacked on axis 0.
+    file: "model.onnx" or "model.nir". model: its bytes.
+    inputs, outputs: by name, the samples stacked on axis 0; sequences of NIR files [T, samples, ...].
     extras: `labels` (one class per sample) and `robust_mask` (which samples count) of a classifier.
     """
 
     name: str
+    file: str
     model: bytes
     inputs: Mapping[str, np.ndarray]
     outputs: Mapping[str, np.ndarray]
@@ -41,8 +43,8 @@ class Case:
     meta: Mapping[str, Any]
 
     def write_model(self, folder: Path) -> Path:
-        """Put `model.onnx` into the folder; its path."""
-        path = folder / "model.onnx"
+        """Put the model into the folder; its path."""
+        path = folder / self.file
         path.write_bytes(self.model)
         return path
 
@@ -52,7 +54,7 @@ class Case:
             {name: array[:samples] for name, array in arrays.items()}
             for arrays in (self.inputs, self.outputs, self.extras)
         )
-        return Case(self.name, self.model, inputs, outputs, extras, self.meta)
+        return Case(self.name, self.file, self.model, inputs, outputs, extras, self.meta)
 
     def limit(self, expected: np.ndarray) -> float:
         """How far a value may be from `expected` (one whole output): the tolerance of `meta.json`."""
@@ -113,13 +115,20 @@ def read_case(folder: Path) -> Case:
     arrays = read_arrays(folder)
     inputs = {entry["name"]: arrays.pop(f"input_{i}") for i, entry in enumerate(meta["inputs"])}
     outputs = {entry["name"]: arrays.pop(f"output_{i}") for i, entry in enumerate(meta["outputs"])}
-    return Case(folder.name, read_model(folder), inputs, outputs, arrays, meta)
+    return Case(folder.name, model_file(folder), read_model(folder), inputs, outputs, arrays, meta)
+
+
+def model_file(folder: Path) -> str:
+    """The name of the model's file: model.onnx or model.nir."""
+    is_nir = any((folder / name).exists() for name in ("model.nir", "model.nir.xz"))
+    return "model.nir" if is_nir else "model.onnx"
 
 
 def read_model(folder: Path) -> bytes:
-    """The bytes of the ONNX file."""
-    packed = folder / "model.onnx.xz"
-    return lzma.decompress(packed.read_bytes()) if packed.exists() else (folder / "model.onnx").read_bytes()
+    """The bytes of the model's file."""
+    plain = folder / model_file(folder)
+    packed = plain.with_name(f"{plain.name}.xz")
+    return lzma.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
 
 
 def read_arrays(folder: Path) -> dict[str, np.ndarray]:

@@ -3,7 +3,8 @@
 
     python -m tests.pack_case FOLDER... [--samples N]
 
-A folder holds `model.onnx` or `model.onnx.xz`, `input_i.npy`, `output_i.npy` and `meta.json`.
+A folder holds `model.onnx` or `model.nir` (or that with `.xz`), `input_i.npy`, `output_i.npy` and
+`meta.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.cases import HERE, read_arrays, read_model
+from tests.cases import HERE, model_file, read_arrays, read_model
 
 KEPT = (
     "framework",
@@ -27,6 +28,7 @@ KEPT = (
     "tolerance",
     "model_batch",
     "n_correct",
+    "dt",
 )
 
 
@@ -35,7 +37,7 @@ def pack(source: Path, samples: int | None) -> None:
     target = HERE / source.name
     target.mkdir(parents=True, exist_ok=True)
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
-    (target / "model.onnx.xz").write_bytes(lzma.compress(read_model(source), filters=filters))
+    (target / f"{model_file(source)}.xz").write_bytes(lzma.compress(read_model(source), filters=filters))
     arrays = {name: array[:samples] for name, array in read_arrays(source).items()}
     np.savez_compressed(target / "arrays.npz", allow_pickle=False, **arrays)
     meta = json.loads((source / "meta.json").read_text())

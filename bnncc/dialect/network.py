@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
 
 from bnncc.dialect.operations import expect
@@ -17,6 +17,9 @@ OUTPUTS = "bnn.outputs"
 STATES = "bnn.states"
 """Attribute of a func @main that is one step of a network with a state: pairs ["state's input name", "state's
 output name"]. The output of one step is the input of the next; before the first it is all zeros."""
+
+DECISIONS = "bnn.decisions"
+"""Attribute of func @main: what was decided about the network that its file does not say, text by text."""
 
 
 def main_function(module: ModuleOp) -> FuncOp:
@@ -82,3 +85,15 @@ def verify_network(module: ModuleOp) -> None:
     for op in module.ops:
         if isinstance(op, FuncOp):
             verify_states(op)
+
+
+def set_decisions(main: FuncOp, facts: Mapping[str, str]) -> None:
+    """Note what was decided, for reports."""
+    main.attributes[DECISIONS] = DictionaryAttr({name: StringAttr(text) for name, text in facts.items()})
+
+
+def decisions_of(main: FuncOp) -> dict[str, str]:
+    """What was decided; empty where the file says everything."""
+    facts = main.attributes.get(DECISIONS)
+    entries = facts.data.items() if isinstance(facts, DictionaryAttr) else ()
+    return {name: text.data for name, text in entries if isinstance(text, StringAttr)}

@@ -116,11 +116,12 @@ def integrate_and_fire(
     reset: str = "zero",
     reset_value: Parameter = 0.0,
     delayed: bool = False,
+    lowest: Parameter | None = None,
 ) -> Neuron:
     """IF: u = v + gain x; s = [u > threshold] (`fire` "ge": >=); v' = reset(u, s).
 
-    `lif` without a leak; see there for `reset` and `delayed`. NIR's IF has gain = R dt."""
-    return _lif("if", x, membrane, 1.0, gain, 0.0, threshold, fire, reset, reset_value, delayed)
+    `lif` without a leak; see there for `reset`, `delayed` and `lowest`. NIR's IF has gain = R dt."""
+    return _lif("if", x, membrane, 1.0, gain, 0.0, threshold, fire, reset, reset_value, delayed, lowest)
 
 
 def lif(
@@ -135,10 +136,13 @@ def lif(
     reset: str = "zero",
     reset_value: Parameter = 0.0,
     delayed: bool = False,
+    lowest: Parameter | None = None,
 ) -> Neuron:
     """LIF: u = decay v + gain x + offset; s = [u > threshold] (`fire` "ge": >=); v' = reset(u, s).
 
-    reset: "zero" v' = 0 where s; "value" v' = reset_value where s; "subtract" v' = u - s threshold; "none".
+    reset: "zero" v' = 0 where s; "value" v' = reset_value where s; "subtract" v' = u - s threshold; "none";
+    "multi" n = max(0, floor(u / threshold)), v' = u - n threshold, and the output is n, f32.
+    lowest: then v' = max(v', lowest).
     Euler: decay = 1 - dt/tau, gain = (dt/tau) R, offset = (dt/tau) v_leak; exponential: e^(-dt/tau), and
     (1 - e^(-dt/tau)) R and v_leak (`decay_of`).
 
@@ -146,7 +150,7 @@ def lif(
     fired, r = [v > threshold]: "subtract" v' = decay v + gain x + offset - r threshold; "zero" v' = 0 and
     "value" v' = reset_value where r; s = [v' > threshold].
     """
-    return _lif("lif", x, membrane, decay, gain, offset, threshold, fire, reset, reset_value, delayed)
+    return _lif("lif", x, membrane, decay, gain, offset, threshold, fire, reset, reset_value, delayed, lowest)
 
 
 def _lif(
@@ -161,13 +165,14 @@ def _lif(
     reset: str,
     reset_value: Parameter,
     delayed: bool,
+    lowest: Parameter | None,
 ) -> Neuron:
     body = Body([x], [membrane])
     drive, v = body.arguments
     level = body.constant(threshold)
     u = body.shifted(body.leak(v, decay, drive, gain), offset)
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed)
-    return body.neuron([spikes], [new], kind, fire, reset, delayed)
+    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, lowest)
+    return body.neuron([spikes], [new], kind, "floor" if reset == "multi" else fire, reset, delayed)
 
 
 def _fire_and_reset(
@@ -179,16 +184,23 @@ def _fire_and_reset(
     reset: str,
     reset_value: Parameter,
     delayed: bool,
+    lowest: Parameter | None,
 ) -> tuple[SSAValue, SSAValue]:
     """Spikes and the membrane after them; `before`: the membrane of the last step."""
     if delayed:
+        assert reset != "multi" and lowest is None, "no tool has these with a delayed reset"
         again = body.fired(before, threshold, fire)
         membrane = body.reset(membrane, again, threshold, reset, reset_value)
         fired = body.fired(membrane, threshold, fire)
         return body.add(ops.Cast(fired, spike)), membrane
-    fired = body.fired(membrane, threshold, fire)
-    spikes = body.add(ops.Cast(fired, spike))
-    return spikes, body.reset(membrane, fired, threshold, reset, reset_value)
+    if reset == "multi":
+        spikes = body.add(ops.Relu(body.add(ops.Floor(body.add(ops.Div(membrane, threshold))))))
+        new = body.add(ops.Sub(membrane, body.add(ops.Mul(spikes, threshold))))
+    else:
+        fired = body.fired(membrane, threshold, fire)
+        spikes = body.add(ops.Cast(fired, spike))
+        new = body.reset(membrane, fired, threshold, reset, reset_value)
+    return spikes, new if lowest is None else body.add(ops.Max(new, body.constant(lowest)))
 
 
 def current_lif(
@@ -207,6 +219,7 @@ def current_lif(
     reset_value: Parameter = 0.0,
     delayed: bool = False,
     old_current: bool = False,
+    lowest: Parameter | None = None,
 ) -> Neuron:
     """CubaLIF, snnTorch's Synaptic; states current i and membrane v.
 
@@ -218,7 +231,8 @@ def current_lif(
     level = body.constant(threshold)
     new_current = body.leak(i, current_decay, drive, current_gain)
     u = body.shifted(body.leak(v, decay, i if old_current else new_current, gain), offset)
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed)
+    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, lowest)
+    fire = "floor" if reset == "multi" else fire
     return body.neuron([spikes], [new_current, new], "cuba_lif", fire, reset, delayed)
 
 
@@ -292,7 +306,7 @@ def adaptive_lif(
     drive, v, a = body.arguments
     level = body.shifted(body.scaled(a, adaptation_strength), threshold)
     u = body.shifted(body.leak(v, decay, drive, gain), offset)
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, False)
+    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, False, None)
     jump = body.add(ops.Cast(spikes, f32))
     new_adaptation = body.leak(a, adaptation_decay, jump, adaptation_jump)
     return body.neuron([spikes], [new, new_adaptation], "adaptive_lif", fire, reset)
@@ -309,15 +323,9 @@ def multi_spike_if(
 ) -> Neuron:
     """Sinabs' IAF (LIF with a decay): u = decay v + gain x; n = max(0, floor(u / threshold));
     v' = max(u - n threshold, lowest). The output is n, f32; `lowest` None: no bound (Sinabs: -threshold)."""
-    body = Body([x], [membrane])
-    drive, v = body.arguments
-    level = body.constant(threshold)
-    u = body.leak(v, decay, drive, gain)
-    count = body.add(ops.Relu(body.add(ops.Floor(body.add(ops.Div(u, level))))))
-    new = body.add(ops.Sub(u, body.add(ops.Mul(count, level))))
-    if lowest is not None:
-        new = body.add(ops.Max(new, body.constant(lowest)))
-    return body.neuron([count], [new], "multi_spike_if", "floor", "multi")
+    return _lif(
+        "multi_spike_if", x, membrane, decay, gain, 0.0, threshold, "floor", "multi", 0.0, False, lowest
+    )
 
 
 def adaptive_current(

@@ -6,9 +6,9 @@ One step of length dt, for a membrane v with time constant tau, resistance R and
     euler   v' = (1 - dt/tau) v + (dt/tau) R I + (dt/tau) v_leak
     exp     v' = e^(-dt/tau) v + (dt/tau) R I + (1 - e^(-dt/tau)) v_leak
 
-The decay and the two other coefficients are computed in float64 and rounded to float32 once; coefficients that
-are 1, and terms that are 0, are left out. IF and I integrate without a leak: v' = v + dt R I. A synaptic current
-follows the same rule with tau_syn and w_in in place of tau and R.
+The decay and the two other coefficients are computed in float64 and rounded to float32 once; coefficients
+that are 1, and terms that are 0, are left out. IF and I integrate without a leak: v' = v + dt R I. A synaptic
+current follows the same rule with tau_syn and w_in in place of tau and R.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from bnncc.diagnostics import BnnccError, did_you_mean, joined
 
@@ -36,9 +36,9 @@ class TimeOptions:
     dt: the length of a step in the unit of the file's time constants (seconds, by the specification).
     reset: what a spike does to the membrane: "zero" 0, "value" the file's v_reset, "subtract" minus the
     threshold, "multi" minus the threshold as often as it fits, as many spikes at once.
-    integrator: "euler" or "exp". current: whether the membrane of CubaLIF and CubaLI sees the "new" current of
-    the step or the "old" one. v_min: no membrane falls below this number, or, with "threshold", below
-    minus its threshold. preset: the tool that wrote the file (PRESETS)."""
+    integrator: "euler" or "exp". current: whether the membrane of CubaLIF and CubaLI sees the "new" current
+    of the step or the "old" one. v_min: no membrane of a neuron that fires falls below this number, or, with
+    "threshold", below minus its threshold. preset: the tool that wrote the file (PRESETS)."""
 
     dt: float | None = None
     reset: str | None = None
@@ -54,8 +54,8 @@ class TimeOptions:
 
 @dataclass(frozen=True)
 class Discretization:
-    """All of it decided. fire: "gt" v > threshold, "ge" v >= threshold ("multi" counts how often the threshold
-    fits, whatever `fire` says). v_min: a number, "threshold", or None for no bound."""
+    """All of it decided. fire: "gt" v > threshold, "ge" v >= threshold (a reset "multi" counts how often the
+    threshold fits, whatever `fire` says). v_min: a number, "threshold", or None for no bound."""
 
     dt: float
     reset: str = "value"
@@ -89,7 +89,7 @@ RESET_TEXT = {
 
 @dataclass(frozen=True)
 class Preset:
-    """What a tool means by the files that it writes. dt: of its exporter (Sinabs: time constants are in steps)."""
+    """What a tool means by the files that it writes. dt: of its exporter (Sinabs counts time in steps)."""
 
     dt: float
     reset: str = "value"
@@ -111,8 +111,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 
 def discretization(options: TimeOptions) -> Discretization:
-    """What the options say, then the preset, then the defaults. Raises BnnccError where they make no sense, or
-    nothing says what dt is."""
+    """What the options say, then the preset, then the defaults. Raises BnnccError where they make no sense,
+    or nothing says what dt is."""
     problems = list(_problems(options))
     if problems:
         raise joined(problems)
@@ -139,8 +139,8 @@ def missing_dt() -> BnnccError:
     return BnnccError(
         "--dt",
         "a NIR file does not say how long a step is",
-        "give --dt in the unit of the file's time constants (for seconds 1e-4 or 1e-3, say), or --preset with "
-        f"the tool that wrote the file, which sets dt to its own: {listed}",
+        "give --dt in the unit of the file's time constants (for seconds 1e-4 or 1e-3, say), or --preset "
+        f"with the tool that wrote it, which sets dt: {listed}",
     )
 
 

@@ -106,7 +106,7 @@ def _check_path(path: Path) -> None:
 def _root(path: Path, file: h5py.File) -> h5py.Group:
     import h5py
 
-    if "node" in file.keys() and isinstance(file.get("node", getlink=True), h5py.HardLink):
+    if "node" in file and isinstance(file.get("node", getlink=True), h5py.HardLink):
         root = file["node"]
         if isinstance(root, h5py.Group):
             return root
@@ -217,8 +217,8 @@ class _Reader:
         if self.bytes > LARGEST_FILE_BYTES:
             raise BnnccError(
                 location,
-                f"with '{key}', {list(member.shape)} of {member.dtype}, the arrays of the file take more than "
-                f"{LARGEST_FILE_BYTES >> 20} MiB",
+                f"with '{key}', {list(member.shape)} of {member.dtype}, the arrays of the file take more "
+                f"than {LARGEST_FILE_BYTES >> 20} MiB",
                 "a shape must be wrong",
             )
 

@@ -3,7 +3,7 @@
 
 Where several edges lead into a node, it is given their sum, in the order of the edges in the file.
 
-A cycle is cut where it closes, one step late: at the edges that lead back into the node which is reached first
+A cycle is cut where it closes, one step late: at the edges that lead back into the node that is reached first
 from the inputs (over the fewest edges, then by name). Where such an edge comes from nodes without a state
 that feed nothing else, it is cut in front of them, at the neuron: a recurrent Affine sees the spikes of the
 step before, and adds its bias from the first step on. What a cut edge carries is 0 in the first step. The
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from bnncc.diagnostics import BnnccError, did_you_mean, joined
+from bnncc.diagnostics import BnnccError, did_you_mean
 from bnncc.frontend.nir.file import FileGraph, noting, read_file
 from bnncc.frontend.nir.nodes import NEURONS, Node, check_node
 
@@ -238,7 +238,7 @@ class _Sorter:
             )
 
     def cuts(self, cycle: set[str], edges: Sequence[Edge]) -> Iterator[Edge]:
-        """The edges to cut so that the first node of the cycle can be computed; `edges`: those not cut yet."""
+        """The edges to cut so that the first node of the cycle can be computed; `edges`: those not cut."""
         entered = {target for source, target in edges if target in cycle and source not in cycle}
         first = min(entered or cycle, key=lambda name: (self.distance.get(name, len(self.nodes)), name))
         backwards = _neighbours((edge for edge in edges if set(edge) <= cycle), backwards=True)
@@ -254,8 +254,8 @@ class _Sorter:
 
 
 def _sorted(nodes: Iterable[str], edges: Sequence[Edge]) -> list[str] | set[str]:
-    """The nodes, each behind those that lead to it; where they lie on cycles, the nodes of one set that all lead
-    to each other."""
+    """The nodes, each behind those that lead to it; where there are cycles, the nodes of one set that all
+    lead to each other."""
     before, after = _neighbours(edges, backwards=True), _neighbours(edges)
     try:
         return list(TopologicalSorter({name: before.get(name, ()) for name in nodes}).static_order())

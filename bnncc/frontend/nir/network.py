@@ -28,8 +28,8 @@ MOST_STEPS = 4096
 
 @dataclass(frozen=True)
 class State:
-    """What one step hands on to the next. node: whose it is. before, after: its names as an input and as an output
-    of a step. shape: of one sample, in NIR's order of dimensions."""
+    """What one step hands on to the next. node: whose it is. before, after: its names as an input and as an
+    output of a step. shape: of one sample, in NIR's order of dimensions."""
 
     node: str
     before: str
@@ -147,7 +147,7 @@ def _step_problems(graph: Graph, steps: Discretization) -> Iterator[BnnccError]:
             if key.startswith("tau") and steps.integrator == "euler" and steps.dt > 2 * array.min():
                 yield node.problem(
                     f"its {key} is {array.min():g}, but a step of {steps.dt:g} is more than twice that: "
-                    f"1 - dt/tau is {1 - steps.dt / array.min():g}, so the state would grow from step to step",
+                    f"1 - dt/tau is {1 - steps.dt / array.min():g}, so the state grows from step to step",
                     "give another --dt, in the unit of the file's time constants, or --integrator exp",
                 )
         if node.kind in SPIKING and (steps.reset == "multi" or steps.v_min == THRESHOLD):

@@ -29,7 +29,7 @@ LARGEST_DELAY = 1 << 24
 
 @dataclass(frozen=True)
 class Window:
-    """What slides over [.., h, w]; one-dimensional ones have a height of 1. pads: top, left, bottom, right."""
+    """What slides over [.., h, w]; in one dimension the height is 1. pads: top, left, bottom, right."""
 
     kernel: tuple[int, int]
     strides: tuple[int, int]
@@ -269,8 +269,8 @@ def _affine(values: _Values) -> Node:
     weight = values.numbers("weight", np.float32)
     if weight.ndim not in (2, 3):
         raise values.problem(
-            f"its weight is of shape {list(weight.shape)}, expected [outputs, inputs], or one such for each of "
-            "a number of rows"
+            f"its weight is of shape {list(weight.shape)}, expected [outputs, inputs], or one such for each "
+            "of a number of rows"
         )
     arrays = {"weight": weight}
     if "bias" in values.values:

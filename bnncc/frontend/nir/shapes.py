@@ -122,7 +122,8 @@ def _affine(node: Node, x: Shape) -> Shape:
     weight = node.arrays["weight"]
     if weight.ndim == 3 and x != (weight.shape[0], weight.shape[2]):
         raise node.problem(
-            f"its weight {list(weight.shape)} takes {[weight.shape[0], weight.shape[2]]}, its input is {list(x)}"
+            f"its weight {list(weight.shape)} takes {[weight.shape[0], weight.shape[2]]}, "
+            f"its input is {list(x)}"
         )
     if weight.shape[-1] != x[-1]:
         hint = "a Flatten may be missing, or begin at another dimension" if len(x) > 1 else ""
