@@ -56,7 +56,7 @@ def test_version(bnncc: Shell):
     [
         ([], "COMMAND"),
         (["frobnicate"], "frobnicate"),
-        (["compile"], "MODEL.onnx"),
+        (["compile"], "MODEL"),
         (["compile", "model.onnx", "--emit", "lib,elf"], "'elf' is none of lib"),
         (["compile", "model.onnx", "--dim", "N"], "'N' is not NAME=N"),
         (["compile", "model.onnx", "--dim", "N=0"], "'0' is no positive integer"),
