@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bnncc import targets
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
+from bnncc.streams import Stream, run_sequences
 
 if TYPE_CHECKING:
     from bnncc.emulator import Emulator
@@ -31,7 +32,15 @@ GENERATOR = "bnncc"
 FORMAT = 1
 """Of the manifest; a reader refuses any other."""
 
-STATUS = {1: "a pointer is NULL", 2: "the arena is not aligned", 3: "there is no such layer"}
+STATUS = {
+    1: "a pointer is NULL",
+    2: "the arena or the state is not aligned",
+    3: "there is no such layer",
+    4: "an input asks for a number of steps that is out of range",
+}
+
+STEPS_OUT_OF_RANGE = 4
+"""The status that only the user's numbers can bring about."""
 
 _KEYS: Mapping[str, type] = {
     "name": str,
@@ -57,7 +66,8 @@ def load(directory: str | PathLike[str]) -> Artifact:
 class Artifact:
     """What `bnncc compile` wrote into `directory`; `manifest` is its manifest.json as plain data.
 
-    `run` may be called from several threads at a time."""
+    `run` may be called from several threads at a time. Of a network with states (`is_stateful`) it takes
+    sequences; `step` and `reset` go through one step by step, `stream` gives further ones."""
 
     directory: Path
     manifest: dict[str, Any]
@@ -68,6 +78,7 @@ class Artifact:
         self._library: ctypes.CDLL | None = None
         self._lock = threading.Lock()
         self._arenas = threading.local()
+        self._stream: Stream | None = None
 
     def __repr__(self) -> str:
         return f"Artifact({self.name!r}, {str(self.directory)!r}, target={self.manifest['target']['name']!r})"
@@ -92,6 +103,11 @@ class Artifact:
         """Samples of one call of the library; None where axis 0 does not count samples."""
         return self.manifest.get("batch")
 
+    @property
+    def is_stateful(self) -> bool:
+        """Whether the network keeps states from step to step."""
+        return "states" in self.manifest
+
     def report(self) -> dict[str, Any]:
         """report.json as plain data. Raises BnnccError where it is missing or damaged."""
         path = self.directory / "report.json"
@@ -105,7 +121,13 @@ class Artifact:
 
         Axis 0 of all inputs may hold more samples (or fewer) than the compiled batch: the library is called
         as often as needed, and the outputs are as long as the inputs. Raises BnnccError where a name,
-        shape or type is wrong, or the artifact cannot run here."""
+        shape or type is wrong, or the artifact cannot run here.
+
+        A network with states takes sequences [T, N, ...] of N independent samples and gives such: every
+        sample begins with states of zero, or with those given by their input names [N, ...]. Outputs are
+        those of all steps, new states among them."""
+        if self.is_stateful:
+            return run_sequences(self, inputs)
         arrays, samples = self._checked(inputs)
         parts = list(self._cut(arrays, samples))
         emulator = self.emulator
@@ -117,6 +139,26 @@ class Artifact:
             for index, name in enumerate(self.output_names)
         }
 
+    def step(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One step of a network with states: see `Stream.step`. Raises BnnccError for a network without."""
+        return self._first_stream().step(inputs)
+
+    def reset(self) -> None:
+        """Begin a new sequence: the next `step` finds all states zero."""
+        self._first_stream().reset()
+
+    def stream(self) -> Stream:
+        """A further sequence, independent of all others. Raises BnnccError for a network without states."""
+        if not self.is_stateful:
+            hint = "`run` runs it; --state BEFORE=AFTER makes a graph of one time step stateful"
+            raise BnnccError(self.name, "the network keeps no state: it has no steps", hint)
+        return Stream(self)
+
+    def _first_stream(self) -> Stream:
+        if self._stream is None:
+            self._stream = self.stream()
+        return self._stream
+
     def batches(self, inputs: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """The same inputs checked and cut into what one call of the library takes, the last batch filled up
         with zeros."""
@@ -127,31 +169,58 @@ class Artifact:
 
     def arena(self) -> np.ndarray:
         """New memory for the network: uint8 [arena bytes], aligned, all zeros."""
-        size, alignment = self.manifest["arena"]["bytes"], self.manifest["arena"]["alignment_bytes"]
-        memory = np.zeros(size + alignment, np.uint8)
-        start = -memory.ctypes.data % alignment
-        return memory[start : start + size]
+        return _memory(self.manifest["arena"]["bytes"], self.manifest["arena"]["alignment_bytes"])
+
+    def state_memory(self) -> np.ndarray:
+        """New memory for the states, all of them zero: uint8 [state bytes], aligned."""
+        return _memory(self.manifest["state"]["bytes"], self.manifest["state"]["alignment_bytes"])
 
     def bind(
-        self, arena: np.ndarray, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+        self,
+        arena: np.ndarray,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        state: np.ndarray | None = None,
     ) -> Callable[[], None]:
-        """A function without arguments that runs the network on these arrays, each C-contiguous and of its
-        port's dtype and shape; it does nothing else, so it can be timed."""
-        return self._bound("run", None, arena, inputs, outputs)
+        """A function without arguments that runs the network (one step of it, where it has states) on these
+        arrays, each C-contiguous and of its port's dtype and shape; it does nothing else, so it can be
+        timed."""
+        suffix = "step" if self.is_stateful else "run"
+        return self._bound(suffix, None, arena, inputs, outputs, state)
 
     def bind_layer(
-        self, index: int, arena: np.ndarray, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+        self,
+        index: int,
+        arena: np.ndarray,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        state: np.ndarray | None = None,
     ) -> Callable[[], None]:
-        """The same for step `index` of the manifest alone, on what the arena holds."""
+        """The same for step `index` of the manifest alone, on what the arena and the state hold."""
         if not 0 <= index < len(self.manifest["steps"]):
             raise IndexError(f"{self.name} has {len(self.manifest['steps'])} steps, there is no step {index}")
-        return self._bound("layer", index, arena, inputs, outputs)
+        return self._bound("layer", index, arena, inputs, outputs, state)
 
     def run_layer(
-        self, index: int, arena: np.ndarray, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+        self,
+        index: int,
+        arena: np.ndarray,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        state: np.ndarray | None = None,
     ) -> None:
         """Run step `index` once."""
-        self.bind_layer(index, arena, inputs, outputs)()
+        self.bind_layer(index, arena, inputs, outputs, state)()
+
+    def run_sequence(self, inputs: Sequence[np.ndarray], state: np.ndarray) -> list[np.ndarray]:
+        """Outputs [T, ...] for inputs [T, ...] of one batch, C-contiguous; `state` changes."""
+        steps = len(inputs[0])
+        outputs = [np.empty((steps, *port["shape"]), port["dtype"]) for port in self.manifest["outputs"]]
+        arena = self.arena()
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (arena, state, *inputs, *outputs)]
+        status = self._function("run")(*pointers[:2], ctypes.c_size_t(steps), *pointers[2:])
+        self._check_status(status)
+        return outputs
 
     # Inside.
 
@@ -208,11 +277,12 @@ class Artifact:
 
     def _bound(
         self,
-        suffix: Literal["run", "layer"],
+        suffix: str,
         layer: int | None,
         arena: np.ndarray,
         inputs: Sequence[np.ndarray],
         outputs: Sequence[np.ndarray],
+        state: np.ndarray | None,
     ) -> Callable[[], None]:
         for port, array in zip(
             (*self.manifest["inputs"], *self.manifest["outputs"]), (*inputs, *outputs), strict=True
@@ -224,17 +294,19 @@ class Artifact:
             )
             assert right, (port, array.dtype, array.shape)
         assert arena.nbytes >= self.manifest["arena"]["bytes"]
-        arrays = (arena, *inputs, *outputs)
+        assert (state is not None) == self.is_stateful
+        arrays = (arena, *(() if state is None else (state,)), *inputs, *outputs)
         execute = self._here(suffix, layer, arrays) if self.emulator is None else self._there(layer, arrays)
 
         def call(_alive: tuple[np.ndarray, ...] = arrays) -> None:
-            status = execute()
-            if status:
-                raise BnnccError(
-                    self.name, STATUS.get(status, f"status {status}"), exit_code=ExitCode.FAILURE
-                )
+            self._check_status(execute())
 
         return call
+
+    def _check_status(self, status: int) -> None:
+        if status:
+            code = ExitCode.USER if status == STEPS_OUT_OF_RANGE else ExitCode.FAILURE
+            raise BnnccError(self.name, STATUS.get(status, f"status {status}"), exit_code=code)
 
     def _here(self, suffix: str, layer: int | None, arrays: Sequence[np.ndarray]) -> Callable[[], int]:
         """A call of the shared library in this process."""
@@ -293,6 +365,13 @@ class Artifact:
             message = "the shared library is not the one that manifest.json describes"
             raise BnnccError(str(path), message, "compile the model again")
         return _open_library(path.resolve(), digest)
+
+
+def _memory(size: int, alignment: int) -> np.ndarray:
+    """Zeros at an aligned address."""
+    memory = np.zeros(size + alignment, np.uint8)
+    start = -memory.ctypes.data % alignment
+    return memory[start : start + size]
 
 
 def _open_library(path: Path, digest: str) -> ctypes.CDLL:

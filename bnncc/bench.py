@@ -16,6 +16,7 @@ from bnncc.arrays import random_array
 from bnncc.artifact import Artifact
 from bnncc.report.html import Measured
 from bnncc.report.table import table
+from bnncc.streams import checked
 
 SLICE_SECONDS = 0.02
 """One measurement covers about this long, so that the clock's resolution does not matter."""
@@ -33,7 +34,8 @@ class LayerTime:
 
 @dataclass(frozen=True)
 class Result:
-    """Milliseconds of one inference (the compiled batch), one thread, and the layers if asked for."""
+    """Milliseconds of one inference (the compiled batch; of a network with states one step), one thread, and
+    the layers if asked for."""
 
     name: str
     processor: str
@@ -146,7 +148,11 @@ def measured(result: Result | Counted) -> Measured:
 
 
 def _first_batch(artifact: Artifact, inputs: Mapping[str, np.ndarray] | None) -> list[np.ndarray]:
-    """The first batch of the inputs; random ones if there are none."""
+    """The first batch (of a network with states: of the first step) of the inputs; random ones if none."""
+    if inputs is not None and artifact.is_stateful:
+        given = checked(artifact, inputs, leading=1)
+        first = [given[port["name"]][0] for port in artifact.manifest["inputs"]]
+        return [np.ascontiguousarray(array[: artifact.batch]) for array in first]
     if inputs is not None:
         return list(next(artifact.batches(inputs)).values())
     rng = np.random.default_rng(0)
@@ -162,14 +168,15 @@ def bench_artifact(
     median counts."""
     outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
     arrays = _first_batch(artifact, inputs)
-    arena = artifact.arena()
+    arena, state = artifact.arena(), artifact.state_memory() if artifact.is_stateful else None
     with _one_core():
-        times = _measure(artifact.bind(arena, arrays, outputs), repeat)
+        times = _measure(artifact.bind(arena, arrays, outputs, state), repeat)
         rows = tuple(
             LayerTime(
                 step["location"] or step["name"],
                 step["operation"],
-                1000 * statistics.median(_measure(artifact.bind_layer(i, arena, arrays, outputs), repeat)),
+                1000
+                * statistics.median(_measure(artifact.bind_layer(i, arena, arrays, outputs, state), repeat)),
                 step["macs"],
             )
             for i, step in enumerate(artifact.manifest["steps"] if layers else ())

@@ -210,6 +210,14 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         help="subtract and divide first, in units of the input; for each channel: MEAN,MEAN,MEAN,STD,STD,STD",
     )
     group.add_argument(
+        "--state",
+        metavar="BEFORE=AFTER",
+        type=_state,
+        action="append",
+        default=[],
+        help="this input is the state before a time step, that output the state after it; may be repeated",
+    )
+    group.add_argument(
         "--assume-sign-zero",
         metavar="+1|-1",
         choices=("+1", "1", "-1"),
@@ -266,7 +274,8 @@ def _input_argument(sub: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE.npy|FILE.npz",
         action="append",
         default=[],
-        help="an input, or an archive of them by name; samples stacked on the first axis; may be repeated",
+        help="an input, or an archive of them by name; samples stacked on the first axis, of a network with "
+        "states steps on the first and samples on the second; may be repeated",
     )
 
 
@@ -404,6 +413,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         current=chosen.current,
         v_min=chosen.v_min,
         preset=chosen.preset,
+        states=dict(chosen.state),
     )
 
 
@@ -421,7 +431,12 @@ def _check_options(chosen: argparse.Namespace, dims: Mapping[str, int]) -> None:
             check_library_name(chosen.name)
 
     problems: list[BnnccError] = []
-    for check in (lambda: targets.load(chosen.target), check_name, check_dims):
+
+    def check_states() -> None:
+        if len(dict(chosen.state)) < len(chosen.state):
+            raise BnnccError("--state", "one input is given as two states")
+
+    for check in (lambda: targets.load(chosen.target), check_name, check_dims, check_states):
         try:
             check()
         except BnnccError as problem:
@@ -506,6 +521,13 @@ def _dimension(text: str) -> tuple[str, int]:
     if not equals or not name:
         raise argparse.ArgumentTypeError(f"'{text}' is not NAME=N")
     return name, _positive(size)
+
+
+def _state(text: str) -> tuple[str, str]:
+    before, equals, after = text.partition("=")
+    if not (before and equals and after):
+        raise argparse.ArgumentTypeError(f"'{text}' is not BEFORE=AFTER")
+    return before, after
 
 
 def _emits(text: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from bnncc.dialect.parsing import module_text
 from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.load import load_model
 from bnncc.frontend.nir.discretization import TimeOptions
+from bnncc.frontend.states import carry_states
 from bnncc.frontend.torch import Export, export_module
 from bnncc.golden import Golden, golden_vectors
 from bnncc.lowering import Lowered, lower
@@ -54,8 +55,9 @@ class Options:
     cc: the C compiler command. package: a build system (codegen.PACKAGES) to write a folder for.
     optimize: what kernels are chosen and compiled for (default: where no operating system and no instruction
     that counts bits is, the fastest that keep the budget of flash, or a balance; else speed).
-    budgets: bytes of RAM and flash that the network may take.
     dt, reset, integrator, current, v_min, preset: of a NIR file, see `TimeOptions`.
+    budgets: bytes of RAM and flash that the network may take. states: output name by input name of the states
+    that a graph of one time step carries to the next.
     """
 
     target: str = "native"
@@ -80,6 +82,7 @@ class Options:
     def time(self) -> TimeOptions:
         """What says how a NIR file's equations become steps."""
         return TimeOptions(self.dt, self.reset, self.integrator, self.current, self.v_min, self.preset)
+    states: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self) -> dict[str, Any]:
         """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on
@@ -91,6 +94,7 @@ class Options:
             facts["assume-sign-zero"] = f"{self.assume_sign_zero:+d}"
         if self.preset is not None:
             facts["preset"] = self.preset
+        facts |= {f"state {before}": after for before, after in self.states.items()}
         return facts
 
 
@@ -98,10 +102,17 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
     """Model file to a module of fused regions. Imports no TVM. Raises BnnccError for the user's mistakes."""
     say = progress or _quiet
     say("reading the model")
-    module = load_model(path, options.dims, options.time)
-    adapt_inputs(module, options.camera)
+    module = read(path, options)
     say("recognising and fusing")
     run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero)
+    return module
+
+
+def read(path: str | Path, options: Options) -> ModuleOp:
+    """The network in a file as the user wants to call it, before any pass. Raises BnnccError."""
+    module = load_model(path, options.dims, options.time)
+    carry_states(module, options.states)
+    adapt_inputs(module, options.camera)
     return module
 
 
@@ -208,9 +219,7 @@ def _write(
 
 def _golden(lowered: Lowered, path: str | Path, options: Options) -> Golden:
     """Vectors for the self-test, from the network as it was before any pass."""
-    before = load_model(path, options.dims, options.time)
-    adapt_inputs(before, options.camera)
-    return golden_vectors(before, lowered.module, lowered.program)
+    return golden_vectors(read(path, options), lowered.module, lowered.program)
 
 
 def _temporary_directory() -> Path:

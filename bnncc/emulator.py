@@ -91,11 +91,40 @@ class Emulator:
             results.append(outputs)
         return results
 
+    def run_sequences(
+        self, parts: Sequence[tuple[Sequence[np.ndarray], np.ndarray]]
+    ) -> list[list[np.ndarray]]:
+        """Outputs [T, ...] for each pair of inputs [T, ...] and the state memory to begin with, all in one
+        process."""
+        ports = self.manifest["outputs"]
+        first_output = 2 + len(self.manifest["inputs"])
+        requests, steps = [], 0
+        for inputs, state in parts:
+            requests.append(_request(WRITE, 1, state.nbytes) + state.tobytes())
+            for arrays in zip(*inputs, strict=True):
+                requests += [_request(WRITE, 2 + i, x.nbytes) + x.tobytes() for i, x in enumerate(arrays)]
+                requests.append(_request(RUN, 0))
+                requests += [_request(READ, first_output + i, _bytes(port)) for i, port in enumerate(ports)]
+                steps += 1
+        row = 4 + sum(map(_bytes, ports))
+        answer, _ = self._execute(b"".join(requests), steps * row)
+        rows = np.frombuffer(answer, np.uint8).reshape(steps, row)
+        for status in rows[:, :4].copy().view("<u4").reshape(-1):
+            if status:
+                message = f"the network returned status {status}"
+                raise BnnccError(self.manifest["name"], message, exit_code=ExitCode.FAILURE)
+        results, at = [], 0
+        for inputs, _ in parts:
+            results.append(_columns(rows[at : at + len(inputs[0])], ports))
+            at += len(inputs[0])
+        return results
+
     def count(self, inputs: Sequence[np.ndarray], layers: bool) -> tuple[int, list[int]]:
         """Instructions of one run of the network on one batch of inputs, and of each layer if asked for.
 
         A score of instructions around each call are counted too."""
-        requests = [_request(WRITE, 1 + i, x.nbytes) + x.tobytes() for i, x in enumerate(inputs)]
+        first = 2 if "states" in self.manifest else 1
+        requests = [_request(WRITE, first + i, x.nbytes) + x.tobytes() for i, x in enumerate(inputs)]
         indices = range(len(self.manifest["steps"]) if layers else 0)
         requests += [_request(RUN, 0), *(_request(LAYER, index) for index in indices)]
         calls = 1 + len(indices)
@@ -218,15 +247,19 @@ def ports_header(manifest: Mapping[str, Any]) -> str:
         f'#include "{name}.h"',
         f"static {name.upper()}_ALIGNED unsigned char arena[{max(arena, 1)}];",
     ]
-    arguments = ["arena"]
+    arguments, pointers = ["arena"], ["void *"]
+    if "states" in manifest:
+        lines.append(f"static {name.upper()}_ALIGNED unsigned char state[{manifest['state']['bytes']}];")
+        arguments.append("state")
+        pointers.append("void *")
     for index, port in enumerate(ports):
         count = max(int(np.prod(port["shape"])), 1)
         lines.append(f"static {name.upper()}_ALIGNED {port['c_type']} port_{index}[{count}];")
         arguments.append(f"port_{index}")
     types = ", ".join(
-        ["void *", *(f"{'const ' if p in manifest['inputs'] else ''}{p['c_type']} *" for p in ports)]
+        [*pointers, *(f"{'const ' if p in manifest['inputs'] else ''}{p['c_type']} *" for p in ports)]
     )
-    passed = ", ".join(arguments)
+    passed, call = ", ".join(arguments), "step" if "states" in manifest else "run"
     memories = ", ".join(f"{{{argument}, sizeof {argument}}}" for argument in arguments)
     lines += [
         f"int {name}_layer(int, {types});",
@@ -236,7 +269,7 @@ def ports_header(manifest: Mapping[str, Any]) -> str:
         "    uint32_t bytes;",
         "};",
         f"static const struct memory memories[MEMORIES] = {{{memories}}};",
-        f"static int run_network(void) {{ return {name}_run({passed}); }}",
+        f"static int run_network(void) {{ return {name}_{call}({passed}); }}",
         f"static int run_layer(int index) {{ return {name}_layer(index, {passed}); }}",
     ]
     return "\n".join(lines) + "\n"
@@ -258,6 +291,21 @@ def _board_files(target: Target) -> tuple[str, ...]:
 
 def _request(operation: int, which: int, size: int = 0) -> bytes:
     return struct.pack("<III", operation, which, size)
+
+
+def _bytes(port: Mapping[str, Any]) -> int:
+    """Of an input or output."""
+    return int(np.prod(port["shape"])) * np.dtype(port["dtype"]).itemsize
+
+
+def _columns(rows: np.ndarray, ports: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+    """What answers of status and outputs say of each output, stacked."""
+    arrays, at = [], 4
+    for port in ports:
+        column = np.ascontiguousarray(rows[:, at : at + _bytes(port)])
+        arrays.append(column.view(port["dtype"]).reshape(len(rows), *port["shape"]).copy())
+        at += _bytes(port)
+    return arrays
 
 
 def _run(command: Sequence[str], folder: Path, given: bytes) -> tuple[bytes, str, str]:

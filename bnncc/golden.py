@@ -16,13 +16,17 @@ from bnncc.plan.program import Program
 SEEDS = 20
 """Random inputs tried before giving up."""
 
+STEPS = 4
+"""Of a network with states."""
+
 TOLERANCE = 1e-4
 """Of a float output, relative to the largest magnitude in it: orders of summation differ among devices."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Arrays of the ports in order. tolerance: absolute, for each output; 0 where values must be equal."""
+    """Arrays of the ports in order, of a network with states for STEPS steps [STEPS, ...]. tolerance:
+    absolute, for each output; 0 where values must be equal."""
 
     inputs: tuple[np.ndarray, ...]
     outputs: tuple[np.ndarray, ...]
@@ -37,8 +41,10 @@ def golden_vectors(before: ModuleOp, after: ModuleOp, program: Program) -> Golde
     Raises BnnccError if SEEDS inputs are all of that kind."""
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
-        inputs = {port.name: random_array(rng, port.shape, port.dtype) for port in program.inputs}
-        expected, compiled = reference.evaluate(before, inputs), reference.evaluate(after, inputs)
+        steps = (STEPS,) if program.states else ()
+        inputs = {port.name: random_array(rng, (*steps, *port.shape), port.dtype) for port in program.inputs}
+        evaluate = reference.evaluate_steps if program.states else reference.evaluate
+        expected, compiled = evaluate(before, inputs), evaluate(after, inputs)
         arrays = tuple(expected[port.name] for port in program.outputs)
         tolerance = tuple(_tolerance(array) for array in arrays)
         if all(

@@ -28,6 +28,7 @@ class LayerRunner:
         self.placements = lowered.placements
         self.artifact = artifact
         self.arena = artifact.arena()
+        self.state = artifact.state_memory() if artifact.is_stateful else None
         self.inputs = [np.zeros(port.shape, port.dtype) for port in self.program.inputs]
         self.outputs = [np.zeros(port.shape, port.dtype) for port in self.program.outputs]
 
@@ -45,7 +46,7 @@ class LayerRunner:
                 self._write(plane, part)
         for index, owner in enumerate(self.operations):
             if owner is op:
-                self.artifact.run_layer(index, self.arena, self.inputs, self.outputs)
+                self.artifact.run_layer(index, self.arena, self.inputs, self.outputs, self.state)
         return [self._result(value) for value in op.results]
 
     def _result(self, value: SSAValue) -> np.ndarray:
@@ -73,8 +74,11 @@ class LayerRunner:
         return simulate.load(plane.layout, self._memory(plane))
 
     def _memory(self, plane: Plane) -> np.ndarray:
-        """The buffer of a plane as a flat array of its stored type, not a copy."""
-        buffer = self.program.buffers[plane.buffer]
+        """The buffer of a plane as a flat array of its stored type, not a copy; of a part, that of the first
+        trip."""
+        bytes_ = self.program.buffers[plane.buffer].bytes
+        index = self.program.whole(plane.buffer)
+        buffer = self.program.buffers[index]
         dtype = plane.layout.element.dtype
         if buffer.place == "input":
             return self.inputs[buffer.index].reshape(-1)
@@ -83,8 +87,10 @@ class LayerRunner:
         if buffer.place == "constant":
             assert buffer.data is not None
             return buffer.data.reshape(-1).copy()
-        start = self.artifact.manifest["buffers"][plane.buffer]["offset"]
-        return self.arena[start : start + buffer.bytes].view(dtype)
+        start = self.artifact.manifest["buffers"][index]["offset"]
+        memory = self.state if buffer.place == "state" else self.arena
+        assert memory is not None
+        return memory[start : start + bytes_].view(dtype)
 
 
 def _planes(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:

@@ -32,13 +32,12 @@ from bnncc.dialect.network import main_function
 from bnncc.dialect.sources import get_source, location_text
 from bnncc.dialect.types import element_of, numpy_type
 from bnncc.driver import Options, Say
-from bnncc.frontend.camera import adapt_inputs
 from bnncc.frontend.evaluate import ModelEvaluator
-from bnncc.frontend.load import load_model
 from bnncc.layers import LayerRunner
 from bnncc.lowering import Lowered
 from bnncc.report.table import table
 from bnncc.rounding import Ties
+from bnncc.streams import checked, sample_batches
 
 ROUNDING = 2e-5
 """Allowed error of a real value, relative to the largest magnitude in its tensor: a few thousand float32
@@ -46,6 +45,9 @@ terms summed in another order stay well below."""
 
 OUTPUT_ROUNDING = 1e-3
 """The same for the network's outputs, where the errors of many layers add up."""
+
+STEPS = 8
+"""Of a random sequence."""
 
 ZEROS = 0.02
 """The share of exact zeros in every second random batch."""
@@ -129,9 +131,12 @@ def verify_model(
     module = driver.front(path, options, progress)
     lowered = driver.lower(module, driver.name_of(path, options))
     artifact = driver.build(lowered, path, None, options, progress)
-    given = artifact.batches(inputs) if inputs is not None else _random_batches(artifact, samples, seed)
     graph = ModelEvaluator(path, dict(options.dims))
     feed = (lambda batch: _graph_inputs(path, options, batch)) if options.camera else None
+    if artifact.is_stateful:
+        sequences = _sequences(artifact, inputs, samples, seed)
+        return verify_sequences(lowered, artifact, graph, sequences, feed, progress)
+    given = artifact.batches(inputs) if inputs is not None else _random_batches(artifact, samples, seed)
     return verify_library(lowered, artifact, graph, list(given), feed, progress)
 
 
@@ -146,19 +151,67 @@ def verify_library(
     """Compare what is compiled already. `feed` turns inputs of the library into those of the graph, where
     they are not the same."""
     say = progress or (lambda message: None)
-    runner = LayerRunner(lowered, artifact)
-    rows: dict[tuple[str, str, str], Row] = {}
-    outputs: dict[tuple[str, str, str], Row] = {}
+    verifier = _Verifier(lowered, artifact, graph, feed)
     for number, batch in enumerate(batches):
         say(f"verifying sample {number + 1} of {len(batches)}")
-        comparison = _Comparison(lowered.module, graph, feed(batch) if feed else batch, batch)
+        verifier.add(batch, artifact.run(batch))
+    return verifier.report(len(batches))
+
+
+def verify_sequences(
+    lowered: Lowered,
+    artifact: Artifact,
+    graph: ModelEvaluator,
+    sequences: Sequence[Sequence[Mapping[str, np.ndarray]]],
+    feed: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None,
+    progress: Say | None = None,
+) -> Report:
+    """The same for a network with states: each sequence is the inputs of its steps. Every step begins with
+    the states that the graph has then, so that one rounding does not follow another."""
+    say = progress or (lambda message: None)
+    verifier = _Verifier(lowered, artifact, graph, feed)
+    ports = {port["name"]: port for port in artifact.manifest["states"]}
+    for number, sequence in enumerate(sequences):
+        states = {name: np.zeros(port["shape"], port["dtype"]) for name, port in ports.items()}
+        stream = artifact.stream()
+        for step, inputs in enumerate(sequence):
+            say(f"verifying step {step + 1} of sample {number + 1} of {len(sequences)}")
+            batch = {**inputs, **states}
+            values = verifier.add(batch, stream.step(batch))
+            states = {name: values[port["output"]] for name, port in ports.items()}
+    return verifier.report(len(sequences))
+
+
+class _Verifier:
+    """Gathers comparisons."""
+
+    def __init__(
+        self,
+        lowered: Lowered,
+        artifact: Artifact,
+        graph: ModelEvaluator,
+        feed: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None,
+    ):
+        self.lowered, self.graph, self.feed = lowered, graph, feed
+        self.runner = LayerRunner(lowered, artifact)
+        self.rows: dict[tuple[str, str, str], Row] = {}
+        self.outputs: dict[tuple[str, str, str], Row] = {}
+
+    def add(self, batch: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Compare the layers, and the outputs that were got, for one batch; the graph's tensors."""
+        fed = self.feed(batch) if self.feed else batch
+        comparison = _Comparison(self.lowered.module, self.graph, fed, batch)
         for row in comparison.rows():
-            _merge(rows, row)
-        for row in _layer_rows(lowered, runner, comparison.values):
-            _merge(rows, row)
-        for row in _output_rows(artifact.run(batch), comparison):
-            _merge(outputs, row)
-    return Report(tuple(rows.values()), tuple(outputs.values()), len(batches))
+            _merge(self.rows, row)
+        for row in _layer_rows(self.lowered, self.runner, comparison.values):
+            _merge(self.rows, row)
+        for row in _output_rows(got, comparison):
+            _merge(self.outputs, row)
+        return comparison.graph
+
+    def report(self, samples: int) -> Report:
+        """Of all that was added."""
+        return Report(tuple(self.rows.values()), tuple(self.outputs.values()), samples)
 
 
 @dataclass(frozen=True)
@@ -400,13 +453,27 @@ def _random_batches(artifact: Artifact, samples: int, seed: int) -> Iterator[dic
         yield batch
 
 
+def _sequences(
+    artifact: Artifact, inputs: Mapping[str, np.ndarray] | None, samples: int, seed: int
+) -> list[list[dict[str, np.ndarray]]]:
+    """Inputs step by step: those given [T, N, ...], a sequence for each batch of samples, or random ones."""
+    if inputs is None:
+        batches = list(_random_batches(artifact, samples * STEPS, seed))
+        return [batches[i : i + STEPS] for i in range(0, len(batches), STEPS)]
+    names = [port["name"] for port in artifact.manifest["inputs"]]
+    given = {name: array for name, array in checked(artifact, inputs, leading=1).items() if name in names}
+    sequences = []
+    for part in sample_batches(artifact, given):
+        sequences.append([dict(zip(names, arrays, strict=True)) for arrays in zip(*part, strict=True)])
+    return sequences
+
+
 def _graph_inputs(
     path: str | Path, options: Options, batch: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """What the ONNX graph is fed when the library takes camera inputs: the values after the prologue,
     read off the module before any pass moved them."""
-    module = load_model(path, options.dims, options.time)
-    adapt_inputs(module, options.camera)
+    module = driver.read(path, options)
     found = dict(batch)
 
     def look(op: Operation, results: list[np.ndarray]) -> None:

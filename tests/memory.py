@@ -29,13 +29,13 @@ def arena_problems(program: Program) -> Iterator[str]:
     """Every buffer lies inside the arena, and no step writes over what a later one still reads; only an
     operand that gives its memory away in place may be written over."""
     names = [buffer.name for buffer in program.buffers]
-    inside = {b: range(o, o + program.buffers[b].bytes) for b, o in program.offsets.items()}
+    arena = [i for i, buffer in enumerate(program.buffers) if buffer.place == "arena"]
+    inside = {b: range(o, o + program.buffers[b].bytes) for b, o in program.offsets.items() if b in arena}
     for buffer, place in inside.items():
         if place.start % 64 or place.stop > program.arena_bytes:
             yield f"'{names[buffer]}' lies at {place} in an arena of {program.arena_bytes} bytes"
     if program.arena_bytes < program.arena_lower_bound:
         yield f"the arena has {program.arena_bytes} bytes, less than the bound {program.arena_lower_bound}"
-    arena = [i for i, buffer in enumerate(program.buffers) if buffer.place == "arena"]
     touched = {b for step in program.steps for b in (*reads_of(step), *step.writes)}
     for buffer in touched.intersection(arena):
         if buffer not in inside:

@@ -27,6 +27,8 @@ KEPT = (
     "note",
     "tolerance",
     "model_batch",
+    "stepwise",
+    "state_feedback",
     "n_correct",
     "dt",
 )

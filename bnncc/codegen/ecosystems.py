@@ -30,6 +30,8 @@ class Parts:
     code: str
     selftest: str
     archive: bool = False
+    stateful: bool = False
+    """Whether the library keeps states from step to step."""
 
     @property
     def sentence(self) -> str:
@@ -82,6 +84,10 @@ endif()
 
 def _arduino(parts: Parts) -> dict[str, str]:
     name = parts.name
+    stream = parts.stateful
+    call = f"{name}_step" if stream else f"{name}_run"
+    memory, passed = ("void *arena, void *state", "arena, state") if stream else ("void *arena", "arena")
+    state = f"static {name.upper()}_ALIGNED unsigned char state[{name.upper()}_STATE_BYTES];\n" * stream
     return {
         **_sources(parts),
         "library.properties": f"""\
@@ -90,7 +96,7 @@ version={parts.version}
 author=bnncc
 maintainer=bnncc
 sentence={parts.sentence}.
-paragraph=Call {name}_run with an arena of {name.upper()}_ARENA_BYTES bytes. No function allocates memory.
+paragraph=Call {call} with an arena of {name.upper()}_ARENA_BYTES bytes. No function allocates memory.
 category=Data Processing
 url=
 architectures=*
@@ -98,17 +104,17 @@ includes={name}.h
 """,
         "examples/SelfTest/SelfTest.ino": f"""\
 // Checks that {name} answers on this board as it should; open the serial monitor at 115200 baud.
-extern "C" int {name}_selftest(void *arena);
+extern "C" int {name}_selftest({memory});
 
 #include <{name}.h>
 
 static {name.upper()}_ALIGNED unsigned char arena[{name.upper()}_ARENA_BYTES];
-
+{state}
 void setup() {{
   Serial.begin(115200);
   while (!Serial) {{
   }}
-  Serial.println({name}_selftest(arena) == 0 ? "passed" : "FAILED");
+  Serial.println({name}_selftest({passed}) == 0 ? "passed" : "FAILED");
 }}
 
 void loop() {{

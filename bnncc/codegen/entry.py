@@ -14,13 +14,14 @@ from typing import Protocol
 import numpy as np
 
 from bnncc import runtime
+from bnncc.codegen import stateful
 from bnncc.codegen import weights as arrays
 from bnncc.codegen.text import in_comment, port_type, run_parameters, starred, wrapped
 from bnncc.codegen.weights import WeightPool, Weights
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import Layout
 from bnncc.plan.memory import ALIGNMENT
-from bnncc.plan.program import Program, Step
+from bnncc.plan.program import Buffer, Program, Step, TimeLoop
 
 
 class ParameterFacts(Protocol):
@@ -195,6 +196,10 @@ class Pointer:
 def _pointer(program: Program, stored: Mapping[int, Weights], index: int) -> Pointer:
     buffer = program.buffers[index]
     match buffer.place:
+        case "part":
+            return _part(program, _pointer(program, stored, buffer.base), buffer)
+        case "state":
+            return Pointer(f"(void *)(memory->state + {program.offsets[index]})", "void")
         case "arena":
             return Pointer(f"(void *)(memory->arena + {program.offsets[index]})", "void")
         case "input":
@@ -205,6 +210,16 @@ def _pointer(program: Program, stored: Mapping[int, Weights], index: int) -> Poi
             return Pointer(f"memory->{port.c_name}", port_type(port))
         case "constant":
             return Pointer(stored[index].symbol, stored[index].c_type)
+
+
+def _part(program: Program, base: Pointer, buffer: Buffer) -> Pointer:
+    """Where the part of a buffer lies in this trip of the loop."""
+    if buffer.stride == 0:
+        return base
+    read_only = program.buffers[program.whole(buffer.base)].place in ("input", "constant")
+    const = "const " if read_only else ""
+    start = f"({const}unsigned char *){base.expression}"
+    return Pointer(f"({const}void *)({start} + memory->time * {buffer.stride})", "void")
 
 
 def library_entry(network: Network, banner: str) -> str:
@@ -274,6 +289,7 @@ def _file(network: Network, banner: str, outside: str) -> str:
         *(_step_function(program, index, calls) for index, calls in enumerate(network.calls)),
         _check_function(program),
         _run_function(program),
+        *(stateful.functions(program) if program.states else ()),
         _layer_function(program),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -281,8 +297,10 @@ def _file(network: Network, banner: str, outside: str) -> str:
 
 def _memory_struct(program: Program) -> str:
     fields = ["    unsigned char *arena;"]
+    fields += ["    unsigned char *state;"] if program.states else []
     fields += [f"    const {port_type(port)} *{port.c_name};" for port in program.inputs]
     fields += [f"    {port_type(port)} *{port.c_name};" for port in program.outputs]
+    fields += ["    size_t time;"] if program.loops else []
     body = "\n".join(fields)
     return f"/* The memory of one run. */\nstruct {program.name}_memory {{\n{body}\n}};"
 
@@ -291,7 +309,7 @@ def _step_function(program: Program, index: int, calls: StepCalls) -> str:
     step = program.steps[index]
     opening = f"/* {index}: {_comment(step)} */\n{_step_head(program, index)}\n{{\n"
     if calls.masked is None:
-        return f"{opening}    {calls.plain.text(4)}\n}}"
+        return f"{opening}{_unless_unwanted(program, step)}    {calls.plain.text(4)}\n}}"
     assert step.when_zero is not None
     root = step.when_zero.kernel.root
     assert isinstance(root, BinaryConv) and root.mask is not None
@@ -308,6 +326,15 @@ def _step_function(program: Program, index: int, calls: StepCalls) -> str:
     )
 
 
+def _unless_unwanted(program: Program, step: Step) -> str:
+    """The test in front of a step that writes an output which the caller may do without."""
+    for index in step.writes:
+        buffer = program.buffers[index]
+        if buffer.place == "output" and program.outputs[buffer.index].optional:
+            return f"    if (!memory->{program.outputs[buffer.index].c_name})\n        return;\n"
+    return ""
+
+
 def _step_head(program: Program, index: int) -> str:
     return f"static void {program.name}_step_{index}(const struct {program.name}_memory *memory)"
 
@@ -319,40 +346,72 @@ def _plane(layout: Layout) -> str:
 
 def _check_function(program: Program) -> str:
     name, upper = program.name, program.name.upper()
-    ports = [f"!memory->{port.c_name}" for port in (*program.inputs, *program.outputs)]
-    condition = " || ".join(("!memory->arena", *ports))
+    blocks = ["arena", *(["state"] if program.states else [])]
+    needed = [port.c_name for port in (*program.inputs, *program.outputs) if not port.optional]
+    condition = " || ".join(f"!memory->{pointer}" for pointer in (*blocks, *needed))
+    aligned = " || ".join(f"(uintptr_t)memory->{pointer} % {ALIGNMENT} != 0" for pointer in blocks)
     return f"""\
 static int {name}_check(const struct {name}_memory *memory)
 {{
     if ({condition})
         return {upper}_ERROR_NULL;
-    if ((uintptr_t)memory->arena % {ALIGNMENT} != 0)
+    if ({aligned})
         return {upper}_ERROR_ALIGNMENT;
-    return {upper}_OK;
+{_count_checks(program)}    return {upper}_OK;
 }}"""
+
+
+def _count_checks(program: Program) -> str:
+    """Numbers of steps that inputs say."""
+    text = ""
+    for loop in program.loops:
+        if loop.count is not None:
+            count = f"*memory->{program.inputs[program.buffers[loop.count].index].c_name}"
+            above = f" || {count} > {loop.trips}" if loop.trips else ""
+            text += f"    if ({count} < 0{above})\n        return {program.name.upper()}_ERROR_STEPS;\n"
+    return text
 
 
 def _run_function(program: Program) -> str:
     name, upper = program.name, program.name.upper()
-    steps = "\n".join(
-        f"        BNNCC_STEP({name}_on_layer, {index}, {name}_step_{index}(&memory_));"
-        for index in range(len(program.steps))
-    )
     return f"""\
-int {name}_run({run_parameters(program.inputs, program.outputs)})
+int {name}_{"step" if program.states else "run"}({run_parameters(program)})
 {{
     {_memory_variable(program)}
     const int status_ = {name}_check(&memory_);
     if (status_ == {upper}_OK) {{
-{steps}
+{_all_steps(program)}
     }}
     return status_;
 }}"""
 
 
+def _all_steps(program: Program) -> str:
+    """All steps in order, those of a loop over time inside one."""
+    lines = []
+    for index in range(len(program.steps)):
+        inside = [loop for loop in program.loops if index in loop]
+        for loop in inside:
+            if loop.first == index:
+                trips = _trips(program, loop)
+                lines.append(f"        for (memory_.time = 0; memory_.time < {trips}; ++memory_.time) {{")
+        indent = " " * (8 + 4 * len(inside))
+        lines.append(
+            f"{indent}BNNCC_STEP({program.name}_on_layer, {index}, {program.name}_step_{index}(&memory_));"
+        )
+        lines += ["        }" for loop in inside if loop.last == index]
+    return "\n".join(lines)
+
+
+def _trips(program: Program, loop: TimeLoop) -> str:
+    if loop.count is None:
+        return str(loop.trips)
+    return f"(size_t)*memory_.{program.inputs[program.buffers[loop.count].index].c_name}"
+
+
 def _layer_function(program: Program) -> str:
     name, upper = program.name, program.name.upper()
-    parameters = f"int index_, {run_parameters(program.inputs, program.outputs)}"
+    parameters = f"int index_, {run_parameters(program)}"
     cases = "\n".join(
         f"    case {index}: {name}_step_{index}(&memory_); return {upper}_OK;"
         for index in range(len(program.steps))
@@ -378,8 +437,11 @@ int {name}_layer({parameters})
 
 def _memory_variable(program: Program) -> str:
     """A port's C name never ends in an underscore, so the local names that do cannot clash with one."""
-    values = ", ".join(("(unsigned char *)arena", *(p.c_name for p in (*program.inputs, *program.outputs))))
-    return f"const struct {program.name}_memory memory_ = {{{values}}};"
+    blocks = ["(unsigned char *)arena", *(["(unsigned char *)state"] if program.states else [])]
+    ports = [port.c_name for port in (*program.inputs, *program.outputs)]
+    values = ", ".join((*blocks, *ports, *(["0"] if program.loops else [])))
+    const = "" if program.loops else "const "
+    return f"{const}struct {program.name}_memory memory_ = {{{values}}};"
 
 
 def _comment(step: Step) -> str:

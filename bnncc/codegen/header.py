@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import textwrap
 
+from bnncc.codegen import stateful
 from bnncc.codegen.text import dimensions, elements, in_comment, port_type, run_parameters, starred
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Port, Program
 
 ABI_VERSION = 1
 """Changes when a program that was written for the generated interface has to be changed."""
+
+ERROR_STEPS = 4
+"""The status where an input asks for more steps, or fewer, than there are."""
 
 RANGES = {
     "float32": "numbers as the model was trained on; not NaN",
@@ -32,6 +36,11 @@ def header_text(program: Program, banner: str, weights_bytes: int) -> str:
     """The header; `banner` says what made it."""
     name, upper = program.name, program.name.upper()
     macros = element_macros(program)
+    between = (
+        "keeps anything between calls but in the state" if program.states else "keeps state between calls"
+    )
+    again = " and a state" if program.states else ""
+    call = "step" if program.states else "run"
     sizes = "\n".join(f"#define {macro} {elements(port)}" for port, macro in macros.items())
     return f"""\
 /*
@@ -42,12 +51,12 @@ def header_text(program: Program, banner: str, weights_bytes: int) -> str:
 {starred(_example(program, macros))}
  *
  * Link with lib{name}.a (and the mathematical library, -lm). No function allocates memory or prints, and
- * none keeps state between calls: threads may call at the same time, each with an arena of its own.
+{_calls_text(between, again)}
  */
 #ifndef {upper}_H
 #define {upper}_H
 
-#include <stdint.h>
+{"#include <stddef.h>" + chr(10) if program.states else ""}#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {{
@@ -56,10 +65,10 @@ extern "C" {{
 /* Changes when programs that call this library must be changed. */
 #define {upper}_ABI_VERSION {ABI_VERSION}
 
-/* The memory that {name}_run works in, in bytes, and the alignment of its address. */
+/* The memory that {name}_{call} works in, in bytes, and the alignment of its address. */
 #define {upper}_ARENA_BYTES {arena_bytes(program)}
 #define {upper}_ARENA_ALIGNMENT {ALIGNMENT}
-
+{stateful.header_constants(program) if program.states else ""}
 /* Constant weights within the library, in bytes. */
 #define {upper}_WEIGHTS_BYTES {weights_bytes}
 
@@ -85,19 +94,10 @@ enum {name}_status {{
     /* The arena's address is no multiple of {upper}_ARENA_ALIGNMENT. */
     {upper}_ERROR_ALIGNMENT = 2,
     /* There is no such layer. */
-    {upper}_ERROR_INDEX = 3
+    {upper}_ERROR_INDEX = 3{_steps_status(program)}
 }};
 
-/*
- * Runs the network once. Returns {upper}_OK, or another {name}_status; then nothing was written.
- *
- * arena: {upper}_ARENA_BYTES bytes of the caller's, aligned to {upper}_ARENA_ALIGNMENT.
- *     It needs no initial content, and nothing in it is needed after the call. It must not overlap inputs
- *     or outputs.
-{_parameter_docs(program)}
- */
-int {name}_run({run_parameters(program.inputs, program.outputs)});
-
+{stateful.prototypes(program, _parameter_docs(program)) if program.states else _run_prototype(program)}
 #ifdef BNNCC_PROFILE
 /* Yours to define where the library was compiled with BNNCC_PROFILE: called before (after = 0) and after
  * (after = 1) each of the {len(program.steps)} layers that manifest.json lists. */
@@ -109,6 +109,35 @@ void {name}_on_layer(int layer, int after);
 #endif
 
 #endif /* {upper}_H */
+"""
+
+
+def _calls_text(between: str, again: str) -> str:
+    if not again:
+        alone = "each with an arena of its own."
+        return f" * none {between}: threads may call at the same time, {alone}"
+    return f" * none {between}: threads may call at the same time, each with\n * an arena{again} of its own."
+
+
+def _steps_status(program: Program) -> str:
+    if not any(loop.count is not None for loop in program.loops):
+        return ""
+    status = f"{program.name.upper()}_ERROR_STEPS = {ERROR_STEPS}"
+    return f",\n    /* The number of steps is out of range. */\n    {status}"
+
+
+def _run_prototype(program: Program) -> str:
+    name, upper = program.name, program.name.upper()
+    return f"""\
+/*
+ * Runs the network once. Returns {upper}_OK, or another {name}_status; then nothing was written.
+ *
+ * arena: {upper}_ARENA_BYTES bytes of the caller's, aligned to {upper}_ARENA_ALIGNMENT.
+ *     It needs no initial content, and nothing in it is needed after the call. It must not overlap inputs
+ *     or outputs.
+{_parameter_docs(program)}
+ */
+int {name}_run({run_parameters(program)});
 """
 
 
@@ -135,6 +164,8 @@ def _example(program: Program, macros: dict[Port, str]) -> str:
     name, upper = program.name, program.name.upper()
     arrays = "\n".join(f"static {port_type(port)} {port.c_name}[{macro}];" for port, macro in macros.items())
     arguments = ", ".join(("arena", *(port.c_name for port in macros)))
+    if program.states:
+        return _stateful_example(program, arrays)
     return f"""\
     #include "{name}.h"
 
@@ -147,11 +178,32 @@ def _example(program: Program, macros: dict[Port, str]) -> str:
     }}"""
 
 
+def _stateful_example(program: Program, arrays: str) -> str:
+    name, upper = program.name, program.name.upper()
+    arguments = ", ".join(("arena", "state", *(p.c_name for p in (*program.inputs, *program.outputs))))
+    return f"""\
+    #include "{name}.h"
+
+    static {upper}_ALIGNED unsigned char arena[{upper}_ARENA_BYTES];
+    static {upper}_ALIGNED unsigned char state[{upper}_STATE_BYTES];
+{textwrap.indent(arrays, "    ")}
+
+    int main(void)
+    {{
+        {name}_reset(state);
+        for (;;) {{
+            int status = {name}_step({arguments});
+            if (status != {upper}_OK)
+                return status;
+        }}
+    }}"""
+
+
 def _parameter_docs(program: Program) -> str:
     docs = [_port_doc(port, "input", "read only") for port in program.inputs]
-    docs += [
-        _port_doc(port, "output", "written wholly; must not overlap an input") for port in program.outputs
-    ]
+    for port in program.outputs:
+        unwanted = "may be NULL, if it is not wanted; else " if port.optional else ""
+        docs.append(_port_doc(port, "output", f"{unwanted}written wholly; must not overlap an input"))
     return "\n".join(docs)
 
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import bnncc
 from bnncc.artifact import FORMAT, GENERATOR
+from bnncc.codegen import stateful
 from bnncc.codegen.entry import Network
 from bnncc.codegen.header import ABI_VERSION, arena_bytes
 from bnncc.codegen.text import port_type
@@ -49,6 +51,7 @@ def make_manifest(
             "lower_bound_bytes": program.arena_lower_bound,
             "alignment_bytes": ALIGNMENT,
         },
+        **_over_time(program),
         "weights_bytes": network.pool.bytes,
         "code_bytes": flash.code if flash else None,
         "steps": [_step(network, index) for index in range(len(program.steps))],
@@ -75,9 +78,28 @@ def manifest_text(manifest: Manifest) -> str:
 
 def batch_of(program: Program) -> int | None:
     """Samples of one call: the common extent of axis 0 of all inputs and outputs, None where they differ."""
-    ports = (*program.inputs, *program.outputs)
+    ports = (*program.inputs, *program.outputs, *(state.port for state in program.states))
     extents = {port.shape[0] if port.shape else 0 for port in ports}
     return extents.pop() if len(extents) == 1 and 0 not in extents else None
+
+
+def _over_time(program: Program) -> dict[str, Any]:
+    """States, where they lie in the state memory (strides in elements), and loops."""
+    facts: dict[str, Any] = {}
+    if program.states:
+        states = [
+            {
+                **_port(state.port),
+                "output": state.output,
+                "offset": program.offsets[state.port.buffer],
+                "strides": list(stateful.strides(state)),
+            }
+            for state in program.states
+        ]
+        facts = {"state": {"bytes": program.state_bytes, "alignment_bytes": ALIGNMENT}, "states": states}
+    if program.loops:
+        facts["loops"] = [asdict(loop) for loop in program.loops]
+    return facts
 
 
 def _port(port: Port) -> dict[str, Any]:
@@ -88,13 +110,16 @@ def _port(port: Port) -> dict[str, Any]:
         "dtype": port.dtype,
         "shape": list(port.shape),
         "buffer": port.buffer,
+        **({"optional": True} if port.optional else {}),
     }
 
 
 def _buffer(program: Program, index: int, buffer: Buffer) -> dict[str, Any]:
     place: dict[str, Any] = {"name": buffer.name, "place": buffer.place, "bytes": buffer.bytes}
-    if buffer.place == "arena" and index in program.offsets:
+    if index in program.offsets:
         place["offset"] = program.offsets[index]
+    if buffer.place == "part":
+        place |= {"base": buffer.base, "stride": buffer.stride}
     if buffer.place in ("input", "output"):
         place["index"] = buffer.index
     return place

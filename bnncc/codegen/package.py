@@ -217,6 +217,7 @@ class _Writer:
             code="" if archive else self._portable(),
             selftest=selftest_file(self.network.program, self.options.golden, self.banner),
             archive=archive,
+            stateful=bool(self.network.program.states),
         )
         folder = Path(kind) / self.name
         for path, text in package_files(kind, parts).items():
@@ -252,7 +253,9 @@ class _Writer:
         if "so" in self.options.emit and self.target.is_foreign:
             tools.archive([run_and_layers, *parts], self.folder / f"lib{self.name}_layers.a")
         elif "so" in self.options.emit:
-            exported = (f"{self.name}_run", f"{self.name}_layer")
+            exported = [f"{self.name}_run", f"{self.name}_layer"]
+            if self.network.program.states:
+                exported += [f"{self.name}_reset", f"{self.name}_step"]
             tools.link_shared([run_and_layers, *parts], self.folder / f"lib{self.name}.so", exported)
         return self._flash([run, *parts[1:]], parts[0])
 

@@ -38,21 +38,27 @@ def selftest_file(program: Program, vectors: Vectors, banner: str) -> str:
     name = program.name
     inputs = list(zip(program.inputs, vectors.inputs, strict=True))
     outputs = list(zip(program.outputs, vectors.outputs, strict=True))
+    steps = len(vectors.inputs[0]) if program.states else 1
+    blocks = ["arena", *(["state", str(steps)] if program.states else [])]
+    memory = "void *arena, void *state" if program.states else "void *arena"
+    reset = f"{name}_reset(state) != {name.upper()}_OK || " if program.states else ""
+    state = f"\n * state: {name.upper()}_STATE_BYTES bytes, aligned; reset first." if program.states else ""
     arguments = ", ".join(
         [
-            "arena",
+            *blocks,
             *(f"golden_{p.c_name}" for p in program.inputs),
             *(f"got_{p.c_name}" for p in program.outputs),
         ]
     )
     checks = "\n".join(
-        _check(port, tolerance) for port, tolerance in zip(program.outputs, vectors.tolerance, strict=True)
+        _check(port, steps, tolerance)
+        for port, tolerance in zip(program.outputs, vectors.tolerance, strict=True)
     )
     arrays = "\n\n".join(
         _array(f"golden_{port.c_name}", port, values) for port, values in (*inputs, *outputs)
     )
     results = "\n".join(
-        f"static {port_type(port)} got_{port.c_name}[{elements(port)}];" for port in program.outputs
+        f"static {port_type(port)} got_{port.c_name}[{steps * elements(port)}];" for port in program.outputs
     )
     return f"""\
 /*
@@ -63,18 +69,18 @@ def selftest_file(program: Program, vectors: Vectors, banner: str) -> str:
 #include "{name}.h"
 
 /* Runs the network and compares. arena: {name.upper()}_ARENA_BYTES bytes, aligned. Returns 0 if all is
- * well, -1 if the network could not run, else how many values are wrong. */
-int {name}_selftest(void *arena);
+ * well, -1 if the network could not run, else how many values are wrong.{state} */
+int {name}_selftest({memory});
 
 {arrays}
 
 {results}
 
-{NEAR if any(map(_is_real, program.outputs)) else ""}int {name}_selftest(void *arena)
+{NEAR if any(map(_is_real, program.outputs)) else ""}int {name}_selftest({memory})
 {{
     int wrong = 0;
     long i;
-    if ({name}_run({arguments}) != {name.upper()}_OK)
+    if ({reset}{name}_run({arguments}) != {name.upper()}_OK)
         return -1;
 {checks}
     return wrong;
@@ -86,7 +92,7 @@ def _array(symbol: str, port: Port, values: np.ndarray) -> str:
     stored = values.view(np.uint16) if values.dtype == np.float16 else values
     what = in_comment(port.name)
     return (
-        f"/* '{what}' */\nstatic const {port_type(port)} {symbol}[{elements(port)}] = {{\n"
+        f"/* '{what}' */\nstatic const {port_type(port)} {symbol}[{values.size}] = {{\n"
         f"{literal_lines(np.ascontiguousarray(stored).reshape(-1))}\n}};"
     )
 
@@ -107,9 +113,9 @@ def _is_real(port: Port) -> bool:
     return port.dtype in ("float32", "float64")
 
 
-def _check(port: Port, tolerance: float) -> str:
+def _check(port: Port, steps: int, tolerance: float) -> str:
     got, golden = f"got_{port.c_name}[i]", f"golden_{port.c_name}[i]"
     right = (
         f"near({got}, {golden}, {double_literal(tolerance)})" if _is_real(port) else f"({got} == {golden})"
     )
-    return f"    for (i = 0; i < {elements(port)}; ++i)\n        wrong += !{right};"
+    return f"    for (i = 0; i < {steps * elements(port)}; ++i)\n        wrong += !{right};"

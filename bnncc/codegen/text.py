@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from bnncc.plan.c_values import C_TYPES
-from bnncc.plan.program import Port
+from bnncc.plan.program import Port, Program
 
 LINE_LENGTH = 110
 
@@ -25,11 +25,12 @@ def port_type(port: Port) -> str:
     return C_TYPES[port.dtype]
 
 
-def run_parameters(inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> str:
-    """The parameters of `<name>_run`, in order."""
-    parameters = ["void *arena"]
-    parameters += [f"const {port_type(port)} *{port.c_name}" for port in inputs]
-    parameters += [f"{port_type(port)} *{port.c_name}" for port in outputs]
+def run_parameters(program: Program, *more: str) -> str:
+    """The parameters of `<name>_run`, of a network with states those of `<name>_step`, in order; `more` come
+    before inputs and outputs."""
+    parameters = ["void *arena", *(["void *state"] if program.states else []), *more]
+    parameters += [f"const {port_type(port)} *{port.c_name}" for port in program.inputs]
+    parameters += [f"{port_type(port)} *{port.c_name}" for port in program.outputs]
     return ", ".join(parameters)
 
 

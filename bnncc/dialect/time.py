@@ -68,9 +68,9 @@ class Neuron(IRDLOperation):
 
     The body is the exact arithmetic; its block arguments are the inputs (currents, and precision parameters
     that are known at run time only), then the states; its Yield names the outputs (spikes or values), then
-    the new states, of the types of the states. `kind` (NEURONS), `fire` (FIRES), `reset` (RESETS) and `delayed`
-    (the reset follows one step after the spike) say what the body is, for people and for the choice of
-    kernels; they change nothing.
+    the new states, of the types of the states. `kind` (NEURONS), `fire` (FIRES), `reset` (RESETS) and
+    `delayed` (the reset follows one step after the spike) say what the body is, for people and for the choice
+    of kernels; they change nothing.
     """
 
     name = "bnn.neuron"

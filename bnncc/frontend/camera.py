@@ -14,7 +14,7 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import INPUTS, main_function, names_of
+from bnncc.dialect.network import INPUTS, main_function, names_of, states_of
 from bnncc.dialect.sources import set_source
 from bnncc.dialect.types import element_of, shape_of, tensor, ui8
 
@@ -51,7 +51,7 @@ def adapt_inputs(module: ModuleOp, camera: CameraInput) -> None:
         return
     main = main_function(module)
     for argument, name in zip(main.body.block.args, names_of(main, INPUTS), strict=True):
-        if element_of(argument) == f32:
+        if element_of(argument) == f32 and name not in states_of(main):
             _adapt(argument, name, camera)
     inputs = [argument.type for argument in main.body.block.args]
     main.function_type = FunctionType.from_lists(inputs, list(main.function_type.outputs))

@@ -6,34 +6,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bnncc.plan.kernel import FillHalo, KernelSpec
-from bnncc.plan.program import Buffer, Step
+from bnncc.lowering.carried import with_pairs
+from bnncc.plan.arena import all_reads, carried
+from bnncc.plan.kernel import FillHalo
+from bnncc.plan.program import Buffer, Step, TimeLoop, whole
 
 
-def reuse_operands(steps: Sequence[Step], buffers: Sequence[Buffer]) -> tuple[tuple[Step, ...], list[int]]:
-    """The steps with `in_place` set where it holds, and for each buffer the one whose memory it uses.
+def reuse_operands(
+    steps: Sequence[Step], buffers: Sequence[Buffer], loops: Sequence[TimeLoop] = ()
+) -> tuple[Step, ...]:
+    """The steps with `in_place` set where it holds.
 
     An operand can give its memory away where it is read for the last time, only once, only as an
-    epilogue operand (at the very position that is written), and lies exactly as the result does."""
-    owner = list(range(len(buffers)))
-    last_read = {b: i for i, step in enumerate(steps) for b in _all_reads(step)}
+    epilogue operand (at the very position that is written), and lies exactly as the result does. What a loop
+    reads in every trip is not read for the last time in there."""
+    owner = [whole(buffers, index) for index in range(len(buffers))]
+    last_read = {owner[b]: i for i, step in enumerate(steps) for b in all_reads(step)}
+    for loop in loops:
+        for buffer in carried(steps, buffers, owner, loop):
+            if last_read.get(buffer, -1) in loop:
+                del last_read[buffer]
     result = list(steps)
     for index, step in enumerate(steps):
         dying = {buffer for buffer, last in last_read.items() if last == index}
         pairs = _pairs(step, buffers, dying)
-        for operand, output in pairs:
-            owner[step.writes[output]] = owner[step.reads[len(step.kernel.inputs) + operand]]
         if pairs:
-            result[index] = _with_pairs(step, tuple(pairs))
-    return tuple(result), owner
+            result[index] = with_pairs(step, (*step.kernel.in_place, *pairs))
+    return tuple(result)
 
 
 def _pairs(step: Step, buffers: Sequence[Buffer], dying: set[int]) -> list[tuple[int, int]]:
-    """(operand, output) of one step that can share memory."""
+    """(operand, output) of one step that can share memory, besides those that do."""
     if isinstance(step.kernel.root, FillHalo):
         return []
     found: list[tuple[int, int]] = []
+    taken = {output for _, output in step.kernel.in_place}
     for output in range(len(step.writes)):
+        if output in taken:
+            continue
         for operand in range(len(step.kernel.operands)):
             source = step.reads[len(step.kernel.inputs) + operand]
             free = source in dying and all(operand != used for used, _ in found)
@@ -59,15 +69,3 @@ def _lie_alike(step: Step, operand: int, output: int, buffers: Sequence[Buffer])
         return False
     written = step.kernel.outputs[output].layout
     return replace(step.kernel.operands[operand], halo=written.halo) == written
-
-
-def _with_pairs(step: Step, pairs: tuple[tuple[int, int], ...]) -> Step:
-    def marked(spec: KernelSpec) -> KernelSpec:
-        return replace(spec, in_place=pairs)
-
-    when_zero = step.when_zero and replace(step.when_zero, kernel=marked(step.when_zero.kernel))
-    return replace(step, kernel=marked(step.kernel), when_zero=when_zero)
-
-
-def _all_reads(step: Step) -> tuple[int, ...]:
-    return (*step.reads, *(step.when_zero.reads if step.when_zero else ()))

@@ -10,12 +10,14 @@ from io import StringIO
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue, Use
 from xdsl.printer import Printer
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
+from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, states_of
+from bnncc.dialect.time import Scan
 from bnncc.dialect.types import Level, element_of, is_number, number_type, numpy_type, shape_of
+from bnncc.lowering.carried import Carrier, Schedule, update_in_place
 from bnncc.lowering.demands import halo_demands
 from bnncc.lowering.expressions import unsupported
 from bnncc.lowering.geometry import (
@@ -33,16 +35,15 @@ from bnncc.lowering.region import Region
 from bnncc.lowering.steps import Steps
 from bnncc.lowering.storage import STORED, Placement, Plane, Storage, level_of, part_of, parts, plain_element
 from bnncc.plan import expression as ex
-from bnncc.plan.arena import requests
+from bnncc.plan.arena import planned, state_bytes
 from bnncc.plan.kernel import (
     KernelSpec,
     Output,
     Softmax,
 )
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.memory import plan_arena
 from bnncc.plan.names import c_names
-from bnncc.plan.program import Port, Program
+from bnncc.plan.program import Port, Program, State
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def lower(module: ModuleOp, name: str) -> Lowered:
     main = main_function(module)
     lowering = _Lowering(main)
     program = lowering.program(name)
-    return Lowered(program, module, tuple(lowering.steps.operations), lowering.storage.placements)
+    return Lowered(program, module, lowering.operations, lowering.storage.placements)
 
 
 class _Lowering:
@@ -78,34 +79,56 @@ class _Lowering:
     def __init__(self, main: FuncOp):
         self.main = main
         self.block: Block = main.body.block
-        self.storage = Storage(halo_demands(self.block))
+        self.blocks = (self.block, *(op.block for op in self.block.ops if isinstance(op, Scan)))
+        self.storage = Storage(
+            {value: demand for block in self.blocks for value, demand in halo_demands(block).items()}
+        )
         self.steps = Steps(self.storage)
         self.opaque = OpaqueNodes(self.steps)
+        self.carrier = Carrier(self.opaque, self._lower)
+        self.operations: tuple[Operation, ...] = ()
         self.copied_outputs: list[tuple[SSAValue, Plane]] = []
+        self.states: list[State] = []
+        self.state_outputs: list[tuple[SSAValue, Plane]] = []
+        """New states, and where the caller wants them."""
 
     def program(self, name: str) -> Program:
         count = len(self.block.args)
         spelled = c_names(names_of(self.main, INPUTS) + names_of(self.main, OUTPUTS))
         inputs = self._inputs(spelled[:count])
         outputs = self._outputs(spelled[count:])
-        for concat in reversed([op for op in self.block.ops if isinstance(op, ops.Concat)]):
+        concats = [op for block in self.blocks for op in block.ops if isinstance(op, ops.Concat)]
+        for concat in reversed(concats):
             self.storage.reserve_slices(concat)
         for op in self.block.ops:
             self._lower(op)
-        steps, owner = reuse_operands(self.steps.steps, tuple(self.storage.buffers))
-        arena = plan_arena(requests(steps, self.storage.buffers, owner))
-        offsets = {i: arena.offsets[owner[i]] for i in range(len(owner)) if owner[i] in arena.offsets}
-        buffers = tuple(self.storage.buffers)
-        return Program(name, inputs, outputs, buffers, steps, offsets, arena.bytes, arena.lower_bound)
+        written = tuple(self.steps.steps), tuple(self.steps.operations)
+        schedule = Schedule(*written, tuple(self.storage.buffers), tuple(self.carrier.loops))
+        schedule = update_in_place(schedule, self.carrier.keeps)
+        self.operations = schedule.operations
+        buffers, loops = schedule.buffers, schedule.loops
+        steps = reuse_operands(schedule.steps, buffers, loops)
+        arena, offsets = planned(steps, buffers, loops)
+        memory = (offsets, arena.bytes, arena.lower_bound)
+        states = tuple(self.states)
+        return Program(name, inputs, outputs, buffers, steps, *memory, states, state_bytes(buffers), loops)
 
     # The user's side.
 
     def _inputs(self, spelled: Sequence[str]) -> tuple[Port, ...]:
-        names = names_of(self.main, INPUTS)
-        ports = []
-        for index, (argument, name, c_name) in enumerate(zip(self.block.args, names, spelled, strict=True)):
+        names, carried = names_of(self.main, INPUTS), states_of(self.main)
+        last = self.block.last_op
+        assert isinstance(last, ReturnOp)
+        results = dict(zip(names_of(self.main, OUTPUTS), last.arguments, strict=True))
+        ports: list[Port] = []
+        for argument, name, c_name in zip(self.block.args, names, spelled, strict=True):
+            if name in carried:
+                plane = self.carrier.state(argument, results[carried[name]], name, "state")
+                port = _port(argument, name, c_name, plane.buffer)
+                self.states.append(State(port, carried[name], plane.layout))
+                continue
             layout = Layout.packed(_port_element(argument), canonical(shape_of(argument)))
-            buffer = self.storage.new_buffer(name, layout.bytes, "input", index)
+            buffer = self.storage.new_buffer(name, layout.bytes, "input", len(ports))
             self.opaque.add_plain(argument, Plane(buffer, layout))
             ports.append(_port(argument, name, c_name, buffer))
         return tuple(ports)
@@ -113,15 +136,19 @@ class _Lowering:
     def _outputs(self, spelled: Sequence[str]) -> tuple[Port, ...]:
         last = self.block.last_op
         assert isinstance(last, ReturnOp)
-        names = names_of(self.main, OUTPUTS)
+        names, carried = names_of(self.main, OUTPUTS), states_of(self.main).values()
         ports = []
         for index, (value, name, c_name) in enumerate(zip(last.arguments, names, spelled, strict=True)):
             layout = Layout.packed(_port_element(value), canonical(shape_of(value)))
             buffer = self.storage.new_buffer(name, layout.bytes, "output", index)
             plane = Plane(buffer, layout)
-            if not self.storage.reserve_output(value, plane):
+            port = _port(value, name, c_name, buffer)
+            if name in carried:
+                self.state_outputs.append((value, plane))
+                port = replace(port, optional=True)
+            elif not self.storage.reserve_output(value, plane):
                 self.copied_outputs.append((value, plane))
-            ports.append(_port(value, name, c_name, buffer))
+            ports.append(port)
         return tuple(ports)
 
     # One operation at a time.
@@ -144,20 +171,34 @@ class _Lowering:
                 self._lower_pad(op)
             case ops.Softmax():
                 self._lower_softmax(op)
+            case Scan():
+                self.carrier.scan(op)
+            case ops.Yield():
+                pass
             case ReturnOp():
-                for value, plane in self.copied_outputs:
-                    source = self.opaque.plain.get(value) or self.steps.placement(value)[0]
-                    self.steps.copy(source, plane, op, "copy to the output")
+                self._finish(op)
             case ops.Onnx():
                 self.opaque.lower(op)
             case _:
                 raise unsupported(op, f"{op.name} has no kernel")
 
+    def _finish(self, op: ReturnOp) -> None:
+        """Outputs that no kernel wrote; then the new states, first where they are kept."""
+        for value, plane in self.copied_outputs:
+            source = self.opaque.plain.get(value) or self.steps.placement(value)[0]
+            self.steps.copy(source, plane, op, "copy to the output")
+        planes = {state.output: Plane(state.port.buffer, state.layout) for state in self.states}
+        results = dict(zip(names_of(self.main, OUTPUTS), op.arguments, strict=True))
+        self.carrier.keep([results[name] for name in planes], list(planes.values()), op, 0)
+        kept = {results[name]: plane for name, plane in planes.items()}
+        for value, plane in self.state_outputs:
+            self.steps.copy(kept[value], plane, op, "copy the state out")
+
     def _lower_constant(self, op: ops.Constant) -> None:
         """Constants that no region took in, stored as they are. Opaque nodes hold their own."""
         if not is_number(element_of(op.result)):
             raise unsupported(op, "a constant of this domain cannot be stored")
-        if not all(isinstance(use.operation, ops.Onnx) for use in op.result.uses):
+        if not all(_holds_constants(use, op) for use in op.result.uses):
             self.opaque.add_plain(op.result, self.steps.constant_plane(op.array))
 
     def _lower_transpose(self, op: ops.Transpose) -> None:
@@ -250,6 +291,15 @@ class _Lowering:
 
     def _lower_fused(self, op: ops.Fused) -> None:
         Region(self.steps, op).lower()
+
+
+def _holds_constants(use: Use, constant: ops.Constant) -> bool:
+    """Whether a reader of a constant needs no copy of it in memory: opaque nodes, and states from zero."""
+    if isinstance(use.operation, Scan):
+        start = len(use.operation.sequences)
+        initial = start <= use.index < start + len(use.operation.initial)
+        return initial and constant.array.dtype == np.float32 and not constant.array.any()
+    return isinstance(use.operation, ops.Onnx)
 
 
 def _port_element(value: SSAValue) -> Element:

@@ -12,6 +12,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import node_name
+from bnncc.dialect.time import Scan
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of, ui8
 from bnncc.lowering.demands import Demand
 from bnncc.lowering.expressions import unsupported
@@ -152,6 +153,9 @@ class Storage:
         match value.owner:
             case ops.Fused() | ops.Softmax():
                 fits = stored_element(value) == plane.layout.element
+            case Scan():
+                fits = is_plain(plane.layout) and stored_element(value) == plane.layout.element
+                fits = fits and value in value.owner.stacked
             case ops.Onnx():
                 fits = is_plain(plane.layout) and plain_element(value) == plane.layout.element
             case _:

@@ -3,28 +3,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bnncc.plan.kernel import KernelSpec
-from bnncc.plan.memory import Request, plan_arena
-from bnncc.plan.program import Buffer, Program, Step
+from bnncc.plan.memory import ArenaPlan, Request, aligned, plan_arena
+from bnncc.plan.program import Buffer, Program, Step, TimeLoop, whole
 
 
-def requests(steps: Sequence[Step], buffers: Sequence[Buffer], owner: Sequence[int]) -> dict[int, Request]:
+def requests(
+    steps: Sequence[Step], buffers: Sequence[Buffer], owner: Sequence[int], loops: Sequence[TimeLoop] = ()
+) -> dict[int, Request]:
     """When each arena buffer (of those that share memory, their owner) is alive."""
     found: dict[int, Request] = {}
     for index, step in enumerate(steps):
-        reads = (*step.reads, *(step.when_zero.reads if step.when_zero else ()))
-        scratch = () if step.scratch is None else (step.scratch,)
-        for buffer in {*reads, *step.writes, *scratch}:
-            if buffers[buffer].place != "arena":
-                continue
+        for buffer in {*all_reads(step), *step.writes, *scratch(step)}:
             key = owner[buffer]
+            if buffers[key].place != "arena":
+                continue
             known = found.get(key, Request(0, index, index))
             size = max(known.bytes, buffers[buffer].bytes)
             found[key] = Request(size, known.first, index)
+    for loop in loops:
+        for key in carried(steps, buffers, owner, loop):
+            if key in found:
+                request = found[key]
+                first, last = min(request.first, loop.first), max(request.last, loop.last)
+                found[key] = replace(
+                    request, bytes=max(request.bytes, buffers[key].bytes), first=first, last=last
+                )
     return found
+
+
+def carried(
+    steps: Sequence[Step], buffers: Sequence[Buffer], owner: Sequence[int], loop: TimeLoop
+) -> set[int]:
+    """Owners of memory whose content one trip of a loop leaves for another, or that lives around the loop."""
+    inside, outside, parts = set(), set(), set()
+    for index, step in enumerate(steps):
+        touched = {*all_reads(step), *step.writes, *scratch(step)}
+        (inside if index in loop else outside).update(owner[buffer] for buffer in touched)
+        if index in loop:
+            parts.update(owner[buffer] for buffer in touched if buffers[buffer].place == "part")
+    return inside & outside | parts
+
+
+def all_reads(step: Step) -> tuple[int, ...]:
+    """Every buffer that a step may read."""
+    return (*step.reads, *(step.when_zero.reads if step.when_zero else ()))
+
+
+def scratch(step: Step) -> tuple[int, ...]:
+    """The buffer that a step's kernel may use as it likes, if any."""
+    return () if step.scratch is None else (step.scratch,)
 
 
 def with_scratch(program: Program, sizes: Mapping[KernelSpec, int]) -> Program:
@@ -38,22 +69,46 @@ def with_scratch(program: Program, sizes: Mapping[KernelSpec, int]) -> Program:
         if step.kernel in sizes:
             steps[index] = replace(step, scratch=len(buffers))
             buffers.append(Buffer(f"{step.name}_scratch", sizes[step.kernel], "arena"))
-    owner = owners(steps, len(buffers))
-    arena = plan_arena(requests(steps, buffers, owner))
+    arena, offsets = planned(steps, buffers, program.loops)
     return replace(
         program,
         buffers=tuple(buffers),
         steps=tuple(steps),
-        offsets={i: arena.offsets[key] for i, key in enumerate(owner) if key in arena.offsets},
+        offsets=offsets,
         arena_bytes=arena.bytes,
         arena_lower_bound=arena.lower_bound,
     )
 
 
-def owners(steps: Sequence[Step], count: int) -> list[int]:
-    """For each buffer the one whose memory it uses, as the kernels' in-place pairs say."""
-    owner = list(range(count))
+def planned(
+    steps: Sequence[Step], buffers: Sequence[Buffer], loops: Sequence[TimeLoop]
+) -> tuple[ArenaPlan, dict[int, int]]:
+    """The arena, and the offsets of all buffers in it and in the state."""
+    owner = owners(steps, buffers)
+    arena = plan_arena(requests(steps, buffers, owner, loops))
+    known = {**arena.offsets, **state_offsets(buffers)}
+    return arena, {i: known[key] for i, key in enumerate(owner) if key in known}
+
+
+def owners(steps: Sequence[Step], buffers: Sequence[Buffer]) -> list[int]:
+    """For each buffer the one whose memory it uses, as parts and the kernels' in-place pairs say."""
+    owner = [whole(buffers, index) for index in range(len(buffers))]
     for step in steps:
         for operand, output in step.kernel.in_place:
             owner[step.writes[output]] = owner[step.reads[len(step.kernel.inputs) + operand]]
-    return owner
+    return [owner[whole(buffers, index)] for index in range(len(buffers))]
+
+
+def state_offsets(buffers: Iterable[Buffer]) -> dict[int, int]:
+    """Where each state lies in the state memory, one after the other."""
+    offsets, at = {}, 0
+    for index, buffer in enumerate(buffers):
+        if buffer.place == "state":
+            offsets[index] = at
+            at += aligned(buffer.bytes)
+    return offsets
+
+
+def state_bytes(buffers: Sequence[Buffer]) -> int:
+    """Bytes of the state memory."""
+    return sum(aligned(buffer.bytes) for buffer in buffers if buffer.place == "state")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network needs of a device's memory, and whether that is within the user's budgets.
 
-RAM: the arena, and the inputs and outputs, which are the caller's but lie somewhere, too; not the stack.
+RAM: the arena, the state, and the inputs and outputs, which are the caller's but lie somewhere, too; not the
+stack.
 Flash: code and constant weights of the library, not the compiler's run-time library.
 """
 
@@ -29,9 +30,9 @@ class FlashExceeded(BnnccError):
 
 
 def port_bytes(program: Program) -> tuple[int, int]:
-    """Bytes of all inputs, and of all outputs."""
+    """Bytes of all inputs, and of all outputs but those that the caller can do without."""
     inputs, outputs = (
-        sum(program.buffers[port.buffer].bytes for port in ports)
+        sum(program.buffers[port.buffer].bytes for port in ports if not port.optional)
         for ports in (program.inputs, program.outputs)
     )
     return inputs, outputs
@@ -39,9 +40,8 @@ def port_bytes(program: Program) -> tuple[int, int]:
 
 def live_bytes(program: Program) -> list[int]:
     """For each step the bytes of the arena that hold something then."""
-    requests = arena.requests(
-        program.steps, program.buffers, arena.owners(program.steps, len(program.buffers))
-    )
+    owner = arena.owners(program.steps, program.buffers)
+    requests = arena.requests(program.steps, program.buffers, owner, program.loops)
     return [
         sum(
             -(-request.bytes // ALIGNMENT) * ALIGNMENT
@@ -55,7 +55,7 @@ def live_bytes(program: Program) -> list[int]:
 def check_ram(program: Program, budgets: Budgets) -> None:
     """Raise a BnnccError that names the layer with the most memory if the network needs more than allowed."""
     inputs, outputs = port_bytes(program)
-    needed = program.arena_bytes + inputs + outputs
+    needed = program.arena_bytes + program.state_bytes + inputs + outputs
     if budgets.ram is None or needed <= budgets.ram:
         return
     live = live_bytes(program)
@@ -64,11 +64,16 @@ def check_ram(program: Program, budgets: Budgets) -> None:
     raise BnnccError(
         "--ram",
         f"the network needs {needed:,} bytes of RAM, {needed - budgets.ram:,} more than {budgets.ram:,}: "
-        f"{program.arena_bytes:,} for the arena, {inputs:,} for the inputs, {outputs:,} for the outputs; "
+        f"{program.arena_bytes:,} for the arena, {_state(program)}{inputs:,} for the inputs, "
+        f"{outputs:,} for the outputs; "
         f"most of the arena is in use at {_named(step)}, {live[worst]:,} bytes",
         _ram_hint(program, inputs),
         ExitCode.DIFFERS,
     )
+
+
+def _state(program: Program) -> str:
+    return f"{program.state_bytes:,} for the state, " if program.states else ""
 
 
 def _ram_hint(program: Program, inputs: int) -> str:

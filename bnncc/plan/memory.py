@@ -36,7 +36,7 @@ def plan_arena(requests: Mapping[int, Request]) -> ArenaPlan:
     """Place every request; the best of a few greedy orders (first fit at the lowest free offset).
 
     The lower bound is the largest sum of aligned sizes alive at one step."""
-    sizes = {key: _aligned(request.bytes) for key, request in requests.items()}
+    sizes = {key: aligned(request.bytes) for key, request in requests.items()}
     orders: tuple[Callable[[int], tuple[int, ...]], ...] = (
         lambda key: (-sizes[key], requests[key].first),
         lambda key: (requests[key].first, -sizes[key]),
@@ -76,5 +76,6 @@ def _lower_bound(sizes: Mapping[int, int], requests: Mapping[int, Request]) -> i
     )
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """The next multiple of ALIGNMENT."""
     return -(-size // ALIGNMENT) * ALIGNMENT

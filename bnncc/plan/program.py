@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.layout import Layout
 
-Place = Literal["input", "output", "arena", "constant"]
+Place = Literal["input", "output", "arena", "constant", "state", "part"]
 
 
 @dataclass(frozen=True)
 class Buffer:
     """A piece of memory.
 
-    place: a parameter of the generated function ("input", "output"; `index` says which), the arena, or
-    the library's own constants (`data` holds the values: trained numbers that vary over the image).
+    place: a parameter of the generated function ("input", "output"; `index` says which), the arena, the
+    library's own constants (`data` holds the values: trained numbers that vary over the image), the state
+    that the caller keeps between steps, or a "part" of buffer `base`, which in each trip of the loop around
+    starts `stride` bytes after that of the trip before (0: always where the base starts).
     """
 
     name: str
@@ -26,6 +30,8 @@ class Buffer:
     place: Place
     index: int = 0
     data: np.ndarray | None = field(default=None, compare=False)
+    base: int = -1
+    stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,40 @@ class Port:
     shape: tuple[int, ...]
     dtype: str
     buffer: int
+    optional: bool = False
+    """An output that the caller may do without: a state, which comes back from every step."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A tensor that the caller keeps between steps, in the state memory; zero bytes before the first step.
+
+    port: of the state before a step, by its ONNX input name; its C name is no parameter. output: the ONNX
+    name of the state after a step. layout: where in the buffer the elements of the ONNX tensor lie."""
+
+    port: Port
+    output: str
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class TimeLoop:
+    """The steps `first` to `last`, both included, run `trips` times one after the other; where `count` is
+    given, as often as that input of one int64 says, at most `trips` times (0: any number)."""
+
+    first: int
+    last: int
+    trips: int
+    count: int | None = None
+
+    def __contains__(self, step: object) -> bool:
+        return isinstance(step, int) and self.first <= step <= self.last
 
 
 @dataclass(frozen=True)
 class Program:
-    """The network as buffers and steps; `offsets` places the arena's buffers (bytes, 64-aligned)."""
+    """The network as buffers and steps; `offsets` places the buffers of the arena and of the state (bytes,
+    64-aligned). With `states` it is one step of a network, called again and again."""
 
     name: str
     inputs: tuple[Port, ...]
@@ -88,3 +123,17 @@ class Program:
     offsets: dict[int, int]
     arena_bytes: int
     arena_lower_bound: int
+    states: tuple[State, ...] = ()
+    state_bytes: int = 0
+    loops: tuple[TimeLoop, ...] = ()
+
+    def whole(self, buffer: int) -> int:
+        """The buffer that a part is of, or the buffer itself."""
+        return whole(self.buffers, buffer)
+
+
+def whole(buffers: Sequence[Buffer], index: int) -> int:
+    """The buffer that a part is of, or the buffer itself."""
+    while buffers[index].place == "part":
+        index = buffers[index].base
+    return index

@@ -27,6 +27,7 @@ def report_facts(program: Program, manifest: Mapping[str, Any]) -> Facts:
         "ram": {
             "arena_bytes": manifest["arena"]["bytes"],
             "arena_lower_bound_bytes": manifest["arena"]["lower_bound_bytes"],
+            "state_bytes": program.state_bytes,
             "inputs_bytes": inputs,
             "outputs_bytes": outputs,
         },
@@ -49,9 +50,8 @@ def _layers(program: Program, manifest: Mapping[str, Any]) -> list[Facts]:
 
 
 def _memory(program: Program) -> list[Facts]:
-    requests = arena.requests(
-        program.steps, program.buffers, arena.owners(program.steps, len(program.buffers))
-    )
+    owner = arena.owners(program.steps, program.buffers)
+    requests = arena.requests(program.steps, program.buffers, owner, program.loops)
     return [
         {
             "name": program.buffers[index].name,

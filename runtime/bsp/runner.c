@@ -3,7 +3,8 @@
 
    A request is three little-endian words (operation, which, bytes), and for WRITE the bytes themselves. The
    answers follow one another: for READ the bytes, for RUN and LAYER one word, the status. Memories are numbered:
-   0 the arena, then the inputs, then the outputs. */
+   0 the arena, the state if there is one, then the inputs, then the outputs; RUN is one step of a network with
+   states. */
 #include <stdint.h>
 
 #include "ports.h"

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of spiking networks share: options of a recorded case, and what must be exact in its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tests.cases import Case
+
+
+def states_of_case(case: Case) -> dict[str, str]:
+    """Output name by input name of the states of a network recorded step by step."""
+    return {before: after for after, before in case.meta.get("state_feedback", {}).items()}
+
+
+def state_options(case: Case) -> list[str]:
+    """The same on the command line."""
+    return [part for pair in states_of_case(case).items() for part in ("--state", "=".join(pair))]
+
+
+def wrong_spikes(case: Case, outputs: Mapping[str, np.ndarray]) -> list[str]:
+    """Outputs of integers that are not equal to the recorded ones, bit for bit."""
+    spikes = [name for name, array in case.outputs.items() if (array == np.rint(array)).all()]
+    return [name for name in spikes if not np.array_equal(outputs[name], case.outputs[name])]
