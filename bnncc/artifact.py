@@ -34,7 +34,7 @@ FORMAT = 1
 
 STATUS = {
     1: "a pointer is NULL",
-    2: "the arena or the state is not aligned",
+    2: "the arena is not aligned (or the state)",
     3: "there is no such layer",
     4: "an input asks for a number of steps that is out of range",
 }

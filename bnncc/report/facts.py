@@ -27,7 +27,7 @@ def report_facts(program: Program, manifest: Mapping[str, Any]) -> Facts:
         "ram": {
             "arena_bytes": manifest["arena"]["bytes"],
             "arena_lower_bound_bytes": manifest["arena"]["lower_bound_bytes"],
-            "state_bytes": program.state_bytes,
+            **({"state_bytes": program.state_bytes} if program.states else {}),
             "inputs_bytes": inputs,
             "outputs_bytes": outputs,
         },

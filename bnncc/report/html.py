@@ -79,6 +79,7 @@ def _sizes(facts: Mapping[str, Any]) -> str:
         ("weights, constant", flash["weights_bytes"]),
         ("code", flash["code_bytes"]),
         (f"arena (no plan needs less than {ram['arena_lower_bound_bytes']:,})", ram["arena_bytes"]),
+        *([("state", ram["state_bytes"])] if "state_bytes" in ram else []),
         ("inputs", ram["inputs_bytes"]),
         ("outputs", ram["outputs_bytes"]),
     ]
