@@ -82,6 +82,7 @@ class Options:
     def time(self) -> TimeOptions:
         """What says how a NIR file's equations become steps."""
         return TimeOptions(self.dt, self.reset, self.integrator, self.current, self.v_min, self.preset)
+
     states: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self) -> dict[str, Any]:
