@@ -16,6 +16,7 @@ from xdsl.universe import Universe
 PASSES = (
     "assume-sign-zero",
     "commute-pool",
+    "convert-bnn-to-linalg",
     "convert-onnx",
     "eliminate-common-subexpressions",
     "fold-batch-norm",

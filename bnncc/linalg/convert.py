@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A module of the `bnn` dialect as one of func, linalg, tensor, arith, math and scf.
+
+One function becomes one function. Arguments and results of ordinary numbers keep their types (unsigned
+integers become signless ones); a value of a domain is as many tensors of packed words as it has planes
+(`bits`). States of a step function are arguments and results like the others, as they are in `bnn`. Every
+operation carries the location of the one that it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from xdsl.builder import ImplicitBuilder
+from xdsl.dialects import arith, func, scf
+from xdsl.dialects.builtin import FunctionType, IndexType, ModuleOp, TensorType, i1, i8, i32
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+
+from bnncc.diagnostics import BnnccError
+from bnncc.dialect import operations as ops
+from bnncc.dialect import time
+from bnncc.dialect.operations import vector_of
+from bnncc.dialect.sources import location_text
+from bnncc.dialect.types import element_of, is_number, shape_of, spike
+from bnncc.linalg import builders as b
+from bnncc.linalg import contractions, layout, scalars, windows
+from bnncc.linalg.bits import Plane, Planes, Value, bits_of, plane_count, plane_type
+
+ELEMENTWISE = (*ops.UNARY, *ops.BINARY, ops.Compare, ops.Clip, ops.PRelu, ops.BatchNorm)
+
+
+def convert_module(module: ModuleOp, form: str = "direct") -> ModuleOp:
+    """A new module; `form` (contractions.FORMS) says how convolutions are written.
+
+    Raises BnnccError for an operation that upstream MLIR has nothing for."""
+    converted = ModuleOp([])
+    for op in module.ops:
+        if isinstance(op, func.FuncOp):
+            converted.body.block.add_op(convert_function(op, form))
+    converted.verify()
+    return converted
+
+
+def convert_function(function: func.FuncOp, form: str) -> func.FuncOp:
+    """The function with every operation converted; its attributes (the ONNX names) stay."""
+    converter = Converter(form)
+    block = Block()
+    arguments = [
+        converter.argument(block, argument, argument.name_hint) for argument in function.body.block.args
+    ]
+    with converter.inside(block):
+        converter.block(function.body.block, arguments)
+    last = block.last_op
+    assert isinstance(last, func.ReturnOp)
+    types = ([argument.type for argument in block.args], [value.type for value in last.operands])
+    converted = func.FuncOp(function.sym_name.data, FunctionType.from_lists(*types), Region(block))
+    converted.attributes.update(function.attributes)
+    converted.location = function.location
+    return converted
+
+
+class Converter:
+    """The values of one function so far."""
+
+    def __init__(self, form: str):
+        self.form = form
+        self.values: dict[SSAValue, Value] = {}
+        self.blocks: list[Block] = []
+        """Where the builder stands, innermost last."""
+
+    # --- Values -------------------------------------------------------------------------------------------
+
+    def argument(self, block: Block, like: SSAValue, name: str | None = None) -> Value:
+        """New arguments of a block that stand for a value."""
+
+        def new(type_: Attribute) -> SSAValue:
+            argument = block.insert_arg(type_, len(block.args))
+            argument.name_hint = name
+            return argument
+
+        element, shape = element_of(like), shape_of(like)
+        if is_number(element):
+            return new(TensorType(b.signless(element), list(shape)))
+        words = [new(plane_type(shape)) for _ in range(plane_count(element))]
+        return Planes.of_words(element, shape, words)
+
+    def number(self, value: SSAValue) -> SSAValue:
+        """What a value of ordinary numbers has become."""
+        found = self.values[value]
+        assert isinstance(found, SSAValue), value
+        return found
+
+    def planes(self, value: SSAValue) -> Planes:
+        """What a value of a domain has become."""
+        found = self.values[value]
+        assert isinstance(found, Planes), value
+        return found
+
+    def known(self, value: SSAValue) -> np.ndarray:
+        """A trained weight."""
+        assert isinstance(value.owner, ops.Constant), "weights are constants"
+        return value.owner.array
+
+    @contextmanager
+    def inside(self, block: Block) -> Iterator[None]:
+        """Build at the end of a block."""
+        self.blocks.append(block)
+        with ImplicitBuilder(block):
+            yield
+        self.blocks.pop()
+
+    # --- Operations ---------------------------------------------------------------------------------------
+
+    def block(self, block: Block, arguments: Sequence[Value]) -> list[Value]:
+        """Convert a block's operations where the builder stands; what its terminator names."""
+        self.values.update(zip(block.args, arguments, strict=True))
+        for op in block.ops:
+            if isinstance(op, ops.Yield):
+                return [self.values[value] for value in op.values]
+            if is_only_weight(op):
+                continue
+            if isinstance(op, func.ReturnOp):
+                func.ReturnOp(*flat([self.values[value] for value in op.operands]))
+                return []
+            self.operation(op)
+        raise AssertionError("a block ends in return or yield")
+
+    def operation(self, op: Operation) -> None:
+        """Convert one operation; what is built for it and has no location takes its."""
+        block = self.blocks[-1]
+        before = block.last_op
+        results = self.results(op)
+        made = block.first_op if before is None else before.next_op
+        while made is not None:
+            for inner in made.walk():
+                if not location_text(inner):
+                    inner.location = op.location
+            made = made.next_op
+        self.values.update(zip(op.results, results, strict=True))
+
+    def results(self, op: Operation) -> Sequence[Value]:
+        """What the results of an operation become."""
+        match op:
+            case ops.Constant():
+                return [self.constant(op)]
+            case ops.Fused() | time.Neuron():
+                return self.block(op.block, [self.values[operand] for operand in op.operands])
+            case time.Scan():
+                return self.scan(op)
+            case ops.Conv2d() | ops.Dense():
+                return [self.contraction(op)]
+            case ops.Transpose():
+                return [layout.transpose(op, self.values[op.input])]
+            case ops.Reshape():
+                return [layout.reshape(op, self.values[op.input])]
+            case ops.Pad():
+                return [layout.pad(op, self.values[op.input])]
+            case ops.Concat():
+                return [layout.concat(op, [self.values[value] for value in op.inputs])]
+            case ops.MaxPool():
+                return [windows.max_pool(op, self.values[op.input])]
+            case ops.MeanPool():
+                return [windows.mean_pool(op, self.number(op.input))]
+            case ops.ChannelMean():
+                return [windows.channel_mean(op, self.number(op.input))]
+            case ops.Softmax():
+                return [windows.softmax(op, self.number(op.input))]
+            case ops.Binarize():
+                return [self.binarize(op)]
+            case ops.Threshold():
+                return [self.threshold(op)]
+            case ops.Flip():
+                return [self.flip(op)]
+            case ops.Cast():
+                return [self.cast(op)]
+            case ops.Select():
+                return [self.select(op)]
+            case _ if isinstance(op, ELEMENTWISE):
+                return [self.elementwise(op, [self.number(operand) for operand in op.operands])]
+            case ops.Onnx():
+                raise BnnccError(
+                    location_text(op),
+                    f"upstream MLIR has nothing for {op.operator.data}, which is no operation of bnn",
+                    "--emit lib compiles it through TVM",
+                )
+        raise BnnccError(location_text(op), f"{op.name} cannot be written in upstream MLIR")
+
+    def constant(self, op: ops.Constant) -> Value:
+        """Trained numbers, or planes of packed ones."""
+        element = element_of(op.result)
+        if not is_number(element):
+            return Planes(element, [Plane.known(bits) for bits in bits_of(op.array, element)])
+        if element != i1:
+            return b.constant(op.array, element)
+        bytes_ = b.constant(op.array.astype(np.int8), i8)
+        return b.elementwise([bytes_], op.array.shape, [i1], lambda v: [arith.TruncIOp(v, i1).result])[0]
+
+    def contraction(self, op: ops.Conv2d | ops.Dense) -> Value:
+        """A convolution or a dense layer, of numbers or of bits."""
+        weight, x = self.known(op.weight), self.values[op.input]
+        match op, x:
+            case ops.Conv2d(), Planes():
+                return contractions.binary_conv(op, x, weight, self.form)
+            case ops.Conv2d(), SSAValue():
+                return contractions.real_conv(op, x, weight, self.form)
+            case _, Planes():
+                return contractions.binary_dense(x, weight)
+            case _, SSAValue():
+                return contractions.real_dense(x, weight)
+        raise AssertionError(x)
+
+    def binarize(self, op: ops.Binarize) -> Value:
+        """The sign; with zero 0 also whether there is one."""
+        x, kind, zero = self.number(op.input), element_of(op.input), op.zero.value.data
+        shape = shape_of(op.result)
+        nothing = b.scalar(0, b.signless(kind))
+        sign = "ge" if zero == 1 else "gt"
+        bits = [b.elementwise([x], shape, [i1], lambda v: [scalars.compare(sign, v, nothing, kind)])[0]]
+        if zero == 0:
+
+            def is_some(value: SSAValue) -> list[SSAValue]:
+                above, below = (scalars.compare(r, value, nothing, kind) for r in ("gt", "lt"))
+                return [arith.OrIOp(above, below).result]
+
+            bits += b.elementwise([x], shape, [i1], is_some)
+        return Planes(element_of(op.result), [Plane(shape, bits=bit) for bit in bits])
+
+    def threshold(self, op: ops.Threshold) -> Value:
+        """Whether the accumulator is at least the threshold, negated where the sign is -1."""
+        shape, kind = shape_of(op.result), element_of(op.input)
+        limits = b.constant(vector_of(op.thresholds), kind)
+        negated = self.signs(op.signs)
+
+        def decide(value: SSAValue, limit: SSAValue, negative: SSAValue) -> list[SSAValue]:
+            return [arith.XOrIOp(scalars.compare("ge", value, limit, kind), negative).result]
+
+        bits = b.elementwise([self.number(op.input), limits, negated], shape, [i1], decide)[0]
+        return Planes(element_of(op.result), [Plane(shape, bits=bits)])
+
+    def flip(self, op: ops.Flip) -> Value:
+        """The bits of the channels with sign -1 negated."""
+        (plane,) = self.planes(op.input).planes
+        flipped = bits_of(-vector_of(op.signs), element_of(op.input))[0]
+        shape = (1,) * (len(plane.shape) - 1)
+        mask = Plane.known(flipped.reshape(*shape, -1)).words
+        words = plane.words
+
+        def differ(word: SSAValue, other: SSAValue) -> list[SSAValue]:
+            return [arith.XOrIOp(word, other).result]
+
+        result = b.elementwise([words, mask], shape_of(words), [element_of(words)], differ)[0]
+        return Planes.of_words(element_of(op.result), plane.shape, [result])
+
+    def signs(self, signs: Attribute) -> SSAValue:
+        """i1 [c]: where the sign is -1."""
+        values = vector_of(signs)  # type: ignore[arg-type]
+        bytes_ = b.constant((values < 0).astype(np.int8), i8)
+        return b.elementwise([bytes_], values.shape, [i1], lambda v: [arith.TruncIOp(v, i1).result])[0]
+
+    def cast(self, op: ops.Cast) -> Value:
+        """Between domains and numbers."""
+        source, wanted = element_of(op.input), element_of(op.result)
+        x = self.values[op.input]
+        if isinstance(x, Planes):
+            if wanted == source:
+                return x
+            if is_number(wanted):
+                if wanted == i1 and x.element == spike:
+                    return x.planes[0].bits
+                return x.numbers(b.signless(wanted))
+            x, source = x.numbers(i32), i32
+        if is_number(wanted):
+            return self.elementwise(op, [x])
+        shape, count = shape_of(op.result), plane_count(wanted)
+        if source == i1 and count == 1:
+            return Planes(wanted, [Plane(shape, bits=x)])
+        kind = source
+
+        def split(value: SSAValue) -> list[SSAValue]:
+            return scalars.bits_of_number(wanted, value, kind)
+
+        bits = b.elementwise([x], shape, [i1] * count, split)
+        return Planes(wanted, [Plane(shape, bits=bit) for bit in bits])
+
+    def select(self, op: ops.Select) -> Value:
+        """One of two values by a condition; of domains plane by plane."""
+        condition, then = self.number(op.condition), self.values[op.then]
+        if not isinstance(then, Planes):
+            return self.elementwise(op, [condition, then, self.number(op.otherwise)])
+        shape = shape_of(op.result)
+        planes = [
+            b.elementwise(
+                [condition, one.bits, other.bits], shape, [i1], lambda *v: [arith.SelectOp(*v).result]
+            )
+            for one, other in zip(then.planes, self.planes(op.otherwise).planes, strict=True)
+        ]
+        return Planes(element_of(op.result), [Plane(shape, bits=bits[0]) for bits in planes])
+
+    def elementwise(self, op: Operation, operands: Sequence[SSAValue]) -> SSAValue:
+        """Numbers from numbers, position by position."""
+        result = op.results[0]
+        kinds = [b.signless(element_of(result))]
+        return b.elementwise(operands, shape_of(result), kinds, lambda *x: [scalars.element(op, *x)])[0]
+
+    # --- Time ---------------------------------------------------------------------------------------------
+
+    def scan(self, op: time.Scan) -> list[Value]:
+        """scf.for over the steps; it carries the states and what was collected so far."""
+        states = [self.values[value] for value in op.initial]
+        stacks = [self.stack(value) for value in op.stacked]
+        carried = flat([*states, *stacks])
+        body = Block(arg_types=[IndexType(), *(value.type for value in carried)])
+        step, *inside = body.args
+        with self.inside(body):
+            given = iter(inside)
+            now = [self.like(value, given) for value in op.initial]
+            collected = [self.like(value, given) for value in op.stacked]
+            slices = [self.slice(value, step) for value in op.sequences]
+            invariants = [self.values[value] for value in op.invariants]
+            yielded = self.block(op.block, [*slices, *now, *invariants])
+            new, parts = yielded[: len(states)], yielded[len(states) :]
+            whole = [put(part, stack, step) for part, stack in zip(parts, collected, strict=True)]
+            scf.YieldOp(*flat([*new, *whole]))
+        loop = scf.ForOp(b.index(0), self.trips(op), b.index(1), carried, Region(body))
+        results = iter(loop.results)
+        return [self.like(value, results) for value in op.results]
+
+    def trips(self, op: time.Scan) -> SSAValue:
+        """How often the body runs."""
+        if op.count is None:
+            return b.index(op.steps)
+        count = self.number(op.count)
+        return arith.IndexCastOp(b.lookup(count, *([b.index(0)] * len(shape_of(count)))), IndexType()).result
+
+    def stack(self, value: SSAValue) -> Value:
+        """Where a collected value is gathered."""
+        element, shape = element_of(value), shape_of(value)
+        if is_number(element):
+            return b.empty(shape, b.signless(element))
+        type_ = plane_type(shape)
+        words = [b.empty(type_.get_shape(), type_.element_type) for _ in range(plane_count(element))]
+        return Planes.of_words(element, shape, words)
+
+    def like(self, value: SSAValue, given: Iterator[SSAValue]) -> Value:
+        """Of an iterator over tensors those that stand for a value."""
+        element = element_of(value)
+        if is_number(element):
+            return next(given)
+        words = [next(given) for _ in range(plane_count(element))]
+        return Planes.of_words(element, shape_of(value), words)
+
+    def slice(self, sequence: SSAValue, step: SSAValue) -> Value:
+        """What a sequence holds at a step."""
+        found = self.values[sequence]
+        shape = shape_of(sequence)[1:]
+        if isinstance(found, Planes):
+            words = [b.extract_at(plane.words, step) for plane in found.planes]
+            return Planes.of_words(found.element, shape, words)
+        return b.extract_at(found, step)
+
+
+def is_only_weight(op: Operation) -> bool:
+    """Whether these are the weights of contractions and nothing else, which store them in their own way."""
+    if not isinstance(op, ops.Constant):
+        return False
+    uses = list(op.result.uses)
+    return bool(uses) and all(isinstance(u.operation, ops.CONTRACTIONS) and u.index == 1 for u in uses)
+
+
+def flat(values: Sequence[Value]) -> list[SSAValue]:
+    """The tensors of values, planes one after the other."""
+    tensors: list[SSAValue] = []
+    for value in values:
+        tensors += [plane.words for plane in value.planes] if isinstance(value, Planes) else [value]
+    return tensors
+
+
+def put(part: Value, stack: Value, step: SSAValue) -> Value:
+    """The stack with a step's part in its place."""
+    if isinstance(part, Planes):
+        assert isinstance(stack, Planes)
+        pairs = zip(part.planes, stack.planes, strict=True)
+        words = [b.insert_at(one.words, all_.words, step) for one, all_ in pairs]
+        return Planes.of_words(part.element, stack.shape, words)
+    assert isinstance(stack, SSAValue)
+    return b.insert_at(part, stack, step)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs modules of upstream MLIR on this machine."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import resource
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from xdsl.builder import ImplicitBuilder
+from xdsl.dialects.builtin import ModuleOp, TensorType
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+
+from bnncc.codegen.mlir import find_tools
+from bnncc.dialect.operations import Constant
+from bnncc.dialect.parsing import module_text
+from bnncc.dialect.types import (
+    Bipolar,
+    Level,
+    Ternary,
+    domain_values,
+    element_of,
+    is_number,
+    numpy_type,
+    shape_of,
+    tensor,
+)
+from bnncc.linalg.bits import bits_of, pack_known, plane_count
+from bnncc.linalg.convert import convert_module
+
+STACK_BYTES = 512 << 20
+"""Buffers lie on the stack."""
+
+
+class Compiled:
+    """The functions of a module of `bnn`, converted and compiled by LLVM's tools."""
+
+    def __init__(self, module: ModuleOp, folder: Path, form: str = "direct"):
+        self.functions = {op.sym_name.data: op for op in module.ops if isinstance(op, FuncOp)}
+        self.text = module_text(convert_module(module, form))
+        code = find_tools().compile(self.text, f"{platform.machine()}-unknown-linux-gnu", ("-O1",))
+        (folder / "module.o").write_bytes(code)
+        command = ["cc", "-shared", "-o", folder / "module.so", folder / "module.o", "-lm"]
+        subprocess.run(command, check=True)
+        self.library = ctypes.CDLL(str(folder / "module.so"))
+
+    def run(self, name: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What a function gives: numbers, or the values of domains."""
+        function = self.functions[name]
+        arguments, returned = function.body.block.args, function.body.block.last_op
+        assert isinstance(returned, ReturnOp)
+        given = [part for value, x in zip(arguments, inputs, strict=True) for part in stored(value, x)]
+        outputs = [empty(value) for value in returned.operands]
+        call(self.library[name], [*given, *(part for parts in outputs for part in parts)])
+        return [loaded(value, parts) for value, parts in zip(returned.operands, outputs, strict=True)]
+
+
+def function(
+    name: str, arguments: Sequence[TensorType], body: Callable[..., Operation | Sequence[SSAValue]]
+) -> FuncOp:
+    """A function whose body gives its results, or an operation that has them."""
+    block = Block(arg_types=list(arguments))
+    with ImplicitBuilder(block):
+        results = body(*block.args)
+        ReturnOp(*(results.results if isinstance(results, Operation) else results))
+    last = block.last_op
+    assert isinstance(last, ReturnOp)
+    return FuncOp(name, (list(arguments), [value.type for value in last.operands]), Region(block))
+
+
+def known(random: np.random.Generator, shape: Sequence[int], element: Attribute) -> SSAValue:
+    """A constant of random values."""
+    return Constant(values(random, shape, element), None if is_number(element) else element).result
+
+
+def values(random: np.random.Generator, shape: Sequence[int], element: Attribute) -> np.ndarray:
+    """Random values of an element type; numbers are small, and some are 0."""
+    allowed = domain_values(element)
+    if allowed is not None:
+        return random.choice(np.array(sorted(allowed), np.int8), shape)
+    return random.integers(-4, 5, shape).astype(numpy_type(element))
+
+
+def argument(shape: Sequence[int], element: Attribute) -> TensorType:
+    """The type of an argument."""
+    return tensor(shape, element)
+
+
+def stored(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:
+    """An argument as the converted function takes it."""
+    element = element_of(value)
+    if is_number(element):
+        return [np.ascontiguousarray(array, numpy_type(element))]
+    return [pack_known(bits) for bits in bits_of(array, element)]
+
+
+def empty(value: SSAValue) -> list[np.ndarray]:
+    """Memory for each tensor that a result has become, full of something else."""
+    element, shape = element_of(value), shape_of(value)
+    if is_number(element):
+        return [np.full(shape, 77, numpy_type(element))]
+    words = (*shape[:-1], -(-shape[-1] // 32))
+    return [np.full(words, 77, np.uint32) for _ in range(plane_count(element))]
+
+
+def loaded(value: SSAValue, parts: Sequence[np.ndarray]) -> np.ndarray:
+    """A result as the reference gives it."""
+    element, channels = element_of(value), shape_of(value)[-1:]
+    if is_number(element):
+        return parts[0]
+    planes = [np.unpackbits(part.view(np.uint8), axis=-1, bitorder="little") for part in parts]
+    assert not any(plane[..., channels[0] :].any() for plane in planes), "bits beyond the channels are 0"
+    bits = [plane[..., : channels[0]].astype(np.int8) for plane in planes]
+    match element:
+        case Bipolar():
+            return 2 * bits[0] - 1
+        case Ternary():
+            return (2 * bits[0] - 1) * bits[1]
+        case Level():
+            return np.sum([plane << p for p, plane in enumerate(bits)], axis=0) + element.lowest
+    return bits[0]
+
+
+def call(compiled: Any, arrays: Sequence[np.ndarray]) -> None:
+    """Call a function of pointers on a thread with a large stack."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+    threading.stack_size(STACK_BYTES)
+    thread = threading.Thread(target=compiled, args=[ctypes.c_void_p(a.ctypes.data) for a in arrays])
+    thread.start()
+    threading.stack_size(0)
+    thread.join()
