@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bnncc.artifact import Artifact
 
 PACKAGES = ("cmake", "arduino", "platformio", "zephyr", "esp-idf")
-EMITS = ("lib", "so", "c", "selftest", "mlir", "tir")
+EMITS = ("lib", "so", "c", "selftest", "mlir", "linalg", "tir")
 DEBUG = "BNNCC_DEBUG"
 INTERRUPTED = 130
 BROKEN_PIPE = 141

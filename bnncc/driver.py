@@ -26,6 +26,7 @@ from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.frontend.states import carry_states
 from bnncc.frontend.torch import Export, export_module
 from bnncc.golden import Golden, golden_vectors
+from bnncc.linalg.convert import convert_module
 from bnncc.lowering import Lowered, lower
 from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
 from bnncc.plan.budget import Budgets, FlashExceeded
@@ -212,10 +213,18 @@ def _write(
         optimize=goal,
         package=options.package,
         golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
-        mlir=module_text(lowered.module) if "mlir" in options.emit else "",
+        modules=_modules(lowered.module, options.emit),
         reports=lambda manifest: reports(program, manifest),
     )
     codegen.emit(program, kernels, target, directory, wanted, backend)
+
+
+def _modules(module: ModuleOp, emit: tuple[str, ...]) -> dict[str, str]:
+    """The network as text, as the user wants it."""
+    texts = {"mlir": module_text(module)} if "mlir" in emit else {}
+    if "linalg" in emit:
+        texts["linalg"] = module_text(convert_module(module))
+    return texts
 
 
 def _golden(lowered: Lowered, path: str | Path, options: Options) -> Golden:

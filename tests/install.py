@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.install`: the emulators that the tests run, from the system's packages if missing."""
+"""`python -m tests.install`: the programs that the tests run, from the system's packages if missing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ PACKAGES = {
     "qemu-aarch64": "qemu-user",
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-riscv32": "qemu-system-misc",
+    "mlir-opt-19": "mlir-19-tools",
+    "llc-19": "llvm-19",
 }
 """Debian's package of each program."""
 
@@ -23,7 +25,7 @@ def main() -> int:
         return 0
     apt, sudo = shutil.which("apt-get"), shutil.which("sudo")
     if apt is None or (os.geteuid() != 0 and sudo is None):
-        print(f"the tests need QEMU: install {' '.join(missing)} (or what your system calls them)")
+        print(f"the tests need more: install {' '.join(missing)} (or what your system calls them)")
         return 1
     as_root = [] if os.geteuid() == 0 else [sudo or "sudo"]
     environment = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", apt]

@@ -16,7 +16,7 @@ from bnncc.diagnostics import BnnccError, ExitCode
 
 NAMES = ("mlir-opt", "mlir-translate", "opt", "llc")
 OLDEST, NEWEST = 19, 30
-"""Versions of LLVM that are looked for, newest first; the oldest is the first whose passes do what is asked."""
+"""Versions of LLVM that are looked for, newest first; older ones lack passes."""
 INSTALL_HINT = "apt-get install mlir-19-tools llvm-19"
 
 BUFFERIZE = (
@@ -25,7 +25,8 @@ BUFFERIZE = (
     "linalg-fuse-elementwise-ops",
     "canonicalize",
     "cse",
-    "one-shot-bufferize{bufferize-function-boundaries=1 function-boundary-type-conversion=identity-layout-map}",
+    "one-shot-bufferize{bufferize-function-boundaries=1"
+    " function-boundary-type-conversion=identity-layout-map}",
     "buffer-results-to-out-params{PUBLIC}",
 )
 """From tensors to buffers: the results become arguments."""
@@ -80,8 +81,8 @@ class Tools:
         return "modify-public-functions" in help_text(self.mlir_opt)
 
     def compile(self, text: str, triple: str, options: Sequence[str] = ("-O3",), before: str = "") -> bytes:
-        """An object file of a module in upstream dialects: its functions take pointers of their arguments, then
-        of their results. before: a pass to run first."""
+        """An object file of a module in upstream dialects: its functions take pointers of their arguments,
+        then of their results. before: a pass to run first."""
         buffers = self.convert(text, (*BUFFERIZE, *STACK), before)
         # Of strided memory memref.copy would be a call of a library that not every MLIR comes with.
         copied = MEMREF_COPY.sub(r"linalg.copy ins(\1 : \3) outs(\2 : \4)", buffers)

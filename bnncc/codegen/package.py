@@ -31,10 +31,14 @@ from bnncc.plan.program import Program
 from bnncc.targets import Target
 from bnncc.toolchain import Toolchain
 
-EMITTABLE = ("lib", "so", "c", "selftest", "mlir", "tir")
+EMITTABLE = ("lib", "so", "c", "selftest", "mlir", "linalg", "tir")
 """lib: static library; so: shared library that `run` loads (for another processor: an archive that it
 links for the emulator); c: one portable C99 file; selftest: golden vectors in C; mlir: the network before
-lowering; tir: the kernels. Header, manifest and reports are always written."""
+lowering; linalg: the same in upstream MLIR; tir: the kernels. Header, manifest and reports are always
+written."""
+
+MODULES = {"mlir": ".mlir", "linalg": ".linalg.mlir"}
+"""How files end that hold the network as a module, by kind."""
 
 
 class Backend(Protocol):
@@ -65,8 +69,8 @@ class EmitOptions:
     command, or None to search. chosen: the user's options as the header and the manifest tell them.
     optimize: what portable kernels are compiled for, and what all kernels were chosen for.
     budgets: bytes that the network may take. package: for which build system (PACKAGES) a folder is written.
-    golden: what <name>_selftest.c holds. mlir: the text of <name>.mlir. reports: what makes the
-    texts of reports from the manifest, by file name.
+    golden: what <name>_selftest.c holds. modules: the text of the network by kind (MODULES). reports: what
+    makes the texts of reports from the manifest, by file name.
     profile: compile the calls of `<name>_on_layer` in. weights_section: where the linker finds the weights
     (default: .rodata.<name>_weights).
     """
@@ -78,7 +82,7 @@ class EmitOptions:
     optimize: Literal["size", "speed"] | None = None
     package: str | None = None
     golden: Vectors | None = None
-    mlir: str = ""
+    modules: Mapping[str, str] = field(default_factory=dict)
     reports: Callable[[Manifest], Mapping[str, str]] = lambda manifest: {}
     budgets: Budgets = Budgets()
     profile: bool = False
@@ -192,8 +196,9 @@ class _Writer:
             assert self.options.golden is not None
             text = selftest_file(self.network.program, self.options.golden, self.banner)
             self._text(f"{self.name}_selftest.c", text)
-        if "mlir" in emit:
-            self._text(f"{self.name}.mlir", self.options.mlir)
+        for kind, ending in MODULES.items():
+            if kind in emit:
+                self._text(f"{self.name}{ending}", self.options.modules[kind])
         if "tir" in emit:
             self._text(f"{self.name}.tir", self._tir())
         if self.options.package is not None:

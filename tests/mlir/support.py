@@ -7,6 +7,7 @@ import ctypes
 import platform
 import resource
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ class Compiled:
         self.functions = {op.sym_name.data: op for op in module.ops if isinstance(op, FuncOp)}
         self.text = module_text(convert_module(module, form))
         code = find_tools().compile(self.text, f"{platform.machine()}-unknown-linux-gnu", ("-O1",))
+        # A file that is loaded must not be written again.
+        folder = Path(tempfile.mkdtemp(dir=folder))
         (folder / "module.o").write_bytes(code)
         command = ["cc", "-shared", "-o", folder / "module.so", folder / "module.o", "-lm"]
         subprocess.run(command, check=True)

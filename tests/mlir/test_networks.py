@@ -21,7 +21,7 @@ from tests.random_networks import Generator
 
 RANDOM = np.random.default_rng(3)
 
-COUNT, CHUNK = 40, 10
+COUNT, CHUNK = 200, 20
 
 
 def network(path: Path) -> ModuleOp:
@@ -57,6 +57,37 @@ def differences(seed: int, folder: Path) -> list[str]:
         for name in expected
         if not np.allclose(got[name], expected[name], rtol=1e-5, atol=1e-5)
     ]
+
+
+SMALL = """brevitas_tfc_1w2a_qonnx_legacy digits_bnn_bop_legacy larq_bireal_block_stesign_onepad
+larq_signzero_exact torch_binarize_idioms_zeros_legacy torch_reactnet_block_legacy
+torch_reactnet_block_ste_dynamo torch_signzero_trap_legacy torch_xnornet_kmap_legacy""".split()
+"""Cases whose loops, as LLVM leaves them, take no time to speak of."""
+
+LARGE = sorted(set(case_names("digits_bnn_*", "brevitas_*", "larq_*", "torch_*")) - set(SMALL))
+
+
+def check_case(name: str, folder: Path) -> None:
+    """The recorded answers of two samples, within their tolerance."""
+    case = load_case(name).first(2)
+    module = network(case.write_model(folder))
+    compiled = Compiled(module, folder)
+    samples = [
+        outputs(module, compiled, {name: x[i : i + 1] for name, x in case.inputs.items()}) for i in range(2)
+    ]
+    got = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+    assert case.differences(got) == []
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_case(name: str, tmp_path: Path) -> None:
+    check_case(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_every_case(name: str, tmp_path: Path) -> None:
+    check_case(name, tmp_path)
 
 
 @pytest.mark.parametrize("first", range(0, COUNT, CHUNK))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every operation of the dialect in upstream MLIR: mlir-opt takes it, and compiled it gives what the reference
-does."""
+"""Every operation of the dialect in upstream MLIR: mlir-opt takes it, and compiled by LLVM it gives what the
+reference does."""
 
 from __future__ import annotations
 

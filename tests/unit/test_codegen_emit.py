@@ -56,7 +56,7 @@ def test_golden_entry(update_golden: bool):
     ],
 )
 def test_files(tmp_path: Path, emit: tuple[str, ...], files: set[str]):
-    directory = tiny.emit(tmp_path / "out", emit=emit, mlir="module {}\n")
+    directory = tiny.emit(tmp_path / "out", emit=emit, modules={"mlir": "module {}\n"})
     assert {path.name for path in directory.iterdir()} == ALWAYS | files
 
 
