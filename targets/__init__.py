@@ -20,12 +20,12 @@ from bnncc.diagnostics import BnnccError
 FOLDER = Path(__file__).resolve().parent
 
 Kind = Literal["llvm", "c"]
-Popcount = Literal["vector32", "bytes", "scalar", "none"]
+Popcount = Literal["vector32", "bytes", "words", "scalar", "none"]
 System = Literal["", "linux", "cortex_m", "riscv"]
 
 CHOICES = {
     "kind": ("llvm", "c"),
-    "popcount": ("vector32", "bytes", "scalar", "none"),
+    "popcount": ("vector32", "bytes", "words", "scalar", "none"),
     "system": ("", "linux", "cortex_m", "riscv"),
 }
 MAY_BE_ZERO = ("flash_address", "flash_bytes", "ram_address", "ram_bytes")
@@ -42,8 +42,8 @@ class Target:
     what its kernels may use: "+dsp" (Arm's USADA8), "+mve" (vectors of four words).
     vector_bits: the widest vector register, in bits.
     popcount: "vector32" counts the bits of 32-bit lanes in one instruction (AVX-512 VPOPCNTDQ), "bytes"
-    of bytes (NEON) or by a table look-up within bytes (AVX2), "scalar" has none in vectors, "none" has none
-    at all.
+    of bytes (NEON) or by a table look-up within bytes (AVX2), "words" of a register (Zbb), "none" has no
+    instruction for it, "scalar" leaves open what one word takes.
     cpu_flags: what /proc/cpuinfo must list for code of this target to run.
     c_flags: what the C compiler needs to know beyond its defaults.
     system: what libraries run on: "linux", no operating system ("cortex_m", "riscv": whose start-up code an

@@ -67,7 +67,7 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     if along := _along(spec, isa, pixels):
         return along
     vectors = -(-spec.shape[3] // lanes)
-    if isa.popcount in ("scalar", "none"):
+    if _FORMS[isa.popcount] is _Scalar:
         return Schedule(lanes, 1, min(pixels.columns, 4), 1)
     has_reals = any(output.layout.element is not Element.BIT for output in spec.outputs)
     accumulators, most_vectors = _TILES[isa.popcount, has_reals]
@@ -106,7 +106,7 @@ _TILES = {
 
 def default_lanes(spec: KernelSpec, isa: Isa) -> int:
     """Output channels of a vector."""
-    if isa.popcount in ("scalar", "none"):
+    if _FORMS[isa.popcount] is _Scalar:
         return WORD_BITS
     if isa.popcount == "vector32":
         return isa.vector_bits // 32
@@ -282,7 +282,7 @@ class _Scalar(Form):
         T.buffer_store(total, total[lane] + T.Cast("int32", T.popcount(bits)), [lane])
 
 
-_FORMS = {"vector32": _Words, "bytes": _Bytes, "scalar": _Scalar, "none": _Scalar}
+_FORMS = {"vector32": _Words, "bytes": _Bytes, "words": _Scalar, "scalar": _Scalar, "none": _Scalar}
 
 
 def _form(spec: KernelSpec, isa: Isa, tile: Schedule) -> Form:

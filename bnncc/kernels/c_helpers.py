@@ -21,10 +21,14 @@ SOURCES = {
 #define BNNCC_POPCOUNT32
 /* The number of bits set in v. */
 static uint32_t {POPCOUNT}(uint32_t v) {{
+#if defined(__GNUC__) && defined(__riscv_zbb)
+  return (uint32_t)__builtin_popcount(v);
+#else
   v = v - ((v >> 1) & UINT32_C(0x55555555));
   v = (v & UINT32_C(0x33333333)) + ((v >> 2) & UINT32_C(0x33333333));
   v = (v + (v >> 4)) & UINT32_C(0x0f0f0f0f);
   return (v * UINT32_C(0x01010101)) >> 24;
+#endif
 }}
 #endif
 """,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Binary convolutions and dense layers for cores that cannot count bits: linear carry-save on stored sums.
+"""Binary convolutions and dense layers for cores that take words one by one: carry-save on stored sums.
 
 For each output pixel the K words of its window are gathered and transformed to stored sums once (see
-`planes`); then, for each output channel, straight-line code adds up the differing bits. K words are one turn
+`planes`); then, for each output channel, straight-line code adds up the differing bits. Where an instruction
+counts the bits of a word, the words stay as they are, and it is called for each. K words are one turn
 of that code or several of equal length, the last of which zero words fill. Where the core has vectors of
 32-bit lanes (MVE), each lane is an output channel, and the stored sums lie in memory once for every lane.
 
@@ -131,7 +132,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     tile = dict(schedule or {"words": 36})
     plan = BinaryPlan.of(spec, "uint32", 1)
     assert supports(spec)
-    counter = _Counter(plan, isa, Words.of(plan.steps, tile["words"]))
+    counting = _Popcounts if isa.popcount == "words" else _Counter
+    counter = counting(plan, isa, Words.of(plan.steps, tile["words"]))
     threshold = Threshold.of(spec)
     finish = _SignBits(counter, threshold) if threshold else _Numbers(counter, isa)
     parameters = (
@@ -156,7 +158,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     symbol = kernel_symbol(spec, isa, tile)
     function = emit.function(symbol, parameters, body)
     words = counter.words
-    description = f"stored sums by carry-save addition, {words.turns} x {words.size} words"
+    description = f"{counter.description}, {words.turns} x {words.size} words"
     if counter.lanes > 1:
         description += f", {counter.lanes} channels in lanes"
     return Kernel(
@@ -175,6 +177,9 @@ class _Counter:
     """Gathers and transforms the words of a window, and counts in how many bits those of channels differ.
 
     Values are uint32 in `lanes` lanes."""
+
+    description = "stored sums by carry-save addition"
+    what = "stored sums of the weight bits"
 
     def __init__(self, plan: BinaryPlan, isa: Isa, words: Words):
         self.plan, self.isa, self.words = plan, isa, words
@@ -200,14 +205,14 @@ class _Counter:
         """The parameter of the weights."""
         vectors = self.blocks.groups * self.blocks.vectors
         extent = vectors * self.words.stored * self.lanes
-        doc = f"stored sums of the weight bits [vectors][{self.words.stored}][{self.lanes}]"
+        doc = f"{self.what} [vectors][{self.words.stored}][{self.lanes}]"
         return emit.constant_parameter("weight", "uint32", extent, doc)
 
     def scratch(self) -> tuple[Parameter, ...]:
         """The parameter of lent memory, if any is needed."""
         if not self.scratch_words:
             return ()
-        doc = "stored sums of one window"
+        doc = "the words of one window"
         return (Parameter("scratch", "uint32", self.scratch_words, False, "uint32_t", doc),)
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
@@ -216,7 +221,7 @@ class _Counter:
         words = pack_channels(bits, "uint32").reshape(len(weight), self.plan.steps)
         filled = np.pad(words, ((0, 1), (0, self.words.stored - self.plan.steps)))
         turns = filled.reshape(len(filled), self.words.turns, self.words.size)
-        sums = np.stack(stored(list(np.moveaxis(turns, 2, 0)), Emitter()), axis=2).reshape(filled.shape)
+        sums = np.stack(self.stored(list(np.moveaxis(turns, 2, 0))), axis=2).reshape(filled.shape)
         return np.ascontiguousarray(sums[self.blocks.order()].transpose(0, 2, 1)).reshape(-1)
 
     def gathered(self, buffers: Buffers, position: Position, group: Index) -> Count:
@@ -260,7 +265,7 @@ class _Counter:
         """Words, block by block, to stored sums from `at` on; a block may take the place of its words."""
         for first, size in blocks(len(places)):
             named = [emit.bind(buffer[place]) for buffer, place in places[first : first + size]]
-            for i, value in enumerate(stored_block(named, Emitter(emit.bind))):
+            for i, value in enumerate(self.stored_block(named)):
                 sums.store(self._broadcast(value), (at + first + i) * self.lanes)
 
     def _count(self, weight: Buffer, sums: _Memory, vector: Index, start: Value) -> Value:
@@ -282,6 +287,18 @@ class _Counter:
             own = emit.load(weight, (place + i) * self.lanes, self.lanes)
             return emit.bind(sums.load((at + i) * self.lanes, self.lanes) ^ own)
 
+        return self.sum(difference, start)
+
+    def stored(self, words: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """What is stored of the words of a turn."""
+        return stored(words, Emitter())
+
+    def stored_block(self, words: Sequence[Value]) -> Sequence[Value]:
+        """The same of values of one block."""
+        return stored_block(words, Emitter(emit.bind))
+
+    def sum(self, difference: Callable[[int], Value], start: Value) -> Value:
+        """start + the differing bits of a turn; difference(i) is the exclusive-or of the stored words i."""
         fields = count_differences(self.emitter, difference, self.words.size)
         if not self.isa.adds_bytes or self.lanes > 1:
             return emit.bind(start + total(self.emitter, fields))
@@ -302,6 +319,24 @@ class _Counter:
         if self.lanes == 1:
             return value
         return T.call_pure_extern(emit.vector_type("uint32", self.lanes), BROADCAST, value)
+
+
+class _Popcounts(_Counter):
+    """The same by an instruction that counts the bits of a word."""
+
+    description = "bits counted word by word"
+    what = "weight bits"
+
+    def stored(self, words: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        return words
+
+    def stored_block(self, words: Sequence[Value]) -> Sequence[Value]:
+        return words
+
+    def sum(self, difference: Callable[[int], Value], start: Value) -> Value:
+        for i in range(self.words.size):
+            start = emit.bind(start + T.popcount(difference(i)))
+        return start
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 """Which kernel computes a binary layer, decided by what it costs.
 
 Where vectors of run-time length have a micro-kernel, `binary_rows` calls it. Where no instruction counts
-bits, `carry_save` is shorter and faster than the plain loops of `binary_conv` from one word on; what is left
-to choose is how many words its straight-line code takes in one turn. Long turns execute fewer instructions
-and take more flash:
+bits, or one those of a word, `carry_save` is shorter and faster than the plain loops of `binary_conv`, from a
+single word on; what is left to choose is how many words its straight-line code takes in one turn. Long turns
+execute fewer instructions and take more flash. Harley-Seal (carry-save over 8 plain words, one popcount for
+them) is no better, and not among the candidates:
 
-    Cortex-M4, 3x3, 8x8x128 -> 128                 one turn of 36    18     9    binary_conv
-    instructions for each 32 MACs                             7.5   8.6   9.1           14.2
-    bytes of code, with a copy and a halo's filling         1,528 1,036   830          1,016
+    Cortex-M4, 3x3, 8x8x128 -> 128             turn of 36 words     18     9   Harley-Seal   binary_conv
+    instructions for each 32 MACs                           7.5    8.6   9.1          12.2          14.2
+    bytes of code, with a copy and a halo's filling       1,528  1,036   830           850         1,016
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     """The kernel of `spec`, whose root is a BinaryConv; schedule: tile parameters of the template."""
     if binary_rows.supports(spec, isa):
         return binary_rows.make(spec, isa, schedule)
-    if isa.popcount == "none" and carry_save.supports(spec):
+    if isa.popcount in ("none", "words") and carry_save.supports(spec):
         return carry_save.make(spec, isa, schedule or {"words": best_turn(spec, isa)})
     return binary_conv.make(spec, isa, schedule)
 
@@ -80,7 +81,7 @@ def candidates(plan: BinaryPlan, isa: Isa) -> Iterator[tuple[int, Cost]]:
 def cost(plan: BinaryPlan, isa: Isa, words: Words) -> Cost:
     """Every operation is an instruction, every word two loads; a turn and an output cost some more.
     Instructions are 3 to 4 bytes long, and the transformation of the window has three for each word."""
-    turn = operations(words.size) + 2 * words.size
+    turn = 2 * words.size + (3 * words.size if isa.popcount == "words" else operations(words.size))
     vectors = -(-plan.spec.shape[3] // isa.word_lanes)
     each_vector = 10 + words.turns * (turn + 6 * (words.turns > 1))
     transform = 3 * words.stored + (4 * words.count if words.turns > 1 else 0)
@@ -88,7 +89,8 @@ def cost(plan: BinaryPlan, isa: Isa, words: Words) -> Cost:
 
 
 def operations(words: int) -> int:
-    """Operations that count the differing bits of so many words, exclusive-ors included."""
+    """Operations that count the differing bits of so many words by carry-save addition, exclusive-ors
+    included."""
     names: list[None] = []
 
     def bind(value: int) -> int:

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import tvm
 
-Popcount = Literal["vector32", "bytes", "scalar", "none"]
+Popcount = Literal["vector32", "bytes", "words", "scalar", "none"]
 
 Goal = Literal["size", "speed"] | None
 """What matters most; None: a balance of both."""
@@ -44,7 +44,7 @@ class TargetFacts(Protocol):
 
     @property
     def popcount(self) -> Popcount:
-        """How bits are counted: in 32-bit lanes, in byte lanes, one word at a time, or by no instruction."""
+        """How bits are counted: in lanes of 32 bits or bytes, word by word, unknown, or by no instruction."""
         ...
 
 
@@ -90,7 +90,7 @@ class Isa:
             features = tuple(feature for feature in target.features if feature in C_FEATURES)
             name = "c" + "".join(feature.removeprefix("+") for feature in features)
             return Isa(name, "c", "", "", features, 32, target.popcount)
-        counting = {"vector32": "p", "bytes": "b", "scalar": "s", "none": "n"}[target.popcount]
+        counting = {"vector32": "p", "bytes": "b", "words": "w", "scalar": "s", "none": "n"}[target.popcount]
         return Isa(
             f"v{target.vector_bits}{counting}",
             "llvm",

@@ -87,7 +87,7 @@ def test_own_file(tmp_path: Path):
         (FACTS + "name = 'x'\n", "no key 'name'"),
         (FACTS.replace("32", "'32'"), "'vector_bits' must be a positive integer, found '32'"),
         (FACTS.replace("32", "true"), "'vector_bits' must be a positive integer"),
-        (FACTS.replace("scalar", "quick"), "'popcount' must be one of vector32, bytes, scalar, none"),
+        (FACTS.replace("scalar", "quick"), "'popcount' must be one of vector32, bytes, words, scalar, none"),
         (FACTS.replace("kind", "# kind"), "'kind' is missing"),
         ("kind = ", "not valid TOML"),
     ],
