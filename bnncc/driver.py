@@ -22,6 +22,7 @@ from bnncc.dialect.network import decisions_of, main_function
 from bnncc.dialect.parsing import module_text
 from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.load import load_model
+from bnncc.frontend.mlir import is_fused
 from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.frontend.states import carry_states
 from bnncc.frontend.torch import Export, export_module
@@ -105,6 +106,9 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
     say = progress or _quiet
     say("reading the model")
     module = read(path, options)
+    if is_fused(module):
+        # Text that --emit mlir wrote: the passes have run.
+        return module
     say("recognising and fusing")
     run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero)
     return module

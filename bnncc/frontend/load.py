@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model file of either kind -> a module."""
+"""A model file of any kind -> a module."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from xdsl.dialects.builtin import ModuleOp
 
 from bnncc.diagnostics import BnnccError
+from bnncc.frontend.mlir import SUFFIX, load_mlir
 from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.frontend.nir.file import is_nir
 from bnncc.frontend.nir.importer import load_nir
@@ -17,7 +18,8 @@ from bnncc.frontend.onnx import load_onnx
 
 
 def load_model(path: str | os.PathLike[str], dims: Mapping[str, int], time: TimeOptions) -> ModuleOp:
-    """The network in an ONNX or a NIR file, as the front end of its kind reads it.
+    """The network in an ONNX file, a NIR file or a file of our own dialect, as the front end of its kind
+    reads it.
 
     dims: of ONNX; time: of NIR. Raises BnnccError for whatever is wrong with the file, and for options that
     are of the other kind."""
@@ -30,4 +32,8 @@ def load_model(path: str | os.PathLike[str], dims: Mapping[str, int], time: Time
         raise BnnccError(
             f"--{name}", f"{path.name} is no NIR file: it says itself what a step is", "leave it out"
         )
+    if path.suffix == SUFFIX:
+        if dims:
+            raise BnnccError("--dim", f"the shapes in {path.name} are fixed", "leave --dim out")
+        return load_mlir(path)
     return load_onnx(path, dims)
