@@ -136,6 +136,11 @@ def _compile_arguments(sub: argparse.ArgumentParser) -> None:
         choices=PACKAGES,
         help="write a folder that this build system takes in: sources, description, self-test",
     )
+    sub.add_argument(
+        "--profile",
+        action="store_true",
+        help="call NAME_on_layer, a function of yours, before and after every layer; bnncc_cycles.h has one",
+    )
     for name, memory in (("ram", "the arena, inputs and outputs"), ("flash", "code and weights")):
         sub.add_argument(
             f"--{name}",
@@ -226,7 +231,8 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--optimize",
         choices=("size", "speed"),
-        help="of the portable kernels (default: size where there is no operating system, else speed)",
+        help="what kernels are chosen for (default: without an operating system those that keep --flash, "
+        "or a balance; else speed)",
     )
     _time_arguments(sub)
     group.add_argument("--cc", metavar="COMMAND", help="the C compiler (default: $CC, then cc)")
@@ -406,6 +412,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         cc=chosen.cc,
         optimize=chosen.optimize,
         package=getattr(chosen, "package", None),
+        profile=getattr(chosen, "profile", False),
         budgets=Budgets(getattr(chosen, "ram", None), getattr(chosen, "flash", None)),
         dt=chosen.dt,
         reset=chosen.reset,

@@ -58,8 +58,9 @@ class Options:
     optimize: what kernels are chosen and compiled for (default: where no operating system and no instruction
     that counts bits is, the fastest that keep the budget of flash, or a balance; else speed).
     dt, reset, integrator, current, v_min, preset: of a NIR file, see `TimeOptions`.
-    budgets: bytes of RAM and flash that the network may take. states: output name by input name of the states
-    that a graph of one time step carries to the next.
+    profile: call `<name>_on_layer` before and after every layer. budgets: bytes of RAM and flash that the
+    network may take. states: output name by input name of the states that a graph of one time step carries to
+    the next.
     """
 
     target: str = "native"
@@ -73,6 +74,7 @@ class Options:
     optimize: Goal = None
     package: str | None = None
     budgets: Budgets = Budgets()
+    profile: bool = False
     dt: float | None = None
     reset: str | None = None
     integrator: str | None = None
@@ -216,6 +218,7 @@ def _write(
         chosen=options.chosen() | decisions_of(main_function(lowered.module)),
         optimize=goal,
         package=options.package,
+        profile=options.profile,
         golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
         modules=_modules(lowered.module, options.emit),
         reports=lambda manifest: reports(program, manifest),

@@ -11,6 +11,8 @@ SYMBOL_TABLE = 2
 """sh_type of a symbol table."""
 ZEROS = 8
 """sh_type of memory that starts as zeros."""
+RELOCATIONS = (4, 9)
+"""sh_type of relocations, with and without addends."""
 UNWINDING = (0x70000001,)
 """sh_type of Arm's and x86-64's tables for unwinding the stack, which C does without."""
 ALLOCATED = 2
@@ -79,6 +81,48 @@ def loaded_bytes(code: bytes) -> int:
         for _, kind, flags, _, _, length, *_ in sections
         if flags & ALLOCATED and kind != ZEROS and kind not in UNWINDING
     )
+
+
+def stack_sizes(code: bytes) -> dict[str, int]:
+    """Bytes of stack that each function uses by itself, of what Clang wrote with -fstack-size-section: pairs
+    of an address, filled in by a relocation, and a number of seven bits a byte, the lowest first."""
+    is_64 = code[4] == 2
+    _, sections = _sections(code)
+    names = {section: name for name, section in _function_sections(code)}
+    sizes: dict[str, int] = {}
+    for _, kind, _, _, start, length, link, info, _, entry in sections:
+        if kind not in RELOCATIONS or _section_name(code, info) != ".stack_sizes":
+            continue
+        symbols = sections[link]
+        for at in range(start, start + length, entry):
+            place, which = struct.unpack_from("<QQ" if is_64 else "<II", code, at)
+            symbol = symbols[4] + (which >> (32 if is_64 else 8)) * symbols[9]
+            (section,) = struct.unpack_from("<H", code, symbol + (6 if is_64 else 14))
+            sizes[names[section]] = _uleb128(code, sections[info][4] + place + (8 if is_64 else 4))
+    return sizes
+
+
+def _function_sections(code: bytes) -> Iterator[tuple[str, int]]:
+    """Functions that have a section each (-ffunction-sections), by their section's name."""
+    for index in range(len(_sections(code)[1])):
+        name = _section_name(code, index)
+        if name.startswith(".text."):
+            yield name.removeprefix(".text."), index
+
+
+def _section_name(code: bytes, index: int) -> str:
+    _, sections = _sections(code)
+    (strings,) = struct.unpack_from("<H", code, 62 if code[4] == 2 else 50)
+    start = sections[strings][4] + sections[index][0]
+    return code[start : code.index(b"\0", start)].decode()
+
+
+def _uleb128(code: bytes, at: int) -> int:
+    value = shift = 0
+    while code[at] & 0x80:
+        value |= (code[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | code[at] << shift
 
 
 def undefined_symbols(code: bytes) -> set[str]:

@@ -44,6 +44,12 @@ class Toolchain:
     c_flags: tuple[str, ...] = ()
     linker: tuple[str, ...] = ()
 
+    @property
+    def stack_flags(self) -> tuple[str, ...]:
+        """What makes the compiler write into objects how much stack functions use (`elf.stack_sizes`), if
+        that is known to work."""
+        return ("-fstack-size-section",) if "ziglang" in self.compiler else ()
+
     def compile(self, source: Path, object_file: Path, flags: Sequence[str] = ()) -> None:
         """One C file to one object. The compiler is called in the file's folder with its bare name, so
         that no path gets into the object."""

@@ -30,6 +30,11 @@ def header_text(name: str) -> str:
     return _from_guard(INCLUDE / "bnncc" / name)
 
 
+def header_file(name: str) -> str:
+    """The whole text of `include/bnncc/<name>`, for a file of its own."""
+    return (INCLUDE / "bnncc" / name).read_text(encoding="utf-8")
+
+
 def _from_guard(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     return text[text.index("#ifndef") :].rstrip()

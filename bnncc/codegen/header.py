@@ -99,8 +99,10 @@ enum {name}_status {{
 
 {stateful.prototypes(program, _parameter_docs(program)) if program.states else _run_prototype(program)}
 #ifdef BNNCC_PROFILE
+#define {upper}_LAYERS {len(program.steps)}
+
 /* Yours to define where the library was compiled with BNNCC_PROFILE: called before (after = 0) and after
- * (after = 1) each of the {len(program.steps)} layers that manifest.json lists. */
+ * (after = 1) each of the {upper}_LAYERS layers that manifest.json lists. */
 void {name}_on_layer(int layer, int after);
 #endif
 

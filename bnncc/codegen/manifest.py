@@ -30,9 +30,12 @@ def make_manifest(
     source: str,
     options: Mapping[str, Any],
     flash: FlashSizes | None = None,
+    stack: int | None = None,
+    optimize: str | None = None,
 ) -> Manifest:
     """All but the list of files. source: the model's file name; options: what the user chose; flash: how
-    large the library is, if there is one."""
+    large the library is, if there is one; stack: the bytes that it needs of it, if known; optimize: what
+    kernels were chosen for, "size", "speed" or a balance."""
     program = network.program
     return {
         "format": FORMAT,
@@ -54,6 +57,8 @@ def make_manifest(
         **_over_time(program),
         "weights_bytes": network.pool.bytes,
         "code_bytes": flash.code if flash else None,
+        "stack_bytes": stack,
+        "optimize": optimize or "balance",
         "steps": [_step(network, index) for index in range(len(program.steps))],
         "buffers": [_buffer(program, index, buffer) for index, buffer in enumerate(program.buffers)],
     }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import bnncc
-from bnncc import artifact, elf, targets, toolchain
+from bnncc import artifact, elf, runtime, targets, toolchain
 from bnncc.codegen import entry
 from bnncc.codegen.ecosystems import PACKAGES, Parts, package_files
 from bnncc.codegen.entry import KernelFacts, Kernels, Network, connect
@@ -71,8 +72,8 @@ class EmitOptions:
     budgets: bytes that the network may take. package: for which build system (PACKAGES) a folder is written.
     golden: what <name>_selftest.c holds. modules: the text of the network by kind (MODULES). reports: what
     makes the texts of reports from the manifest, by file name.
-    profile: compile the calls of `<name>_on_layer` in. weights_section: where the linker finds the weights
-    (default: .rodata.<name>_weights).
+    profile: compile the calls of `<name>_on_layer` in, and write bnncc_cycles.h. weights_section: where the
+    linker finds the weights (default: .rodata.<name>_weights).
     """
 
     source: str = "model.onnx"
@@ -178,6 +179,7 @@ class _Writer:
         self.options = options
         self.backend = backend
         self.name = program.name
+        self.stack: int | None = None
         self.banner = banner(target, options)
 
     def write(self) -> Manifest:
@@ -185,6 +187,8 @@ class _Writer:
         emit = self.options.emit
         header = header_text(self.network.program, self.banner, self.network.pool.bytes)
         self._text(f"{self.name}.h", header)
+        if self.options.profile:
+            self._text("bnncc_cycles.h", runtime.header_file("cycles.h"))
         flash = None
         if "lib" in emit or "so" in emit:
             with tempfile.TemporaryDirectory(prefix="bnncc-") as work:
@@ -203,7 +207,15 @@ class _Writer:
             self._text(f"{self.name}.tir", self._tir())
         if self.options.package is not None:
             self._package(self.options.package, header)
-        manifest = make_manifest(self.network, self.target, self.options.source, self.options.chosen, flash)
+        manifest = make_manifest(
+            self.network,
+            self.target,
+            self.options.source,
+            self.options.chosen,
+            flash,
+            self.stack,
+            self.options.optimize,
+        )
         for file, text in self.options.reports(manifest).items():
             self._text(file, text)
         manifest["files"] = list_files(self.folder)
@@ -244,15 +256,18 @@ class _Writer:
         source.write_text(self._entry(), encoding="utf-8", newline="\n")
         run, run_and_layers = work / f"{self.name}.o", work / f"{self.name}_layers.o"
         optimisation, profile = self._optimisation(), ("-DBNNCC_PROFILE",) if self.options.profile else ()
+        stack = tools.stack_flags if self.target.is_bare else ()
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             jobs = [threads.submit(self._weights, work, tools)]
-            jobs.append(threads.submit(tools.compile, source, run, (*optimisation, *profile)))
+            jobs.append(threads.submit(tools.compile, source, run, (*optimisation, *profile, *stack)))
             if "so" in self.options.emit:
                 flags = (*optimisation, "-DBNNCC_LAYERS")
                 jobs.append(threads.submit(tools.compile, source, run_and_layers, flags))
             parts = (work / f"{self.name}_weights.o", *self._kernels(work))
             for job in jobs:
                 job.result()
+        if stack:
+            self.stack = self._stack_bytes(elf.stack_sizes(run.read_bytes()))
         if "lib" in self.options.emit:
             tools.archive([run, *parts], self.folder / f"lib{self.name}.a")
         if "so" in self.options.emit and self.target.is_foreign:
@@ -263,6 +278,22 @@ class _Writer:
                 exported += [f"{self.name}_reset", f"{self.name}_step"]
             tools.link_shared([run_and_layers, *parts], self.folder / f"lib{self.name}.so", exported)
         return self._flash([run, *parts[1:]], parts[0])
+
+    def _stack_bytes(self, sizes: Mapping[str, int]) -> int:
+        """No more stack is needed than this: a layer calls a kernel, that calls a helper, and whatever else
+        there is calls one another. What belongs to the C library or the compiler is not counted."""
+        kernels = {f"{self.name}_{kernel.symbol}" for kernel in self.network.distinct_kernels}
+        layer = re.compile(rf"{self.name}_step_\d+")
+        depths = {"kernel": 0, "helper": 0, "layer": 0}
+        others = 0
+        for function, size in sizes.items():
+            kind = "kernel" if function in kernels else "helper" if function.startswith("bnncc_") else ""
+            kind = kind or ("layer" if layer.fullmatch(function) else "")
+            if kind:
+                depths[kind] = max(depths[kind], size)
+            else:
+                others += size
+        return others + sum(depths.values())
 
     def _flash(self, code: Sequence[Path], weights: Path) -> FlashSizes:
         sizes = [elf.loaded_bytes(path.read_bytes()) for path in (*code, weights)]

@@ -30,6 +30,7 @@ def report_facts(program: Program, manifest: Mapping[str, Any]) -> Facts:
             **({"state_bytes": program.state_bytes} if program.states else {}),
             "inputs_bytes": inputs,
             "outputs_bytes": outputs,
+            "stack_bytes": manifest["stack_bytes"],
         },
         "layers": _layers(program, manifest),
         "memory": _memory(program),

@@ -82,6 +82,7 @@ def _sizes(facts: Mapping[str, Any]) -> str:
         *([("state", ram["state_bytes"])] if "state_bytes" in ram else []),
         ("inputs", ram["inputs_bytes"]),
         ("outputs", ram["outputs_bytes"]),
+        ("stack, at most", ram["stack_bytes"]),
     ]
     cells = "".join(
         f'<tr><td>{escape(name)}</td><td class="number">{size:,} bytes</td></tr>'

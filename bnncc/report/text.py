@@ -20,6 +20,8 @@ def report_text(program: Program, manifest: Mapping[str, Any]) -> str:
         f"weights  {manifest['weights_bytes']:>12,} bytes, constant\n"
         f"{_code(manifest)}"
         f"arena    {arena['bytes']:>12,} bytes; no plan needs less than {arena['lower_bound_bytes']:,}\n"
+        f"{_stack(manifest)}"
+        f"{_goal(manifest)}"
     )
     return f"{head}\n{render(inspect_rows(program))}\n{_calls(manifest)}\n"
 
@@ -27,6 +29,20 @@ def report_text(program: Program, manifest: Mapping[str, Any]) -> str:
 def _code(manifest: Mapping[str, Any]) -> str:
     code = manifest["code_bytes"]
     return "" if code is None else f"code     {code:>12,} bytes\n"
+
+
+def _stack(manifest: Mapping[str, Any]) -> str:
+    stack = manifest["stack_bytes"]
+    return "" if stack is None else f"stack    {stack:>12,} bytes at most, without what the C library takes\n"
+
+
+def _goal(manifest: Mapping[str, Any]) -> str:
+    """What kernels were chosen for, where that makes a difference."""
+    if manifest["target"]["popcount"] not in ("none", "words"):
+        return ""
+    goals = {"balance": "a balance of size and speed: code takes a quarter of a layer's weights, or 1.5 KB"}
+    goal = goals.get(manifest["optimize"], manifest["optimize"])
+    return f"kernels  chosen for {goal} (--optimize, --flash)\n"
 
 
 def _calls(manifest: Mapping[str, Any]) -> str:

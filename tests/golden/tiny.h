@@ -78,8 +78,10 @@ enum tiny_status {
 int tiny_run(void *arena, const float *input_1, float *logits);
 
 #ifdef BNNCC_PROFILE
+#define TINY_LAYERS 2
+
 /* Yours to define where the library was compiled with BNNCC_PROFILE: called before (after = 0) and after
- * (after = 1) each of the 2 layers that manifest.json lists. */
+ * (after = 1) each of the TINY_LAYERS layers that manifest.json lists. */
 void tiny_on_layer(int layer, int after);
 #endif
 

@@ -67,6 +67,7 @@ def test_the_numbers_are_those_of_the_plan(folder: Path):
         "arena_lower_bound_bytes": manifest["arena"]["lower_bound_bytes"],
         "inputs_bytes": 64 * 4,
         "outputs_bytes": 10 * 4,
+        "stack_bytes": None,
     }
     for value in facts["memory"]:
         assert 0 <= value["offset"] < value["offset"] + value["bytes"] <= arena
