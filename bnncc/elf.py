@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 SYMBOL_TABLE = 2
@@ -50,12 +50,18 @@ def hide_symbols(code: bytes) -> bytes:
     return bytes(result)
 
 
-def prefix_symbols(code: bytes, prefix: str) -> bytes:
-    """The object with `<prefix>_` before every symbol that it defines for others and that lacks it.
+def prefix_symbols(code: bytes, prefix: str, expected: Collection[str] = ()) -> bytes:
+    """The object with `<prefix>_` before every symbol that it defines for others and that lacks it, and
+    before those of `expected` that it expects from others.
 
     TVM puts its own `__truncsfhf2` and `__extendhfsf2` into every object; under these names a program that
     links the library could get them in place of its compiler's, which pass half floats otherwise."""
-    renamed = [s for s in _symbols(code) if s.is_for_others and not s.name.startswith(f"{prefix}_")]
+    renamed = [
+        symbol
+        for symbol in _symbols(code)
+        if (symbol.is_for_others and not symbol.name.startswith(f"{prefix}_"))
+        or (symbol.section == UNDEFINED and symbol.name in expected)
+    ]
     if not renamed:
         return code
     result, is_64 = bytearray(code), code[4] == 2

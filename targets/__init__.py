@@ -28,7 +28,7 @@ CHOICES = {
     "popcount": ("vector32", "bytes", "words", "scalar", "none"),
     "system": ("", "linux", "cortex_m", "riscv"),
 }
-MAY_BE_ZERO = ("flash_address", "flash_bytes", "ram_address", "ram_bytes")
+MAY_BE_ZERO = ("flash_address", "flash_bytes", "ram_address", "ram_bytes", "scalable_bits")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Target:
     architecture: what `uname -m` says there (x86_64, aarch64), or "" if any will do.
     triple: LLVM's target triple, or "" for that of the machine that compiles.
     mcpu, features: LLVM's processor name and features on top of it ("+avx512vpopcntdq"); where C is made,
-    what its kernels may use: "+dsp" (Arm's USADA8), "+mve" (vectors of four words).
-    vector_bits: the widest vector register, in bits.
+    what its kernels may use: "+dsp" (Arm's USADA8), "+mve" (vectors of four words), "+v" and "+zvbb" (RISC-V's vectors).
+    vector_bits: the widest vector register, in bits. scalable_bits: where vectors may have any length (Arm's
+    SVE), the length that kernels are chosen for; they run on all.
     popcount: "vector32" counts the bits of 32-bit lanes in one instruction (AVX-512 VPOPCNTDQ), "bytes"
     of bytes (NEON) or by a table look-up within bytes (AVX2), "words" of a register (Zbb), "none" has no
     instruction for it, "scalar" leaves open what one word takes.
@@ -73,6 +74,7 @@ class Target:
     flash_bytes: int = 0
     ram_address: int = 0
     ram_bytes: int = 0
+    scalable_bits: int = 0
 
     @property
     def is_bare(self) -> bool:

@@ -196,6 +196,9 @@ class TinyBackend:
         del target, goal
         return KERNELS[spec]
 
+    def micro_kernel_source(self, code: bytes, prefix: str) -> str:
+        return ""
+
     def compile_object(self, kernels: tuple, prefix: str, target: Target) -> bytes:
         """Through the C compiler."""
         with tempfile.TemporaryDirectory() as folder:

@@ -57,6 +57,10 @@ class Backend(Protocol):
         """An object file that defines `<prefix>_<symbol>` of every kernel."""
         ...
 
+    def micro_kernel_source(self, code: bytes, prefix: str) -> str:
+        """C text of what such an object calls that no C library has; empty, if nothing."""
+        ...
+
     def compile_c(self, kernels: Any, prefix: str, target: Target) -> str:
         """C99 text that defines them as static functions; `target` is of kind "c"."""
         ...
@@ -263,7 +267,7 @@ class _Writer:
             if "so" in self.options.emit:
                 flags = (*optimisation, "-DBNNCC_LAYERS")
                 jobs.append(threads.submit(tools.compile, source, run_and_layers, flags))
-            parts = (work / f"{self.name}_weights.o", *self._kernels(work))
+            parts = (work / f"{self.name}_weights.o", *self._kernels(work, tools))
             for job in jobs:
                 job.result()
         if stack:
@@ -328,14 +332,20 @@ class _Writer:
             section = f".rodata.{self.name}_weights"
         return (f'-DBNNCC_WEIGHTS_SECTION="{section}"',) if section else ()
 
-    def _kernels(self, work: Path) -> tuple[Path, ...]:
+    def _kernels(self, work: Path, tools: Toolchain) -> tuple[Path, ...]:
         if self.target.kind == "c":
             return ()
         compiled = work / f"{self.name}_kernels.o"
-        compiled.write_bytes(
-            self.backend.compile_object(self.network.distinct_kernels, self.name, self.target)
-        )
-        return (compiled,)
+        code = self.backend.compile_object(self.network.distinct_kernels, self.name, self.target)
+        compiled.write_bytes(code)
+        source = self.backend.micro_kernel_source(code, self.name)
+        if not source:
+            return (compiled,)
+        micro = work / f"{self.name}_micro.o"
+        (work / f"{self.name}_micro.c").write_text(source, encoding="utf-8", newline="\n")
+        tools.compile(work / f"{self.name}_micro.c", micro)
+        micro.write_bytes(elf.prefix_symbols(elf.hide_symbols(micro.read_bytes()), self.name))
+        return compiled, micro
 
     def _portable(self) -> str:
         """The one C file; where the libraries are for a processor, with kernels of the portable kind."""

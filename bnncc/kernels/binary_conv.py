@@ -86,8 +86,15 @@ def _along(spec: KernelSpec, isa: Isa, pixels: Pixels) -> Schedule | None:
         return None
     words = BinaryPlan.of(spec, "uint32", binary_along.LANES)
     schedule = binary_along.default(words, pixels)
+    return schedule if binary_along.instructions(words, schedule) == instructions(spec) else None
+
+
+def instructions(spec: KernelSpec) -> float:
+    """About how many instructions one output takes on NEON, in the better of the two forms."""
+    words = BinaryPlan.of(spec, "uint32", binary_along.LANES)
+    schedule = binary_along.default(words, Pixels.of(spec, _root(spec).window))
     in_lanes = _instructions_in_byte_lanes(BinaryPlan.of(spec, "uint8", binary_along.LANES))
-    return schedule if binary_along.instructions(words, schedule) < in_lanes else None
+    return min(binary_along.instructions(words, schedule), in_lanes)
 
 
 def _instructions_in_byte_lanes(plan: BinaryPlan) -> float:

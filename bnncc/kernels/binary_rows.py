@@ -10,7 +10,7 @@ A window that lies in one piece (dense layers, 1x1) is not copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -53,7 +53,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     assert micro is not None
     pixels = Pixels.of(spec, plan.root.window)
     tile = dict(schedule) if schedule else default(plan, pixels)
-    form = Rows(plan, micro, (tile["rows"], tile["pixels"]))
+    form = Rows(plan, micro, (tile["rows"], tile["pixels"]), isa)
     finish = finish_of(form, isa)
     parameters = (
         *form.inputs(),
@@ -78,6 +78,14 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     description = f"{micro.description}, {tile['rows']}x{tile['pixels']} pixels"
     scratch_bytes = 4 * parameters[-1].extent
     return Kernel(symbol, spec, function, parameters, finish.pack, tile, description, scratch_bytes)
+
+
+def instructions(spec: KernelSpec, isa: Isa) -> float:
+    """About how many instructions one output takes with vectors of the length that the target expects; the
+    numbers fit what QEMU counted of `arm_sve`."""
+    plan = BinaryPlan.of(spec, "uint32", WORD_BITS)
+    vectors = -(-WORD_BITS * plan.steps // isa.scalable_bits)
+    return plan.counted_pairs * (3.9 * vectors + 11.5)
 
 
 def default(plan: BinaryPlan, pixels: Pixels) -> dict[str, int]:
@@ -107,27 +115,44 @@ def _vectors(plan: BinaryPlan, group: Index) -> Iterator[Vector]:
 
 @dataclass(frozen=True)
 class _Part:
-    """The sums of 32 channels for one pixel: element lane is whole[first + lane * pitch]."""
+    """The sums of one pixel and a vector of channels: element lane is whole[first + lane * pitch]."""
 
     whole: Buffer
     first: Index
     pitch: int
-    shape: tuple[int, ...] = (WORD_BITS,)
+    width: int
+
+    @property
+    def shape(self) -> tuple[int]:
+        """As of a buffer."""
+        return (self.width,)
 
     def __getitem__(self, lane: Index) -> Value:
         return self.whole[self.first + lane * self.pitch]
 
+    def vload(self, index: Sequence[Index], dtype: str) -> Value:
+        """Neighbouring lanes, where they lie together."""
+        assert self.pitch == 1
+        return self.whole.vload([self.first + index[0]], dtype)
+
+    @property
+    def dtype(self) -> str:
+        """Of an element."""
+        return str(self.whole.dtype)
+
 
 class Rows(Form):
-    """The form. scratch: the sums [channels of a group][pixels of a tile], then the rows."""
+    """The form. scratch: the sums of all channels of a group and all pixels of a tile, then the rows."""
 
-    is_scalar = True
-
-    def __init__(self, plan: BinaryPlan, micro: MicroKernel, tile: tuple[int, int]):
+    def __init__(self, plan: BinaryPlan, micro: MicroKernel, tile: tuple[int, int], isa: Isa):
         super().__init__(plan)
+        self.is_scalar = isa.is_scalar
         self.micro, self.most_pixels = micro, tile[0] * tile[1]
         self.is_one_piece = _is_one_piece(plan) and 1 in tile
-        self.sums = plan.channels.count * self.most_pixels
+        stored = plan.channels.stored // plan.channels.groups
+        self.sums = stored * self.most_pixels
+        self.channel_pitch = 1 if micro.rows_first else self.most_pixels
+        self.pixel_pitch = stored if micro.rows_first else 1
         self.rows = 0 if self.is_one_piece else self.most_pixels * len(self.names) * plan.steps
 
     def weight(self) -> Parameter:
@@ -142,7 +167,9 @@ class Rows(Form):
 
     def scratch(self) -> Parameter:
         """Memory for the sums and the rows of a tile."""
-        doc = f"scratch: sums [{self.plan.channels.count}][{self.most_pixels}]"
+        channels = self.sums // self.most_pixels
+        by_row, by_channel = f"[{self.most_pixels}][{channels}]", f"[{channels}][{self.most_pixels}]"
+        doc = f"scratch: sums {by_row if self.micro.rows_first else by_channel}"
         if self.rows:
             doc += f", windows [{len(self.names)}][{self.most_pixels}][{self.plan.steps}]"
         return Parameter("scratch", "int32", self.sums + self.rows, False, "int32_t", doc)
@@ -198,17 +225,17 @@ class Rows(Form):
                 T.address_of(buffers["weight"][place]),
                 4 * plan.planes * plan.steps,
                 plan.channels.count,
-                T.address_of(buffers["scratch"][done]),
-                self.most_pixels,
+                T.address_of(buffers["scratch"][done * self.pixel_pitch]),
+                self.pixel_pitch * self.channel_pitch,
             )
             done += some
 
     def count(self, tile: Tile, buffers: Buffers) -> Sums:
         (vector,) = tile.vectors
-        first = vector.channel - tile.group * self.plan.channels.count
-        pixels = range(tile.rows * tile.columns)
+        first = (vector.channel - tile.group * self.plan.channels.count) * self.channel_pitch
         return {
-            (p, 0): _Part(buffers["scratch"], first * self.most_pixels + p, self.most_pixels) for p in pixels
+            (p, 0): _Part(buffers["scratch"], first + p * self.pixel_pitch, self.channel_pitch, vector.width)
+            for p in range(tile.rows * tile.columns)
         }
 
     def compared(self, total: _Part, limits: Buffer, first: Index, vector: Vector) -> Value:
@@ -217,7 +244,8 @@ class Rows(Form):
 
 
 def _call(name: str, *arguments: Value) -> None:
-    values = [tirx.const(value, "int32") if isinstance(value, int) else value for value in arguments]
+    """Emit a call; numbers are size_t, of which the micro-kernels have processors of 64 bits."""
+    values = [tirx.const(value, "int64") if isinstance(value, int) else value for value in arguments]
     T.evaluate(T.call_extern("int32", name, *values))
 
 

@@ -96,11 +96,18 @@ def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.o"
         compiled.write_to_file(str(path), "o")
-        code = elf.prefix_symbols(elf.hide_symbols(path.read_bytes()), prefix)
-    unexpected = elf.undefined_symbols(code) - ALLOWED_SYMBOLS
+        code = elf.hide_symbols(path.read_bytes())
+    called = {symbol for symbol in elf.undefined_symbols(code) if micro_kernels.is_called(symbol)}
+    unexpected = elf.undefined_symbols(code) - ALLOWED_SYMBOLS - called
     if unexpected:
         raise _missing(unexpected, kernels)
-    return code
+    return elf.prefix_symbols(code, prefix, called)
+
+
+def micro_kernel_source(code: bytes, prefix: str) -> str:
+    """C text of the functions that an object of `compile_object` calls besides those of a C library; empty,
+    if none. Compiled, its symbols want the prefix, too (`elf.prefix_symbols`)."""
+    return micro_kernels.object_source({s.removeprefix(f"{prefix}_") for s in elf.undefined_symbols(code)})
 
 
 def _missing(symbols: set[str], kernels: Sequence[Kernel]) -> BnnccError:

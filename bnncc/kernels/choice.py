@@ -46,7 +46,7 @@ class Cost:
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a BinaryConv; schedule: tile parameters of the template."""
-    if binary_rows.supports(spec, isa):
+    if binary_rows.supports(spec, isa) and _micro_kernel_pays(spec, isa):
         return binary_rows.make(spec, isa, schedule)
     if isa.popcount in ("none", "words") and carry_save.supports(spec):
         return carry_save.make(spec, isa, schedule or {"words": best_turn(spec, isa)})
@@ -100,3 +100,16 @@ def operations(words: int) -> int:
     emitter = Emitter(bind, lambda number: number)
     count_differences(emitter, lambda _: emitter(0), words)
     return len(names)
+
+
+MICRO_KERNEL_SHARE = 0.75
+"""A micro-kernel on longer vectors must take this share of the instructions. Neoverse V1 starts four vector
+operations of 128 bits a cycle or two of 256: llvm-mca has both loops at 0.76 cycles for 128 bits, so what
+longer vectors save is other instructions, and what they cost is one sum of lanes for each output."""
+
+
+def _micro_kernel_pays(spec: KernelSpec, isa: Isa) -> bool:
+    """Portable C has nothing better."""
+    if isa.is_scalar:
+        return True
+    return binary_rows.instructions(spec, isa) < MICRO_KERNEL_SHARE * binary_conv.instructions(spec)

@@ -43,6 +43,11 @@ class TargetFacts(Protocol):
         ...
 
     @property
+    def scalable_bits(self) -> int:
+        """Bits that vectors of a length known at run time are expected to have; 0 where there are none."""
+        ...
+
+    @property
     def popcount(self) -> Popcount:
         """How bits are counted: in lanes of 32 bits or bytes, word by word, unknown, or by no instruction."""
         ...
@@ -82,6 +87,7 @@ class Isa:
     vector_bits: int
     popcount: Popcount
     goal: Goal = field(default=None, repr=False)
+    scalable_bits: int = field(default=0, repr=False)
 
     @staticmethod
     def of(target: TargetFacts) -> Isa:
@@ -99,6 +105,7 @@ class Isa:
             tuple(target.features),
             target.vector_bits,
             target.popcount,
+            scalable_bits=target.scalable_bits,
         )
 
     @property

@@ -7,15 +7,20 @@ is these functions, with P 1, 2 or 4 rows:
 
     void NAME_P(const void *rows, size_t stride, size_t bytes, const void *weight, size_t next,
                 size_t channels, int32_t *sums, size_t pitch)
-        sums[pitch * channel + p] += the bits in which row p and the weights of the channel differ
+        sums[pitch * channel + p] += the bits in which row p and the weights of the channel differ,
+        or sums[pitch * p + channel], as the epilogue reads them
     uint32_t FAMILY_compare(const int32_t *sums, size_t pitch, const int32_t *limits, size_t channels)
         the bits sums[pitch * channel] <= limits[channel]
     void FAMILY_clear(int32_t *sums, size_t count)
     void FAMILY_copy(void *to, const void *from, size_t bytes)
+
+Kernels that LLVM compiles call the same functions in an object of their own, where the name of the library
+precedes theirs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +42,8 @@ class MicroKernel:
     feature: str
     block: int
     description: str
+    rows_first: bool = False
+    """Whether the sums of a row lie together: [rows][channels], not [channels][rows]."""
 
     @property
     def count(self) -> str:
@@ -90,6 +97,7 @@ class MicroKernel:
 MICRO_KERNELS = (
     MicroKernel("riscv_lanes", "riscv", "+zvbb", 32, "16 bits of 32 channels counted in lanes"),
     MicroKernel("riscv_masks", "riscv", "+v", 1, "bits counted in mask registers"),
+    MicroKernel("arm_sve", "arm", "+sve", 1, "scalable vectors along the reduction", rows_first=True),
 )
 """The better ones first."""
 
@@ -104,6 +112,23 @@ def choose(plan: BinaryPlan, isa: Isa) -> MicroKernel | None:
 
 def sources(text: str) -> list[str]:
     """The C text of the headers that `text` needs."""
-    called = [micro for micro in MICRO_KERNELS if f"{micro.count}_" in text]
-    headers = dict.fromkeys(header for micro in called for header in micro.headers)
-    return [runtime.source_text(header) for header in headers]
+    return _headers([micro for micro in MICRO_KERNELS if f"{micro.count}_" in text])
+
+
+def _headers(called: Iterable[MicroKernel]) -> list[str]:
+    files = dict.fromkeys(header for micro in called for header in micro.headers)
+    return [runtime.source_text(file) for file in files]
+
+
+def is_called(symbol: str) -> bool:
+    """Whether a name that an object expects is a function of a micro-kernel."""
+    return symbol.startswith(tuple(f"bnncc_{micro.family}_" for micro in MICRO_KERNELS))
+
+
+def object_source(symbols: Collection[str]) -> str:
+    """The C text of an object with the functions of micro-kernels that an object of kernels expects; empty
+    where it expects none."""
+    called = [m for m in MICRO_KERNELS if any(symbol.startswith(f"{m.count}_") for symbol in symbols)]
+    if not called:
+        return ""
+    return "\n".join(["#define BNNCC_MICRO_KERNEL", *_headers(called), ""])

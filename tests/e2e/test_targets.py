@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import bnncc
@@ -23,6 +24,8 @@ from tests.e2e.commands import Shell
 NOT_EMULATED = "rv64gcv_zvbb"
 """A processor that QEMU knows since 8.1."""
 EMULATED = [name for name in targets.names() if targets.load(name).emulator and name != NOT_EMULATED]
+PORTS = {"x": (1, 512, 5, 6), "y": (1, 40, 5, 6)}
+
 FAMILIES = ["cortex-m4", "rv32imc", "aarch64", "rv64gc", "rv64gcv"]
 """A target for each kind of kernels and of start-up code."""
 SMALL = ["torch_reactnet_block_legacy", "larq_quicknet_blocks", "brevitas_lfc_1w1a_qonnx_legacy"]
@@ -64,6 +67,31 @@ def test_every_layer_agrees_on_an_emulated_processor(name: str, target: str, tmp
 def test_every_network_on_every_processor(name: str, target: str, tmp_path: Path, bnncc: Shell):
     path = load_case(name).write_model(tmp_path)
     assert bnncc.fine("verify", path, "--target", target, "--samples", "1", "--json").json["passed"]
+
+
+def test_scalable_vectors_in_a_library(tmp_path: Path):
+    """Sums long enough for SVE: the micro-kernel is in the archive under the library's name."""
+    rng = np.random.default_rng(0)
+    weight = rng.choice(np.array([-1, 1], np.float32), (40, 512, 3, 3))
+    nodes = [
+        onnx.helper.make_node("Sign", ["x"], ["signs"]),
+        onnx.helper.make_node("Conv", ["signs", "w"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    ports = [onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in PORTS.items()]
+    graph = onnx.helper.make_graph(
+        nodes, "deep", ports[:1], ports[1:], [onnx.numpy_helper.from_array(weight, "w")]
+    )
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]),
+        tmp_path / "long.onnx",
+    )
+    artifact = bnncc.compile(tmp_path / "long.onnx", target="neoverse-v1", output=tmp_path / "library")
+    assert b"deep_bnncc_arm_sve_4" in (tmp_path / "library" / "libdeep.a").read_bytes()
+    x = rng.standard_normal(PORTS["x"], np.float32)
+    padded = np.pad(np.sign(x), [(0, 0), (0, 0), (1, 1), (1, 1)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+    expected = np.einsum("nchwkl,ockl->nohw", windows, weight)
+    np.testing.assert_array_equal(artifact.run({"x": x})["y"], expected)
 
 
 @pytest.mark.parametrize("target", ["cortex-m4", "aarch64"])

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bnncc import runtime, targets, toolchain
+from bnncc import elf, runtime, targets, toolchain
 from bnncc.emulator import COUNTED
-from bnncc.kernels.build import compile_c, compile_object
+from bnncc.kernels.build import compile_c, compile_object, micro_kernel_source
 from bnncc.kernels.kernel import Kernel
 from bnncc.targets import Target
 from tests.kernels.library import PREFIX, aligned
@@ -79,13 +79,20 @@ class Program:
             kept = [f"void (*const table[])(void) = {{{', '.join(self._entries())}}};"]
             (folder / "kernels.c").write_text(compile_c(kernels, PREFIX, target) + "\n".join(kept) + "\n")
             tools.compile(folder / "kernels.c", folder / "kernels.o", ("-O3", "-Wall", "-Wextra", "-Werror"))
+            tools.archive([folder / "kernels.o"], folder / "kernels.a")
         else:
-            (folder / "kernels.o").write_bytes(compile_object(kernels, PREFIX, target))
+            code = compile_object(kernels, PREFIX, target)
+            (folder / "kernels.o").write_bytes(code)
+            (folder / "micro.c").write_text(micro_kernel_source(code, PREFIX))
+            tools.compile(folder / "micro.c", folder / "micro.o")
+            micro = elf.prefix_symbols((folder / "micro.o").read_bytes(), PREFIX)
+            (folder / "micro.o").write_bytes(micro)
+            tools.archive([folder / "kernels.o", folder / "micro.o"], folder / "kernels.a")
         (folder / "calls.h").write_text(self._calls(kernels))
         (folder / "main.c").write_text(PROGRAM)
         for name in ("board.h", "linux.c"):
             shutil.copy(runtime.BOARDS / name, folder)
-        tools.link_program(["main.c", "linux.c"], "kernels.o", folder / "program")
+        tools.link_program(["main.c", "linux.c"], "kernels.a", folder / "program")
 
     def run(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bnncc import targets, toolchain
-from bnncc.kernels import binary_along, binary_conv
+from bnncc.kernels import binary_along, binary_conv, binary_rows
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.build import compile_c, make_kernel
 from bnncc.kernels.isa import Isa
@@ -24,6 +24,9 @@ from bnncc.targets import Target
 from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise
 from tests.kernels.emulated import Program
 from tests.kernels.test_binary_conv import CASES, INTEGERS, case_numbers, filled
+
+SOME = ["plain", "strided-i32", "deep", "dense-i32", "groups", "u2", "stream-tails", "pad-plus-one-halo-0"]
+"""Cases of every kind."""
 
 RISCV_LANES = replace(
     targets.load("rv64gcv"), name="rv64gcv without Zbb's instructions", features=("+v", "+zvbb")
@@ -139,6 +142,46 @@ def test_every_tile(name: str):
     kernels, program = tile_program()
     for tile in TILES:
         check(kernels[name, tile], program, seed=5)
+
+
+ISA_OF_SVE = Isa.of(targets.load("neoverse-v1"))
+SVE = {name: spec for name, spec in CASES.items() if binary_rows.supports(spec, ISA_OF_SVE)}
+
+
+@cache
+def sve_program() -> tuple[dict[str, Kernel], Program]:
+    """Every case with scalable vectors, whether they pay or not."""
+    kernels = {name: binary_rows.make(spec, ISA_OF_SVE) for name, spec in SVE.items()}
+    return kernels, Program(list(kernels.values()), targets.load("neoverse-v1"))
+
+
+@pytest.mark.parametrize("name", SVE)
+def test_scalable_vectors_of_arm(name: str):
+    check_sve(name, 256)
+
+
+@pytest.mark.parametrize("bits", [128, 512])
+@pytest.mark.parametrize("name", SOME)
+def test_scalable_vectors_of_other_lengths(name: str, bits: int):
+    check_sve(name, bits)
+
+
+def check_sve(name: str, bits: int, fill: int | None = None) -> None:
+    """Run a case on vectors of so many bits."""
+    kernels, program = sve_program()
+    emulator = ("qemu-aarch64", "-cpu", f"max,sve-default-vector-length={bits // 8}")
+    check(kernels[name], program, fill=fill, emulator=emulator)
+
+
+@pytest.mark.parametrize("fill", [1, -1])
+def test_scalable_vectors_hold_the_largest_sums(fill: int):
+    check_sve("dense-i32", 128, fill)
+
+
+def test_scalable_vectors_are_taken_for_long_sums():
+    target = targets.load("neoverse-v1")
+    long, short = (make_kernel(binary_spec(Shape((1, 7, 7, c), 64)), target) for c in (512, 64))
+    assert "scalable" in long.description and "along" in short.description
 
 
 @pytest.mark.parametrize("name", CASES)
