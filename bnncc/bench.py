@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bnncc import mca
 from bnncc.arrays import random_array
 from bnncc.artifact import Artifact
 from bnncc.report.html import Measured
@@ -79,6 +80,8 @@ class LayerCount:
     operation: str
     instructions: int
     macs: int
+    loop: mca.Loop | None = None
+    """The kernel's inner loop, where there is a model of the processor."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class Counted:
     code_bytes: int
     weights_bytes: int
     layers: tuple[LayerCount, ...] = ()
+    cycles_note: str = ""
+    """Where cycles come from, or why there are none."""
 
     def render(self) -> str:
         """What `bnncc bench` prints."""
@@ -111,11 +116,15 @@ class Counted:
                 f"{layer.instructions:,}",
                 f"{layer.instructions / max(1, self.instructions):.1%}",
                 f"{layer.macs / layer.instructions:.2f}" if layer.macs else "",
+                f"{layer.loop.cycles:.1f} for {layer.loop.instructions}" if layer.loop else "",
             )
             for layer in self.layers
         ]
-        header = ("ONNX node", "operation", "instructions", "share", "MACs/instruction")
-        return f"{head}\n{table(header, rows, right=(2, 3, 4))}\n"
+        header = ("ONNX node", "operation", "instructions", "share", "MACs/instruction", "cycles of the loop")
+        if not any(layer.loop for layer in self.layers):
+            header, rows = header[:-1], [row[:-1] for row in rows]
+        columns = tuple(range(2, len(header)))
+        return f"{head}\n{table(header, rows, right=columns)}\n{self.cycles_note}\n"
 
     def as_dict(self) -> dict[str, object]:
         """For `--json`."""
@@ -129,13 +138,33 @@ def count_artifact(
     emulator, manifest = artifact.emulator, artifact.manifest
     assert emulator is not None
     total, counts = emulator.count(_first_batch(artifact, inputs), layers)
+    note, cycles = _cycles(artifact) if layers else ("", {})
     rows = tuple(
-        LayerCount(step["location"] or step["name"], step["operation"], count, step["macs"])
+        LayerCount(
+            step["location"] or step["name"],
+            step["operation"],
+            count,
+            step["macs"],
+            cycles.get(f"{artifact.name}_{step['kernel']}"),
+        )
         for step, count in zip(manifest["steps"], counts, strict=False)
     )
     program = artifact.target.emulator[0]
     sizes = (manifest["arena"]["bytes"], manifest["code_bytes"], manifest["weights_bytes"])
-    return Counted(artifact.name, artifact.target.name, program, total, *sizes, rows)
+    return Counted(artifact.name, artifact.target.name, program, total, *sizes, rows, note)
+
+
+def _cycles(artifact: Artifact) -> tuple[str, Mapping[str, mca.Loop]]:
+    """Where cycles come from or why there are none, and the inner loops of the kernels."""
+    target = artifact.target
+    if reason := mca.why_not(target):
+        return reason, {}
+    symbols = frozenset(f"{artifact.name}_{step['kernel']}" for step in artifact.manifest["steps"])
+    found = mca.loops(artifact.directory / f"lib{artifact.name}_layers.a", target, symbols)
+    note = (
+        f"cycles: one iteration of a kernel's inner loop and its instructions, by llvm-mca for {target.mcpu}"
+    )
+    return note if found else f"no cycles: llvm-mca has no model of {target.mcpu} that fits", found
 
 
 def measured(result: Result | Counted) -> Measured:

@@ -39,7 +39,8 @@ class Target:
     architecture: what `uname -m` says there (x86_64, aarch64), or "" if any will do.
     triple: LLVM's target triple, or "" for that of the machine that compiles.
     mcpu, features: LLVM's processor name and features on top of it ("+avx512vpopcntdq"); where C is made,
-    what its kernels may use: "+dsp" (Arm's USADA8), "+mve" (vectors of four words), "+v" and "+zvbb" (RISC-V's vectors).
+    what its kernels may use: "+dsp" (Arm's USADA8), "+mve" (vectors of four words), "+v" and "+zvbb"
+    (RISC-V's vectors).
     vector_bits: the widest vector register, in bits. scalable_bits: where vectors may have any length (Arm's
     SVE), the length that kernels are chosen for; they run on all.
     popcount: "vector32" counts the bits of 32-bit lanes in one instruction (AVX-512 VPOPCNTDQ), "bytes"
