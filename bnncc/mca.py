@@ -20,6 +20,9 @@ ITERATIONS = 100
 VERSIONS = ("", *(f"-{version}" for version in range(30, 13, -1)))
 """Suffixes of LLVM's tools, as distributions install them."""
 
+COUNTING = ("cnt", "vcnt", "vpopcnt", "popcnt", "cpop", "vcpop")
+"""How instructions begin that count bits."""
+
 MISSING = "no cycles: llvm-mca and llvm-objdump are not installed (apt-get install llvm)"
 
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
@@ -29,9 +32,11 @@ _BRANCH = re.compile(r"^(b|cb|tb|j|loop)\S*\s(?:.*[\s,])?(?:0x)?([0-9a-f]+) <")
 
 @dataclass(frozen=True)
 class Loop:
-    """One iteration: how many instructions, and the cycles that it takes in the long run."""
+    """One iteration: how many instructions, how many of them count bits, and the cycles that it takes in the
+    long run."""
 
     instructions: int
+    counts: int
     cycles: float
 
 
@@ -53,7 +58,8 @@ def loops(archive: Path, target: Target, symbols: frozenset[str]) -> Mapping[str
         if name in symbols and (body := _largest_loop(lines)):
             cycles = _cycles(body, target)
             if cycles is not None:
-                found[name] = Loop(len(body), cycles)
+                counts = sum(instruction.startswith(COUNTING) for instruction in body)
+                found[name] = Loop(len(body), counts, cycles)
     return found
 
 

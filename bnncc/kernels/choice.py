@@ -102,7 +102,7 @@ def operations(words: int) -> int:
     return len(names)
 
 
-MICRO_KERNEL_SHARE = 0.75
+MICRO_KERNEL_SHARE = 0.7
 """A micro-kernel on longer vectors must take this share of the instructions. Neoverse V1 starts four vector
 operations of 128 bits a cycle or two of 256: llvm-mca has both loops at 0.76 cycles for 128 bits, so what
 longer vectors save is other instructions, and what they cost is one sum of lanes for each output."""

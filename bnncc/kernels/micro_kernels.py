@@ -20,6 +20,7 @@ precedes theirs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -117,7 +118,8 @@ def sources(text: str) -> list[str]:
 
 def _headers(called: Iterable[MicroKernel]) -> list[str]:
     files = dict.fromkeys(header for micro in called for header in micro.headers)
-    return [runtime.source_text(file) for file in files]
+    texts = (runtime.source_text(file) for file in files)
+    return [re.sub(r'#include "\w+\.h"\n', "", text) for text in texts]
 
 
 def is_called(symbol: str) -> bool:
@@ -131,4 +133,4 @@ def object_source(symbols: Collection[str]) -> str:
     called = [m for m in MICRO_KERNELS if any(symbol.startswith(f"{m.count}_") for symbol in symbols)]
     if not called:
         return ""
-    return "\n".join(["#define BNNCC_MICRO_KERNEL", *_headers(called), ""])
+    return "\n".join([*_headers(called), ""])

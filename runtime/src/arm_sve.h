@@ -7,6 +7,8 @@
 #ifndef BNNCC_ARM_SVE_H
 #define BNNCC_ARM_SVE_H
 
+#include "arm_vectors.h"
+
 /* M(pixel) for each of 1, 2 or 4 pixels. */
 #define BNNCC_SVE_PIXELS_1(M) M(0)
 #define BNNCC_SVE_PIXELS_2(M) M(0) M(1)

@@ -8,9 +8,8 @@
 
 #include <arm_sve.h>
 
-#ifndef BNNCC_MICRO_KERNEL
-#define BNNCC_MICRO_KERNEL static inline
-#endif
+/* These are functions of an object of their own. */
+#define BNNCC_MICRO_KERNEL
 
 /* Zeros for `count` sums. */
 BNNCC_MICRO_KERNEL void bnncc_arm_clear(int32_t *sums, size_t count)

@@ -7,11 +7,9 @@
 #ifndef BNNCC_RISCV_LANES_H
 #define BNNCC_RISCV_LANES_H
 
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <riscv_vector.h>
+#include "riscv_vectors.h"
 
 /* How many bits of each lane are set. */
 static inline vuint16m4_t bnncc_riscv_lanes_popcount(vuint16m4_t v)
@@ -62,7 +60,7 @@ static inline void bnncc_riscv_lanes_add(int32_t *sums, size_t pitch, vuint16m4_
    32 * `next` bytes from one to the next; in each, for every 16 bits of the row, those of the channels side by side,
    zeros beyond the last channel. A count of 16 bits overflows after 8190 bytes: then it is added to the sums. */
 #define BNNCC_LANES_FUNCTION(P)                                                                        \
-    static inline void bnncc_riscv_lanes_##P(const void *rows, size_t stride, size_t bytes,            \
+    BNNCC_MICRO_KERNEL void bnncc_riscv_lanes_##P(const void *rows, size_t stride, size_t bytes,       \
         const void *weight, size_t next, size_t channels, int32_t *sums, size_t pitch)                 \
     {                                                                                                  \
         const uint8_t *row = rows, *block = weight;                                                    \

@@ -9,10 +9,7 @@
 #ifndef BNNCC_RISCV_MASKS_H
 #define BNNCC_RISCV_MASKS_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#include <riscv_vector.h>
+#include "riscv_vectors.h"
 
 /* M(pixel, register, bits) for each of 1 to 5 registers, of which the last holds `last` bits, the others `full`. */
 #define BNNCC_MASKS_EACH_1(M, p) M(p, 0, last)
@@ -49,7 +46,7 @@
 
 /* One turn: R registers of each of P pixels. */
 #define BNNCC_MASKS_TURN(P, R)                                                                         \
-    static inline void bnncc_riscv_masks_turn_##P##_##R(const uint8_t *rows, size_t stride,            \
+    BNNCC_MICRO_KERNEL void bnncc_riscv_masks_turn_##P##_##R(const uint8_t *rows, size_t stride,       \
         const uint8_t *weight, size_t next, size_t channels, size_t full, size_t last, int32_t *sums, size_t pitch) \
     {                                                                                                  \
         size_t channel;                                                                                \
@@ -73,7 +70,7 @@
     BNNCC_MASKS_TURN(P, 3)                                                                             \
     BNNCC_MASKS_TURN(P, 4)                                                                             \
     BNNCC_MASKS_TURN(P, 5)                                                                             \
-    static inline void bnncc_riscv_masks_##P(const void *rows, size_t stride, size_t bytes,            \
+    BNNCC_MICRO_KERNEL void bnncc_riscv_masks_##P(const void *rows, size_t stride, size_t bytes,       \
         const void *weight, size_t next, size_t channels, int32_t *sums, size_t pitch)                 \
     {                                                                                                  \
         const uint8_t *row = rows, *channel_0 = weight;                                                \

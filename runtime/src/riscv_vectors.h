@@ -8,8 +8,11 @@
 
 #include <riscv_vector.h>
 
+/* Not every kernel calls every function. */
+#define BNNCC_MICRO_KERNEL __attribute__((unused)) static inline
+
 /* The bits sums[pitch * channel] <= limits[channel] of up to 32 channels; zeros above. */
-static inline uint32_t bnncc_riscv_compare(
+BNNCC_MICRO_KERNEL uint32_t bnncc_riscv_compare(
     const int32_t *sums, size_t pitch, const int32_t *limits, size_t channels)
 {
     uint32_t word = 0;
@@ -26,7 +29,7 @@ static inline uint32_t bnncc_riscv_compare(
 }
 
 /* Zeros for `count` sums. */
-static inline void bnncc_riscv_clear(int32_t *sums, size_t count)
+BNNCC_MICRO_KERNEL void bnncc_riscv_clear(int32_t *sums, size_t count)
 {
     while (count) {
         const size_t some = __riscv_vsetvl_e32m8(count);
@@ -37,7 +40,7 @@ static inline void bnncc_riscv_clear(int32_t *sums, size_t count)
 }
 
 /* Copy bytes. */
-static inline void bnncc_riscv_copy(void *to, const void *from, size_t bytes)
+BNNCC_MICRO_KERNEL void bnncc_riscv_copy(void *to, const void *from, size_t bytes)
 {
     uint8_t *write = to;
     const uint8_t *read = from;

@@ -86,7 +86,8 @@ def test_scalable_vectors_in_a_library(tmp_path: Path):
         tmp_path / "long.onnx",
     )
     artifact = bnncc.compile(tmp_path / "long.onnx", target="neoverse-v1", output=tmp_path / "library")
-    assert b"deep_bnncc_arm_sve_4" in (tmp_path / "library" / "libdeep.a").read_bytes()
+    (archive,) = (tmp_path / "library").glob("lib*_layers.a")
+    assert f"{artifact.name}_bnncc_arm_sve_4".encode() in archive.read_bytes()
     x = rng.standard_normal(PORTS["x"], np.float32)
     padded = np.pad(np.sign(x), [(0, 0), (0, 0), (1, 1), (1, 1)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
