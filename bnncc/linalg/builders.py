@@ -193,6 +193,11 @@ def extract(value: SSAValue, start: Sequence[int], shape: Sequence[int]) -> SSAV
     return tensor.ExtractSliceOp.from_static_parameters(value, list(start), list(shape)).result
 
 
+def copied(value: SSAValue, place: SSAValue) -> SSAValue:
+    """The value, written over the tensor `place`."""
+    return CopyOp([value], [place], [value.type]).res[0]
+
+
 def insert(value: SSAValue, whole: SSAValue, start: Sequence[int]) -> SSAValue:
     """The tensor `whole` with a box of it replaced.
 
@@ -201,8 +206,8 @@ def insert(value: SSAValue, whole: SSAValue, start: Sequence[int]) -> SSAValue:
     shape = shape_of(value)
     if shape == shape_of(whole):
         return value
-    copied = CopyOp([value], [extract(whole, start, shape)], [value.type]).res[0]
-    return tensor.InsertSliceOp.from_static_parameters(copied, whole, list(start), list(shape)).result
+    part = copied(value, extract(whole, start, shape))
+    return tensor.InsertSliceOp.from_static_parameters(part, whole, list(start), list(shape)).result
 
 
 def extract_at(sequence: SSAValue, step: SSAValue) -> SSAValue:
@@ -219,9 +224,9 @@ def insert_at(value: SSAValue, sequence: SSAValue, step: SSAValue) -> SSAValue:
     """The sequence with element `step` of its first dimension replaced."""
     shape = shape_of(sequence)
     inner = len(shape) - 1
-    copied = CopyOp([value], [extract_at(sequence, step)], [value.type]).res[0]
+    part = copied(value, extract_at(sequence, step))
     return tensor.InsertSliceOp.get(
-        copied,
+        part,
         sequence,
         static_sizes=[1, *shape[1:]],
         static_offsets=[DYNAMIC_INDEX, *([0] * inner)],

@@ -322,7 +322,9 @@ class Converter:
             yielded = self.block(op.block, [*slices, *now, *invariants])
             new, parts = yielded[: len(states)], yielded[len(states) :]
             whole = [put(part, stack, step) for part, stack in zip(parts, collected, strict=True)]
-            scf.YieldOp(*flat([*new, *whole]))
+            # Into the memory that the loop carries, so that it needs no new one in every step.
+            kept = [b.copied(value, place) for value, place in zip(flat(new), inside, strict=False)]
+            scf.YieldOp(*kept, *flat(whole))
         loop = scf.ForOp(b.index(0), self.trips(op), b.index(1), carried, Region(body))
         results = iter(loop.results)
         return [self.like(value, results) for value in op.results]

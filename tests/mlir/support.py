@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from xdsl.builder import ImplicitBuilder
 from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
@@ -65,17 +64,21 @@ class Compiled:
         return [loaded(value, parts) for value, parts in zip(returned.operands, outputs, strict=True)]
 
 
-def function(
-    name: str, arguments: Sequence[TensorType], body: Callable[..., Operation | Sequence[SSAValue]]
-) -> FuncOp:
-    """A function whose body gives its results, or an operation that has them."""
+def function(name: str, arguments: Sequence[TensorType], body: Callable[..., Operation]) -> FuncOp:
+    """A function whose results are those of the operation that `body` makes of the arguments."""
     block = Block(arg_types=list(arguments))
-    with ImplicitBuilder(block):
-        results = body(*block.args)
-        ReturnOp(*(results.results if isinstance(results, Operation) else results))
-    last = block.last_op
-    assert isinstance(last, ReturnOp)
-    return FuncOp(name, (list(arguments), [value.type for value in last.operands]), Region(block))
+    last = body(*block.args)
+    append(block, last)
+    block.add_op(ReturnOp(*last.results))
+    return FuncOp(name, (list(arguments), [value.type for value in last.results]), Region(block))
+
+
+def append(block: Block, op: Operation) -> None:
+    """Put an operation into the block, after what it reads."""
+    for operand in op.operands:
+        if isinstance(operand.owner, Operation) and operand.owner.parent is None:
+            append(block, operand.owner)
+    block.add_op(op)
 
 
 def known(random: np.random.Generator, shape: Sequence[int], element: Attribute) -> SSAValue:
