@@ -3,9 +3,12 @@
 
     bnncc-opt --print-op-generic --print-no-properties network.mlir | mlir-opt --irdl-file=bnn.irdl.mlir
 
-Names and counts of operands, results and regions only. IRDL cannot say that bnn.yield ends a block, so
-regions (those of bnn.fused, after the last pass) want `--mlir-very-unsafe-disable-verifier-on-parsing`, which
-newer tools have. `python -m bnncc.irdl` writes the file that the package ships; a test holds it up to date.
+Names and counts of operands, results and regions only. What IRDL cannot say: that bnn.yield ends a block
+(regions, those of bnn.fused after the last pass, want `--mlir-very-unsafe-disable-verifier-on-parsing`, which
+newer tools have), that operands of one group differ in type (bnn.concat), sizes of several groups under our
+name (bnn.neuron, bnn.scan).
+
+`python -m bnncc.irdl` writes the file that the package ships; a test holds it up to date.
 """
 
 from __future__ import annotations
