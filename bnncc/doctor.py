@@ -38,7 +38,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything; takes some seconds, as TVM is loaded once in a process of its own."""
     found = [_python(), *(_package(*requirement) for requirement in requirements())]
-    found += [_loads("tvm"), *_tools(), _processor(), *_emulators()]
+    found += [_loads("tvm"), *_tools(), _processor(), *_emulators(), _analyser()]
     return found + [_package(name, "", needed=False) for name in OPTIONAL]
 
 
@@ -129,6 +129,14 @@ def _emulators() -> list[Finding]:
         mend = f"apt-get install {PACKAGES.get(program, 'qemu-user')}"
         findings.append(Finding(program, path or "", "" if path else "not installed", False, mend))
     return findings
+
+
+def _analyser() -> Finding:
+    """What `bnncc bench` names cycles with."""
+    from bnncc import mca
+
+    mend = "apt-get install llvm"
+    return Finding("llvm-mca", mca.tool("llvm-mca"), "" if mca.has_tools() else "not installed", False, mend)
 
 
 def _processor() -> Finding:

@@ -44,12 +44,17 @@ def why_not(target: Target) -> str:
     """Why there are no cycles for a target; empty where there may be."""
     if not target.mcpu or target.mcpu.startswith("generic"):
         return f"no cycles: '{target.name}' is no processor of which there is a model"
-    return "" if _tool("llvm-mca") and _tool("llvm-objdump") else MISSING
+    return "" if has_tools() else MISSING
+
+
+def has_tools() -> bool:
+    """Whether LLVM's tools are installed."""
+    return bool(tool("llvm-mca") and tool("llvm-objdump"))
 
 
 def loops(archive: Path, target: Target, symbols: frozenset[str]) -> Mapping[str, Loop]:
     """The loop of each function of `symbols` in a library that has one; none where a tool fails."""
-    objdump = _tool("llvm-objdump")
+    objdump = tool("llvm-objdump")
     features = ",".join(target.features)
     options = ["-d", "--no-show-raw-insn", f"--triple={target.triple}", f"--mcpu={target.mcpu}"]
     text = _output([objdump, *options, *([f"--mattr={features}"] if features else []), str(archive)])
@@ -63,7 +68,7 @@ def loops(archive: Path, target: Target, symbols: frozenset[str]) -> Mapping[str
     return found
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """The path of one of LLVM's tools; empty if it is not installed."""
     paths = (shutil.which(name + version) for version in VERSIONS)
     return next((path for path in paths if path), "")
@@ -113,6 +118,6 @@ def _cycles(body: list[str], target: Target) -> float | None:
     text = "\n".join(re.sub(r"(?:0x)?[0-9a-f]+ <.*>", ".", instruction) for instruction in body)
     features = ",".join(target.features)
     options = [f"-mtriple={target.triple}", f"-mcpu={target.mcpu}", f"-iterations={ITERATIONS}"]
-    command = [_tool("llvm-mca"), *options, *([f"-mattr={features}"] if features else [])]
+    command = [tool("llvm-mca"), *options, *([f"-mattr={features}"] if features else [])]
     match = re.search(r"^Total Cycles:\s+(\d+)$", _output(command, text), re.MULTILINE)
     return int(match[1]) / ITERATIONS if match else None

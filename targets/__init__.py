@@ -135,6 +135,9 @@ def detect(machine: str, system: str, flags: frozenset[str]) -> Target:
     (empty if unknown: then the target is generic)."""
     if machine == "x86_64" and system == "linux":
         return _detect_x86_64(flags)
+    if machine == "aarch64" and system == "linux":
+        facts = {**load("aarch64").facts(), "description": "this machine: aarch64, generic"}
+        return from_facts("native", facts, "native")
     return Target(
         name="native",
         kind="llvm",

@@ -63,7 +63,9 @@ def test_every_layer_agrees_on_an_emulated_processor(name: str, target: str, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", EMULATED)
-@pytest.mark.parametrize("name", [*SMALL, "larq_binarynet_cifar"])
+@pytest.mark.parametrize(
+    "name", [*SMALL, "brevitas_tfc_1w2a_qonnx_legacy", "digits_bnn_bop_legacy", "larq_binarynet_cifar"]
+)
 def test_every_network_on_every_processor(name: str, target: str, tmp_path: Path, bnncc: Shell):
     path = load_case(name).write_model(tmp_path)
     assert bnncc.fine("verify", path, "--target", target, "--samples", "1", "--json").json["passed"]

@@ -76,7 +76,8 @@ def along(spec: KernelSpec, tile: tuple[int, int, int] | None = None) -> Kernel:
 def default_program(target: str | Target) -> tuple[dict[str, Kernel], Program]:
     """Every case by its default kernel."""
     facts = targets.load(target) if isinstance(target, str) else target
-    kernels = {name: make_kernel(spec, facts) for name, spec in CASES.items()}
+    cases = CASES if "+v" in facts.features else {name: CASES[name] for name in SOME}
+    kernels = {name: make_kernel(spec, facts) for name, spec in cases.items()}
     return kernels, Program(list(kernels.values()), facts)
 
 
@@ -185,7 +186,13 @@ def test_scalable_vectors_are_taken_for_long_sums():
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("target", ["armv7a-neon", "rv64gcv"])
+def test_default_kernels_of_riscv(name: str):
+    kernels, program = default_program("rv64gcv")
+    check(kernels[name], program)
+
+
+@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("target", ["armv7a-neon", "rv64gc", "cortex-a53"])
 def test_default_kernels(target: str, name: str):
     kernels, program = default_program(target)
     check(kernels[name], program)

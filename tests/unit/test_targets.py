@@ -51,7 +51,8 @@ def test_detect_x86(flags: frozenset[str], mcpu: str, vector_bits: int, popcount
 
 
 def test_detect_elsewhere():
-    assert targets.detect("aarch64", "linux", frozenset()).popcount == "bytes"
+    linux = targets.detect("aarch64", "linux", frozenset())
+    assert (linux.name, linux.popcount, linux.triple) == ("native", "bytes", "aarch64-unknown-linux-gnu")
     assert targets.detect("arm64", "darwin", frozenset()).kind == "llvm"
 
 
