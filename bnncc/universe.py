@@ -24,6 +24,7 @@ PASSES = (
     "fold-thresholds",
     "fuse-epilogues",
     "infer-domains",
+    "merge-dimensions",
     "place-pads",
     "recognize-binarize",
     "recognize-levels",

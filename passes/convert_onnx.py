@@ -41,8 +41,10 @@ CONVERSIONS: Mapping[str, Mapping[str, Conversion]] = {
 MOST_DIMENSIONS = 4
 """Of the tensors that kernels of our own work on."""
 
-ANY_RANK = frozenset({"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
-"""Operators that do not look at dimensions."""
+ANY_RANK = frozenset(
+    {"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", *ARITHMETIC, *QUANTIZERS}
+) - {"XnorPopcountMatMul"}
+"""Operators that do not look at dimensions, or work element by element."""
 
 
 class ConvertNode(RewritePattern):
@@ -58,14 +60,15 @@ class ConvertNode(RewritePattern):
             value = _conversion(op)(node)
             for operation in node.operations:
                 operation.verify()
+            if value.type != op.outputs[0].type:
+                raise NotConvertible(f"its result is {value.type}, declared as {op.outputs[0].type}")
         except NotConvertible as refused:
+            matching.discard(node.operations)
             _note(op, refused)
             return
         except (VerifyException, ValueError) as problem:
+            matching.discard(node.operations)
             _note(op, NotConvertible(f"its shapes or attributes do not fit: {problem}"))
-            return
-        if value.type != op.outputs[0].type:
-            _note(op, NotConvertible(f"its result is {value.type}, declared as {op.outputs[0].type}"))
             return
         self.put_in_place(op, node, value, rewriter)
 

@@ -9,7 +9,7 @@ becomes a region without a root. Transposes, reshapes, pads, concatenations and 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from xdsl.context import Context
@@ -22,6 +22,17 @@ from bnncc.dialect.operations import CONTRACTIONS, ROOTS
 from bnncc.dialect.types import element_of, is_number, shape_of
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block
 
+MOST_OPERATIONS = 64
+"""A region does not grow beyond this by what follows it: what kernels are made from has a limited depth, and
+a processor a limited number of registers."""
+
+MOST_REPEATED = 16
+"""What every reader computes again is at most so many operations."""
+
+MOST_TERMS = 512
+"""Nor beyond a value that, written out as one expression, would have more terms than this: what is used twice
+is named in a kernel, but TVM's simplifier looks behind names, and x + x of x + x ... doubles every time."""
+
 
 @dataclass(eq=False)
 class Group:
@@ -30,24 +41,64 @@ class Group:
     position: int
     shape: tuple[int, ...]
     members: list[Operation] = field(default_factory=list)
+    terms: dict[Operation, int] = field(default_factory=dict)
+    """How many terms the value of a member would have, written out."""
+
+    def has_room_for(self, op: Operation, cheap: Set[Operation]) -> bool:
+        """Whether it stays small enough with one more operation."""
+        return len(self.members) < MOST_OPERATIONS and self.terms_of(op, cheap) <= MOST_TERMS
+
+    def terms_of(self, op: Operation, cheap: Set[Operation]) -> int:
+        """Of an operation that reads members, and cheap operations that come with it."""
+        return 1 + sum(
+            self.terms[owner] if owner in self.terms else self.terms_of(owner, cheap) if owner in cheap else 1
+            for owner in written_owners(op)
+        )
+
+    def add(self, op: Operation, cheap: Set[Operation]) -> None:
+        """One more member."""
+        self.terms[op] = self.terms_of(op, cheap)
+        self.members.append(op)
 
 
-def is_cheap_to_repeat(op: Operation) -> bool:
+def could_be_repeated(op: Operation) -> bool:
     """Casts of binary values, and comparisons: better computed again by every reader than stored."""
     if isinstance(op, ops.Cast):
         return not is_number(element_of(op.input))
     return isinstance(op, ops.Compare) or (isinstance(op, ELEMENTWISE) and element_of(op.results[0]) == i1)
 
 
-def repeat_for_each_use(block: Block) -> None:
-    """Give every reader of a cheap operation its own copy of it, next to the reader."""
+def written_owners(op: Operation) -> list[Operation]:
+    """The operations behind the operands, each as often as a kernel writes it: c ? a : b of booleans is
+    c & a | ~c & b."""
+    values = list(op.operands)
+    if isinstance(op, ops.Select) and element_of(op.results[0]) == i1:
+        values.append(values[0])
+    return [value.owner for value in values if isinstance(value.owner, Operation)]
+
+
+def cheap_operations(block: Block) -> set[Operation]:
+    """Those that could be repeated, as long as what is repeated with them is little."""
+    terms: dict[Operation, int] = {}
+    for op in block.ops:
+        count = 1 + sum(terms.get(owner, 0) for owner in written_owners(op))
+        if could_be_repeated(op) and count <= MOST_REPEATED:
+            terms[op] = count
+    return set(terms)
+
+
+def repeat_for_each_use(block: Block) -> set[Operation]:
+    """Give every reader of a cheap operation its own copy of it, next to the reader; all cheap operations."""
+    cheap = cheap_operations(block)
     for op in reversed(list(block.ops)):
-        if not is_cheap_to_repeat(op):
+        if op not in cheap:
             continue
         for use in list(op.results[0].uses)[1:]:
             copy = op.clone()
             block.insert_ops_before([copy], use.operation)
             use.operation.operands[use.index] = copy.results[0]
+            cheap.add(copy)
+    return cheap
 
 
 def schedule(block: Block) -> list[Operation]:
@@ -79,8 +130,9 @@ def _priority(op: Operation, index: dict[Operation, int]) -> tuple[bool, int]:
 class Grouping:
     """Which group each operation belongs to; operations without one stay outside."""
 
-    def __init__(self, order: Sequence[Operation]):
+    def __init__(self, order: Sequence[Operation], cheap: Set[Operation]):
         self.order = order
+        self.cheap = cheap
         self.position = {op: i for i, op in enumerate(order)}
         self.group_of: dict[Operation, Group] = {}
         for op in order:
@@ -92,21 +144,22 @@ class Grouping:
     def is_taken_by_reader(self, op: Operation) -> bool:
         """Whether the only reader of a cheap operation will take it into its own group."""
         readers = [use.operation for use in op.results[0].uses]
-        return is_cheap_to_repeat(op) and len(readers) == 1 and isinstance(readers[0], ELEMENTWISE)
+        return op in self.cheap and len(readers) == 1 and isinstance(readers[0], ELEMENTWISE)
 
     def open(self, op: Operation) -> Group:
         """Begin a group with an operation."""
-        group = Group(self.position[op], shape_of(op.results[0]), [op])
+        group = Group(self.position[op], shape_of(op.results[0]))
+        group.add(op, self.cheap)
         self.group_of[op] = group
         return group
 
     def join(self, op: Operation) -> None:
         """Put an operation into the group of its latest operand, or into one of its own."""
         _, group = self.latest(op.operands)
-        if group is None or group.shape != shape_of(op.results[0]):
+        if group is None or group.shape != shape_of(op.results[0]) or not group.has_room_for(op, self.cheap):
             group = self.open(op)
         else:
-            group.members.append(op)
+            group.add(op, self.cheap)
             self.group_of[op] = group
         self.take_cheap_operands(op, group)
 
@@ -115,7 +168,7 @@ class Grouping:
         for operand in op.operands:
             owner = operand.owner
             if isinstance(owner, ELEMENTWISE) and owner not in self.group_of:
-                group.members.append(owner)
+                group.add(owner, self.cheap)
                 self.group_of[owner] = group
                 self.take_cheap_operands(owner, group)
 
@@ -224,5 +277,5 @@ class FuseEpiloguesPass(ModulePass):
         """Rewrite the function."""
         apply_patterns(op)
         block = main_block(op)
-        repeat_for_each_use(block)
-        Rebuild(block, Grouping(schedule(block))).run()
+        cheap = repeat_for_each_use(block)
+        Rebuild(block, Grouping(schedule(block), cheap)).run()

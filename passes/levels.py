@@ -7,6 +7,7 @@ quantiser usually looks like. NaN is left out of account, as everywhere in the d
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from xdsl.ir import SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.types import LEVEL_BITS, domain_values, element_of
-from bnncc.passes.matching import producer, uniform_value
+from bnncc.passes.matching import ELEMENTWISE, producer, uniform_value
 
 TOLERANCE = 1e-5
 """Weights that differ from equally spaced levels by no more than this part of the largest are those levels:
@@ -46,7 +47,9 @@ class Range:
 
     def has(self, number: float) -> bool:
         """Whether a number is a multiple of the step."""
-        return self.step is not None and abs(number / self.step - round(number / self.step)) <= NEAR
+        if self.step is None or not math.isfinite(number / self.step):
+            return False
+        return abs(number / self.step - round(number / self.step)) <= NEAR
 
     def clipped(self, low: float, high: float) -> Range:
         """Of max(low, min(x, high))."""
@@ -83,6 +86,9 @@ class Range:
 
 ANYTHING = Range()
 
+TELLING = (*ELEMENTWISE, ops.Transpose, ops.Reshape, ops.MaxPool, ops.Pad, ops.Concat)
+"""Operations whose result has the range that their operands have, or one that follows from it."""
+
 
 def _alike(step: float | None, other: float | None) -> bool:
     return step is not None and other is not None and abs(step - other) <= NEAR * step
@@ -96,10 +102,24 @@ class Levels:
 
     def of(self, value: SSAValue) -> Range:
         """The range of a value of f32."""
-        if value not in self._known:
-            self._known[value] = ANYTHING
-            self._known[value] = self._find(value)
+        for earlier in self._unknown_behind(value):
+            self._known[earlier] = self._find(earlier)
         return self._known[value]
+
+    def _unknown_behind(self, value: SSAValue) -> Iterator[SSAValue]:
+        """The value and those that it is computed from, as far as they tell something, each after those it
+        depends on: chains may be longer than Python's stack is deep."""
+        waiting = [value]
+        while waiting:
+            current = waiting[-1]
+            op = current.owner
+            looked_at = op.operands if isinstance(op, TELLING) and current not in self._known else ()
+            unknown = [operand for operand in looked_at if operand not in self._known]
+            waiting += unknown
+            if not unknown:
+                waiting.pop()
+                if current not in self._known:
+                    yield current
 
     def _find(self, value: SSAValue) -> Range:
         number = uniform_value(value)

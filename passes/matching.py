@@ -107,6 +107,13 @@ def replace(
     rewriter.replace(op, list(new), [value])
 
 
+def discard(new: Sequence[Operation]) -> None:
+    """Take back operations, in the order in which they were built, that are not put into the module: as long
+    as they exist they count as readers of their operands."""
+    for operation in reversed(new):
+        operation.erase()
+
+
 def copy_source(old: Operation, new: Operation) -> None:
     """`new` computes the value of `old`, so it has its source, unless it has one of its own."""
     if get_source(new) is not None or len(new.results) != 1 or len(old.results) != 1:
@@ -118,20 +125,36 @@ def copy_source(old: Operation, new: Operation) -> None:
 
 
 def push_source(op: Operation) -> None:
-    """What a cast or a transpose equals, its input equals too, with the dimensions permuted back."""
+    """What a cast or a transpose equals, its input equals too, with the dimensions permuted back; so for a
+    reshape that only moves dimensions of 1."""
     source = get_source(op)
-    if source is None or not isinstance(op, ops.Cast | ops.Transpose):
+    if source is None or not isinstance(op, ops.Cast | ops.Transpose | ops.Reshape):
         return
     owner = op.input.owner
     if not isinstance(owner, Operation) or len(owner.results) != 1 or get_source(owner) is not None:
         return
     name, permutation = source
-    if isinstance(op, ops.Transpose):
-        permutation = [permutation[axis] for axis in ops.inverse(ops.unpack(op.permutation))]
-    elif not keeps_values(op):
-        return
+    if isinstance(op, ops.Cast):
+        if not keeps_values(op):
+            return
+    else:
+        moved = way_back(op)
+        if moved is None:
+            return
+        permutation = [permutation[axis] for axis in moved]
     set_source(owner, name, permutation)
     push_source(owner)
+
+
+def way_back(op: ops.Transpose | ops.Reshape) -> Sequence[int] | None:
+    """The permutation that turns the result into the operand again, None where a reshape does more."""
+    if isinstance(op, ops.Transpose):
+        return ops.inverse(ops.unpack(op.permutation))
+    before, after = shape_of(op.input), shape_of(op.result)
+    if len(before) != len(after) or [n for n in before if n != 1] != [n for n in after if n != 1]:
+        return None
+    long, ones = ([axis for axis, n in enumerate(after) if (n == 1) == is_one] for is_one in (False, True))
+    return [ones.pop(0) if n == 1 else long.pop(0) for n in before]
 
 
 def keeps_values(cast: ops.Cast) -> bool:

@@ -20,6 +20,8 @@ from bnncc.passes.fold_constants import FoldConstantsPass
 from bnncc.passes.fold_thresholds import FoldThresholdsPass
 from bnncc.passes.fuse_epilogues import FuseEpiloguesPass
 from bnncc.passes.infer_domains import InferDomainsPass
+from bnncc.passes.matching import main_block
+from bnncc.passes.merge_dimensions import MergeDimensionsPass
 from bnncc.passes.place_pads import PlacePadsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.recognize_levels import RecognizeLevelsPass
@@ -52,6 +54,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (PlacePadsPass, "it is known by now which values may be 0"),
     (CommutePoolPass, "thresholds stand behind the pools now"),
     (FoldBatchNormPass, "what no threshold took is real-valued: multiply and add"),
+    (MergeDimensionsPass, "nothing moves reshapes any more"),
     (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),
     (FuseEpiloguesPass, "last: regions are what the lowering turns into kernels"),
 )
@@ -78,8 +81,12 @@ def run_pipeline(module: ModuleOp, after: After | None = None, assume_sign_zero:
 
 
 def verify(module: ModuleOp, name: str) -> None:
-    """Assert that a pass left the module valid."""
+    """Assert that a pass left the module valid, and nothing outside that reads values of it."""
     try:
         verify_network(module)
     except VerifyException as problem:
         raise AssertionError(f"after {name}: {problem}") from problem
+    block = main_block(module)
+    for value in (*block.args, *(result for op in block.ops for result in op.results)):
+        for use in value.uses:
+            assert use.operation.parent is not None, f"after {name}: {use.operation} was built, and left over"

@@ -76,7 +76,7 @@ def integers_of(levels: Levels, value: SSAValue) -> Integers | None:
         return _of_domain(levels, *factor)
     bounds = known.bounds()
     domain = None if bounds is None else _domain(*bounds)
-    if domain is None or known.step is None:
+    if domain is None or known.step is None or not _has_inverse(known.step):
         return None
     # Rounding to the nearest level makes up for how the multiples of the step were rounded.
     inverse = ops.Constant(np.asarray(1 / known.step, np.float32))
@@ -95,8 +95,13 @@ def _factor(value: SSAValue) -> tuple[SSAValue, float] | None:
                 return x, number
     if div is not None and div.left.type == value.type:
         number = uniform_value(div.right)
-        return (div.left, 1 / number) if number else None
+        return (div.left, 1 / number) if number and _has_inverse(number) else None
     return None
+
+
+def _has_inverse(number: float) -> bool:
+    """Whether float32 can hold 1 / x."""
+    return abs(1 / number) <= np.finfo(np.float32).max
 
 
 def _of_domain(levels: Levels, value: SSAValue, scale: float) -> Integers | None:

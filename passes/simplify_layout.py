@@ -26,6 +26,7 @@ from bnncc.passes.matching import (
     apply_patterns,
     compress,
     constant_of,
+    discard,
     producer,
     replace,
     with_operands,
@@ -149,6 +150,7 @@ def turn(op: Operation, permutation: Sequence[int]) -> list[Operation] | None:
     for operand in op.operands:
         turned = turned_operand(operand, permutation, rank)
         if turned is None:
+            discard(new)
             return None
         if isinstance(turned, Operation):
             new.append(turned)

@@ -20,7 +20,7 @@ from xdsl.ir import Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.types import element_of, shape_of
-from bnncc.passes.matching import ELEMENTWISE, constant_of, uniform_value
+from bnncc.passes.matching import ELEMENTWISE, constant_of, discard, uniform_value
 from bnncc.reference import evaluate_operation
 
 MOST_OPERATIONS = 48
@@ -214,7 +214,10 @@ class Analysis:
     def compared(self, op: ops.Compare, kind: str, keys: np.ndarray) -> np.ndarray:
         """Another comparison of the operands of `op`."""
         left, right = (self.sample(v, keys) for v in (op.left, op.right))
-        return evaluate_operation(ops.Compare(kind, op.left, op.right), [left, right])[0].reshape(-1)
+        comparison = ops.Compare(kind, op.left, op.right)
+        (result,) = evaluate_operation(comparison, [left, right])
+        discard([comparison])
+        return result.reshape(-1)
 
     def sample(self, value: SSAValue, keys: np.ndarray) -> np.ndarray:
         """The value where the leaf is each of the float32 of these keys, evaluated operation by operation."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -449,7 +450,15 @@ class Outcome:
 
 
 def check(seed: int, targets: Sequence[str] = TARGETS, samples: int = SAMPLES) -> Outcome:
-    """Compile the network of this seed for every target and compare, layer by layer and as a whole."""
+    """Compile the network of this seed for every target and compare; an exception is a problem too."""
+    try:
+        return compare(seed, targets, samples)
+    except Exception:
+        return Outcome(seed, problems=(traceback.format_exc(limit=-6)[-3000:],))
+
+
+def compare(seed: int, targets: Sequence[str], samples: int) -> Outcome:
+    """Layer by layer and as a whole."""
     generator = Generator(seed)
     model = generator.model()
     batches = generator.batches(samples, input_shape(model))

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from heapq import heapify, heappop, heappush
 
 import onnx
@@ -14,6 +13,7 @@ from onnx import AttributeProto, defs
 
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
 from bnncc.frontend import qonnx
+from bnncc.frontend.signatures import find_schema, known_operators, problem_with
 
 OLDEST_OPSET = 7
 """Before it, element-wise operators broadcast by attributes of their own."""
@@ -320,6 +320,10 @@ def operator_problem(node: Node) -> BnnccError | None:
         return BnnccError(
             node.location, f"{node.operator} refers to an attribute of a function", EXPORT_AGAIN
         )
+    problem = problem_with(node.proto, node.opset)
+    if problem is not None:
+        what, guess = problem
+        return BnnccError(node.location, f"{node.operator}: {what}", guess + EXPORT_AGAIN)
     hint = "export with operators of ONNX itself or of QONNX"
     if node.domain.startswith("com.microsoft"):
         hint = "give the model as it was exported, before ONNX Runtime optimised it for its own kernels"
@@ -340,18 +344,3 @@ def operator_problem(node: Node) -> BnnccError | None:
         where = f"in operator set {node.opset}" if node.domain == "" else f"(domain '{node.domain}')"
         return BnnccError(node.location, f"unknown operator {node.operator} {where}", hint)
     return None
-
-
-def find_schema(domain: str, operator: str, opset: int) -> defs.OpSchema | None:
-    """ONNX's own description of an operator, or None where there is none or it no longer holds."""
-    try:
-        schema = defs.get_schema(operator, opset, domain)
-    except (defs.SchemaError, TypeError):  # TypeError: a version beyond what C++ counts in
-        return None
-    return None if schema.deprecated else schema
-
-
-@cache
-def known_operators() -> frozenset[str]:
-    """The names of ONNX's own operators."""
-    return frozenset(schema.name for schema in defs.get_all_schemas() if schema.domain == "")

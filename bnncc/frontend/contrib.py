@@ -17,8 +17,7 @@ from onnx import helper, numpy_helper
 
 from bnncc.frontend.checks import Node
 from bnncc.frontend.shapes import attribute
-
-DOMAIN = "com.microsoft"
+from bnncc.frontend.signatures import FUSED_DOMAIN, problem_with
 
 ACTIVATION = "activation"
 """How the attributes begin that say what is fused at the end."""
@@ -157,9 +156,12 @@ def write_out(nodes: Sequence[Node], opset: int, initializers: Iterable[onnx.Ten
     ranks = {tensor.name: len(tensor.dims) for tensor in initializers}
     result: list[Node] = []
     for node in nodes:
+        if node.domain != FUSED_DOMAIN or problem_with(node.proto, node.opset) is not None:
+            result.append(node)
+            continue
         expansion = Expansion(node, opset)
         try:
-            result += expansion.finish(_expanded(expansion, ranks)) if node.domain == DOMAIN else [node]
+            result += expansion.finish(_expanded(expansion, ranks))
         except (KeyError, ValueError):
             result.append(node)
     return result

@@ -16,9 +16,10 @@ from onnx.reference import ReferenceEvaluator
 
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.frontend import operators, qonnx
-from bnncc.frontend.checks import Node, captured, find_schema, normal_domain
+from bnncc.frontend.checks import Node, captured, normal_domain
 from bnncc.frontend.kinds import Kind, kind_of
 from bnncc.frontend.model import Model, read_model
+from bnncc.frontend.signatures import find_schema
 
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 

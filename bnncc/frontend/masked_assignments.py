@@ -18,6 +18,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.frontend.checks import Node
 from bnncc.frontend.kinds import Kind
 from bnncc.frontend.shapes import attribute
+from bnncc.frontend.signatures import problem_with
 
 REPEATING = frozenset({"Expand", "Reshape", "Identity", "Squeeze", "Unsqueeze"})
 """Operators that keep a single number, however often they repeat it."""
@@ -25,13 +26,15 @@ REPEATING = frozenset({"Expand", "Reshape", "Identity", "Squeeze", "Unsqueeze"})
 
 def masked_assignments(nodes: Sequence[Node]) -> list[Node]:
     """The same nodes, each ScatterND at the indices of a mask replaced by Where, `masked` set."""
-    makers = {name: node for node in nodes for name in node.proto.output if name}
-    return [as_where(node, makers) if node.operator == "ScatterND" else node for node in nodes]
+    sound = [node for node in nodes if problem_with(node.proto, node.opset) is None]
+    makers = {name: node for node in sound for name in node.proto.output if name}
+    found = {id(node) for node in sound if node.operator == "ScatterND"}
+    return [as_where(node, makers) if id(node) in found else node for node in nodes]
 
 
 def as_where(node: Node, makers: Mapping[str, Node]) -> Node:
     """Where in place of a ScatterND at the indices of a mask; any other node as it is."""
-    if len(node.proto.input) != 3 or attribute(node.proto, "reduction", b"none") != b"none":
+    if attribute(node.proto, "reduction", b"none") != b"none":
         return node
     data, indices, updates = node.proto.input
     mask = mask_of(indices, makers)

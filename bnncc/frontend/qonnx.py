@@ -14,9 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from onnx import AttributeProto
 from onnx.reference.op_run import OpRun
 
 from bnncc.frontend.kinds import Kind
+
+FLOAT: int = AttributeProto.FLOAT
+INT: int = AttributeProto.INT
+STRING: int = AttributeProto.STRING
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 """The domains that these operators come in; a file may use them without importing them."""
@@ -154,6 +159,13 @@ OPERATORS: dict[str, type[OpRun]] = {
 INPUTS = {"BipolarQuant": 2, "Quant": 4, "IntQuant": 4, "MultiThreshold": 2, "XnorPopcountMatMul": 2}
 """How many inputs each operator has."""
 
+ATTRIBUTES: dict[str, dict[str, int]] = {
+    "Quant": {"signed": INT, "narrow": INT, "rounding_mode": STRING},
+    "IntQuant": {"signed": INT, "narrow": INT, "rounding_mode": STRING},
+    "MultiThreshold": {"out_scale": FLOAT, "out_bias": FLOAT, "data_layout": STRING},
+}
+"""Operator -> the types (those of AttributeProto) of the attributes that are looked at."""
+
 
 def evaluators(domain: str, operator: str) -> list[type[OpRun]]:
     """The class that evaluates an operator, as `onnx.reference` wants it; none for a stranger."""
@@ -164,8 +176,6 @@ def evaluators(domain: str, operator: str) -> list[type[OpRun]]:
 
 def result_kind(operator: str, inputs: Sequence[Kind]) -> Kind:
     """The kind of an operator's only result; raises ValueError where the inputs do not fit."""
-    if len(inputs) != INPUTS[operator]:
-        raise ValueError(f"{operator} takes {INPUTS[operator]} inputs, not {len(inputs)}")
     x = inputs[0]
     if x.dtype.kind != "f":
         raise ValueError(f"{operator} takes floats, not {x.dtype.name}")

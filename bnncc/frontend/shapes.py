@@ -13,8 +13,9 @@ from onnx import checker, helper, numpy_helper, shape_inference
 
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend import qonnx
-from bnncc.frontend.checks import Node, find_schema
+from bnncc.frontend.checks import Node
 from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, kind_from_proto, proto_of
+from bnncc.frontend.signatures import find_schema
 
 KNOWN_VALUES = 4096
 """Constants of at most so many elements are shown to the shape inference (shapes, pads, axes, scales)."""
@@ -132,8 +133,6 @@ def check_conv(node: onnx.NodeProto, x: Kind, weight: Kind, bias: Kind | None = 
         )
     groups = attribute(node, "group", 1)
     outputs, per_group = weight.shape[:2]
-    if not isinstance(groups, int):
-        raise ValueError(f"its attribute 'group' is {groups!r}, not an integer")
     assert isinstance(outputs, int) and isinstance(per_group, int)
     if groups < 1 or outputs % groups:
         raise ValueError(f"{outputs} output channels do not divide into {groups} groups")
@@ -145,8 +144,6 @@ def check_conv(node: onnx.NodeProto, x: Kind, weight: Kind, bias: Kind | None = 
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"the bias has shape {list(bias.shape)}, but there are {outputs} output channels")
     kernel = attribute(node, "kernel_shape", None)
-    if kernel is not None and not isinstance(kernel, list):
-        raise ValueError(f"its attribute 'kernel_shape' is {kernel!r}, not a list of integers")
     if kernel is not None and list(kernel) != list(weight.shape[2:]):
         raise ValueError(f"kernel_shape {list(kernel)} is not that of the weights, {list(weight.shape[2:])}")
 

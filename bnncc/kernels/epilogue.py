@@ -31,7 +31,6 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, functions
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
-from bnncc.kernels.graph import Graph, Node
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
 from bnncc.kernels.nest import each_lane
@@ -50,6 +49,7 @@ from bnncc.plan.expression import (
     ToLevel,
     Unary,
 )
+from bnncc.plan.graph import Graph, Node
 from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Pool, RealConv
 from bnncc.plan.layout import WORD_BITS, Element, Layout, words
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bnncc.kernels.graph import Graph
 from bnncc.kernels.isa import Isa
 from bnncc.plan.expression import Binary, Compare, Expression, Flip, FromBit, Select, ToFloat, ToLevel, Unary
+from bnncc.plan.graph import Graph
 from bnncc.plan.kernel import (
     BinaryConv,
     ChannelMean,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Epilogues: what a kernel does with each value of its root before it stores it.
 
-An expression is a tree over one output position [n, h, w, c]. Real values are float32, rounded after
+An expression is a tree over one output position [n, h, w, c]; the same object may stand in it more than once,
+which `plan.graph` makes use of. Real values are float32, rounded after
 each operation (a compiler may contract a*b+c); Accumulator of a binary contraction is an exact int32.
 A boolean expression (Compare, Flip, BitOf) is what packed outputs store.
 """
@@ -29,12 +30,6 @@ class Expression:
             value = getattr(self, field.name)
             if isinstance(value, Expression):
                 yield value
-
-    def walk(self) -> Iterator[Expression]:
-        """This node and everything below it, parents first."""
-        yield self
-        for child in self.children():
-            yield from child.walk()
 
 
 @dataclass(frozen=True)

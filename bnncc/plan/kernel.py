@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from bnncc.plan.expression import Expression
+from bnncc.plan.graph import Graph
 from bnncc.plan.layout import Element, Layout
 
 
@@ -185,13 +187,25 @@ class Constant:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Output:
     """Where one result of the epilogue goes. Packed bits store a boolean expression; f32 and i32 a
     number. A stored channel stride other than 1 is allowed for f32 and i32."""
 
     layout: Layout
     expression: Expression
+
+    @cached_property
+    def key(self) -> tuple:
+        """Plain data that is equal where outputs are. The tree itself would be walked once for every path to
+        a subexpression that is used more than once: their number doubles with every x + x."""
+        return (self.layout, Graph.of([self.expression]).key())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Output) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 @dataclass(frozen=True)

@@ -461,6 +461,35 @@ def attribute_of_another_type(model: ModelProto) -> None:
     set_attribute(named(model, "conv1"), "pads", "same")
 
 
+def attribute_twice(model: ModelProto) -> None:
+    named(model, "conv1").attribute.append(helper.make_attribute("pads", [0, 0, 0, 0]))
+
+
+def too_many_inputs(model: ModelProto) -> None:
+    named(model, "conv1").input.extend(["v", "v"])
+
+
+def missing_input(model: ModelProto) -> None:
+    named(model, "norm1").input[2] = ""
+
+
+def lacking_attribute(model: ModelProto) -> None:
+    model.graph.node[2].CopyFrom(node("Concat", ["n"], ["y"], name="concat1"))
+
+
+def quant_attribute(model: ModelProto) -> None:
+    domain = "qonnx.custom_op.general"
+    inputs = ["n", "one", "one", "one"]
+    model.graph.node[2].CopyFrom(node("Quant", inputs, ["y"], name="quant1", domain=domain, rounding_mode=1))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((), np.float32), "one"))
+
+
+def fused_attribute(model: ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    proto = node("FusedConv", ["x", "w"], ["c"], name="conv1", domain="com.microsoft", activation=1)
+    named(model, "conv1").CopyFrom(proto)
+
+
 def image_too_small(model: ModelProto) -> None:
     set_attribute(named(model, "conv1"), "pads", [0, 0, 0, 0])
     for axis in (2, 3):
@@ -572,9 +601,27 @@ VALUES: Sequence[tuple[str, Callable[[ModelProto], None], str, str, str]] = [
     ("type", wrong_type, "conv1", "Conv: ", "'w' float64[4, 3, 3, 3]"),
     ("rank", wrong_rank, "conv1", "an image of rank 4 and weights of rank 2 do not fit", ""),
     ("bias", wrong_bias, "conv1", "the bias has shape [3], but there are 4 output channels", ""),
-    ("arity", too_few_inputs, "norm1", "input size 3 not in range", ""),
-    ("attribute", unknown_attribute, "conv1", "Unrecognized attribute: padding", ""),
-    ("attribute type", attribute_of_another_type, "conv1", "Conv: ", ""),
+    ("arity", too_few_inputs, "norm1", "it has 3 inputs, but the operator takes 5", "export it again"),
+    (
+        "attribute",
+        unknown_attribute,
+        "conv1",
+        "Conv: the operator has no attribute 'padding'",
+        "export it again",
+    ),
+    (
+        "attribute type",
+        attribute_of_another_type,
+        "conv1",
+        "'pads' must be a list of integers, and is a string",
+        "",
+    ),
+    ("attribute twice", attribute_twice, "conv1", "it has the attribute 'pads' twice", ""),
+    ("more inputs", too_many_inputs, "conv1", "it has 4 inputs, but the operator takes 2 to 3", ""),
+    ("input left out", missing_input, "norm1", "its input 2 is missing", ""),
+    ("no attribute", lacking_attribute, "concat1", "Concat: it lacks its attribute 'axis'", ""),
+    ("attribute of Quant", quant_attribute, "quant1", "'rounding_mode' must be a string, and is an int", ""),
+    ("attribute fused", fused_attribute, "conv1", "'activation' must be a string, and is an integer", ""),
     ("empty result", image_too_small, "conv1", "'c' would be empty, float32[1, 4, 0, 0]", "too small"),
     ("huge result", huge_padding, "conv1", "would take", "shape in the model is wrong"),
     ("reshape", reshape_to([1, 100]), "reshape1", "float32[1, 4, 6, 6] cannot take the shape [1, 100]", ""),
@@ -608,7 +655,7 @@ VALUES: Sequence[tuple[str, Callable[[ModelProto], None], str, str, str]] = [
     ("both", with_values("v", np.inf, np.nan), "norm1", "'v' holds 1 NaN and 1 infinite of 4 values", ""),
     ("hidden NaN", hidden_nan, "conv1", "the tensor 'w' holds 1 NaN of 108 values", "diverged"),
     ("scale", quant_scale_mismatch, "quant1", "BipolarQuant", "'q' float32[3, 1, 1]"),
-    ("arity of Quant", quant_inputs, "quant1", "Quant takes 4 inputs, not 2", ""),
+    ("arity of Quant", quant_inputs, "quant1", "Quant: it has 2 inputs, but the operator takes 4", ""),
     ("index", failing_constant, "gather1", "Gather cannot be evaluated: IndexError", ""),
 ]
 

@@ -83,7 +83,7 @@ def test_every_change_can_be_made() -> None:
             before = model.SerializeToString()
             try:
                 change(Mutator(number), model)
-            except (ValueError, TypeError, IndexError):
+            except (ValueError, TypeError, IndexError, OverflowError):
                 continue
             if model.SerializeToString() != before:
                 break

@@ -125,7 +125,7 @@ class Mutator:
             change = self.pick(CHANGES)
             try:
                 change(self, model)
-            except (ValueError, TypeError, IndexError, DecodeError):
+            except (ValueError, TypeError, IndexError, OverflowError, DecodeError):
                 continue  # there is nothing of the kind, it takes no such value, or nests too deep
         return model.SerializeToString()
 

@@ -25,6 +25,7 @@ from bnncc.plan.expression import (
     ToFloat,
     Unary,
 )
+from bnncc.plan.graph import Graph
 from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, run_step, store
@@ -162,7 +163,8 @@ def case_numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[n
     reads += [random_buffer(layout, rng) for layout in spec.operands]
     weight = rng.choice(_weights(root), spec.constants[0].shape)
     constants: list[np.ndarray] = [weight.astype(np.int8)]
-    flips = {e.index for output in spec.outputs for e in output.expression.walk() if isinstance(e, Flip)}
+    nodes = Graph.of([output.expression for output in spec.outputs]).nodes
+    flips = {node.expression.index for node in nodes if isinstance(node.expression, Flip)}
     for index, constant in enumerate(spec.constants[1:], start=1):
         if index in flips:
             constants.append(rng.integers(0, 2, constant.shape).astype(np.int32))

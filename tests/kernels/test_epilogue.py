@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from bnncc.kernels.build import make_kernel
-from bnncc.kernels.graph import Graph
 from bnncc.plan import simulate
 from bnncc.plan.expression import (
     Accumulator,
@@ -26,6 +25,7 @@ from bnncc.plan.expression import (
     Unary,
     UnaryKind,
 )
+from bnncc.plan.graph import Graph
 from bnncc.plan.kernel import Constant, KernelSpec, Map, Output
 from bnncc.plan.layout import Element, Layout
 from bnncc.targets import Target

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import NodeProto, helper
+from xdsl.ir import Block
 
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import bipolar, tensor
 from bnncc.lowering import Lowered
+from bnncc.passes.levels import Levels, Range
 from tests.models import make_model
 from tests.unit.machine import check, lowered
 
@@ -237,3 +242,18 @@ def test_what_is_no_few_levels_stays_real(activation: Quantiser, tmp_path: Path)
 def test_real_weights_leave_levels_real(weight: np.ndarray, tmp_path: Path) -> None:
     result = network(dorefa(2), weight, tmp_path)
     assert domains(result) == ["f32 x f32"]
+
+
+def test_a_number_that_is_not_finite_is_no_multiple() -> None:
+    """Pads of infinity and steps too small to divide by, as damaged models have them."""
+    whole = Range(0.0, 3.0, 1.0, True)
+    assert whole.has(2.0) and not whole.has(2.5)
+    assert not whole.has(math.inf) and not whole.has(math.nan)
+    assert not Range(0.0, 1.0, 5e-324).has(1e300)
+
+
+def test_long_chains_are_not_walked_by_recursion() -> None:
+    value = ops.Cast(Block(arg_types=[tensor((2, 3), bipolar)]).args[0]).result
+    for _ in range(5000):
+        value = ops.Neg(value).result
+    assert Levels().of(value) == Range(-1.0, 1.0, 1.0, True)

@@ -16,9 +16,11 @@ from xdsl.passes import ModulePass
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import ROOTS
+from bnncc.dialect.parsing import make_context
 from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of, is_number
 from bnncc.frontend.onnx import load_onnx
+from bnncc.passes.convert_onnx import ConvertOnnxPass
 from bnncc.passes.matching import ELEMENTWISE, main_block
 from bnncc.passes.pipeline import PIPELINE, run_pipeline
 from bnncc.reference import evaluate
@@ -168,3 +170,17 @@ def test_names_files_and_classes_agree(name: str) -> None:
     kind = UNIVERSE.all_passes[name]()
     assert kind.name == name
     assert kind.__name__ == "".join(part.capitalize() for part in name.split("-")) + "Pass"
+
+
+def test_a_refused_node_leaves_no_readers_behind(tmp_path: Path) -> None:
+    """What its conversion built before it was refused would count as reading its operands: patterns ask how
+    many readers there are, and rewrite those that they find."""
+    network = Network(1)
+    x = network.node("Reshape", "x", network.constant([1, 4], np.int64))
+    weight = network.constant(network.numbers([-1, 1], 4, 4))
+    y = network.node("Gemm", network.node("Sign", x), weight, x)
+    module = load(network.model((1, 4, 1, 1), y), tmp_path)
+    ConvertOnnxPass().apply(make_context(), module)
+    assert any(isinstance(op, ops.Onnx) for op in module.walk()), "a bias that is computed is refused"
+    for op in module.walk():
+        assert all(use.operation.parent is not None for result in op.results for use in result.uses)
