@@ -159,6 +159,10 @@ class FoldThresholds(RewritePattern):
         values = None if chain is None else reachable(chain.accumulator)
         if chain is None or values is None or len(values) * shape_of(op.result)[-1] > LARGEST_TABLE:
             return
+        if element_of(op.result) != bipolar and not all(
+            may_be_bipolar(use.operation) for use in op.result.uses
+        ):
+            return
         found = thresholds_of(values, decisions(chain, values))
         if found is None:
             return
@@ -169,6 +173,17 @@ class FoldThresholds(RewritePattern):
         rewriter.replace(op, [threshold], [threshold.result])
         for user in users:
             retype(user, rewriter)
+
+
+def may_be_bipolar(op: Operation) -> bool:
+    """Whether a reader of a value that may be 0 can read one that is -1 or +1 instead. A pad by 0 cannot, nor
+    can what joins values of one domain."""
+    match op:
+        case ops.Pad() if op.value.value.data not in (-1.0, 1.0):
+            return False
+        case ops.Transpose() | ops.Reshape() | ops.Pad():
+            return all(may_be_bipolar(use.operation) for use in op.result.uses)
+    return isinstance(op, ops.Cast | ops.Conv2d | ops.Dense)
 
 
 def retype(op: Operation, rewriter: PatternRewriter) -> None:

@@ -90,3 +90,17 @@ func.func @near_misses(%b: tensor<1x1x2x4x!bnn.bipolar>, %r: tensor<1x1x2x1xf32>
   // CHECK: func.return
   func.return %4, %6, %8, %10 : tensor<1x1x2x1x!bnn.bipolar>, tensor<1x1x2x1x!bnn.bipolar>, tensor<1x1x2x1x!bnn.bipolar>, tensor<1x1x2x1x!bnn.bipolar>
 }
+
+// Near miss: the pad by 0 holds values that no bipolar tensor can.
+// CHECK-LABEL: func.func @padded_by_zero
+func.func @padded_by_zero(%b: tensor<1x1x1x1x!bnn.bipolar>) -> tensor<1x3x1x1xf32> {
+  %w = bnn.constant dense<1> : tensor<1x1x1x1xi8> : tensor<1x1x1x1x!bnn.bipolar>
+  %0 = bnn.conv2d %b, %w {strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, groups = 1 : i64, pad_value = 0 : i64} : (tensor<1x1x1x1x!bnn.bipolar>, tensor<1x1x1x1x!bnn.bipolar>) -> tensor<1x1x1x1xi32>
+  %1 = bnn.cast %0 : (tensor<1x1x1x1xi32>) -> tensor<1x1x1x1xf32>
+  // CHECK: bnn.binarize
+  // CHECK-NEXT: bnn.pad
+  %2 = bnn.binarize %1 {zero = 0 : i64} : (tensor<1x1x1x1xf32>) -> tensor<1x1x1x1x!bnn.ternary>
+  %3 = bnn.pad %2 {low = array<i64: 0, 1, 0, 0>, high = array<i64: 0, 1, 0, 0>, value = 0.0 : f32} : (tensor<1x1x1x1x!bnn.ternary>) -> tensor<1x3x1x1x!bnn.ternary>
+  %4 = bnn.cast %3 : (tensor<1x3x1x1x!bnn.ternary>) -> tensor<1x3x1x1xf32>
+  func.return %4 : tensor<1x3x1x1xf32>
+}
