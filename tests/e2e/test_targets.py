@@ -97,7 +97,7 @@ def test_scalable_vectors_in_a_library(tmp_path: Path):
     np.testing.assert_array_equal(artifact.run({"x": x})["y"], expected)
 
 
-@pytest.mark.parametrize("target", ["cortex-m4", "aarch64"])
+@pytest.mark.parametrize("target", ["cortex-m4", "aarch64", "rv64gcv"])
 def test_a_damaged_library_gives_other_answers(target: str, digits: Path, tmp_path: Path):
     case = load_case("digits_bnn_bop_legacy").first(4)
     bnncc.compile(digits, target=target, output=tmp_path / "digits")

@@ -242,9 +242,12 @@ def test_vectors_of_other_lengths(name: str, bits: int):
     check(kernels[name], program, fill=-1, emulator=emulator)
 
 
-def test_a_wrong_weight_is_noticed():
+@pytest.mark.parametrize("form", ["along", "rv64gcv", "lanes", "sve"])
+def test_a_wrong_weight_is_noticed(form: str):
     """The comparison itself."""
-    kernels, program = along_program()
+    programs = {"along": along_program, "sve": sve_program}
+    targets_of_riscv = {"rv64gcv": "rv64gcv", "lanes": RISCV_LANES}
+    kernels, program = programs[form]() if form in programs else default_program(targets_of_riscv[form])
     kernel = kernels["plain-i32"]
     reads, constants = case_numbers(kernel.spec, 6)
     expected, actual = (allocate(kernel.spec.outputs[0].layout) for _ in range(2))
