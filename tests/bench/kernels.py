@@ -142,11 +142,27 @@ def level_layers() -> list[tuple[str, KernelSpec, KernelSpec, KernelSpec]]:
         ]
         levels = binary_spec(shape, LEVELS, (Element.F32, Element.F32), grid=Grid(2, 1, 0), halo_level=0)
         layers.append((f"u2 x bipolar to u2, {place}", levels, bits, real))
-    stem = square(224, 3, 64, 7, 2)
-    stem_bits = binary_spec(stem, FLOAT, (Element.F32, Element.F32), grid=Grid(8, 1, 0), halo_level=0)
-    stem_real = real_spec(stem, RELU, (Element.F32,))
-    layers.append(("u8 x bipolar 7x7/2 224x224x3->64", stem_bits, binary_spec(stem), stem_real))
-    return layers
+    return layers + first_layers()
+
+
+def first_layers() -> list[tuple[str, KernelSpec, KernelSpec, KernelSpec]]:
+    """The same of first layers, which see 8-bit pixels: as eight planes, as one bit, in float32. All that the
+    sums can be is below 2^24, so both ways give the same numbers."""
+    shapes = {
+        "3x3 32x32x3->64": square(32, 3, 64),
+        "7x7/2 224x224x3->64": square(224, 3, 64, 7, 2),
+        "dense 784->256": dense(1, 784, 256),
+    }
+    planes = {"grid": Grid(8, 1, 0), "halo_level": 0}
+    return [
+        (
+            f"u8 x bipolar, {place}",
+            binary_spec(shape, FLOAT, (Element.F32, Element.F32), **planes),
+            binary_spec(shape, FLOAT, (Element.F32, Element.F32)),
+            real_spec(shape, RELU, (Element.F32,)),
+        )
+        for place, shape in shapes.items()
+    ]
 
 
 def call_ours(kernel: Kernel, library: Library, rng: np.random.Generator) -> Call:
