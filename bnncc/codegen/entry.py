@@ -165,7 +165,11 @@ def _step_calls(
             *(_pointer(program, stored, index) for index in reads),
             *(Pointer(weights.symbol, weights.c_type) for weights in packed),
             *(_pointer(program, stored, index) for index in step.writes),
-            *((_pointer(program, stored, step.scratch),) if step.scratch and kernel.scratch_bytes else ()),
+            *(
+                (_pointer(program, stored, step.scratch),)
+                if step.scratch is not None and kernel.scratch_bytes
+                else ()
+            ),
         ]
         assert len(pointers) == len(kernel.parameters), (kernel.symbol, pointers)
         arguments = tuple(p.passed_to(q) for p, q in zip(pointers, kernel.parameters, strict=True))

@@ -165,6 +165,16 @@ def test_a_layer_on_an_emulated_core(core: str, tmp_path: Path):
     np.testing.assert_array_equal(found, expected_output(spec, constants, words))
 
 
+def test_memory_is_lent_from_the_arena(tmp_path: Path):
+    """282 words are more than TVM keeps on the stack."""
+    spec = MORE["many-words"]
+    _, constants = case_numbers(spec, seed=9)
+    words = random_words(spec, np.random.default_rng(9))
+    artifact = build_layer(spec, constants, targets.load("cortex-m55"), tmp_path / "layer", emit=("so",))
+    assert artifact.manifest["arena"]["bytes"] > 4 * 4 * 282
+    np.testing.assert_array_equal(artifact.run({"x": words})["y"], expected_output(spec, constants, words))
+
+
 def test_a_wrong_weight_is_noticed_on_an_emulated_core(tmp_path: Path):
     spec, constants, words = layer()
     expected = expected_output(spec, constants, words)
