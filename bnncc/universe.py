@@ -24,6 +24,7 @@ PASSES = (
     "fold-thresholds",
     "fuse-epilogues",
     "infer-domains",
+    "inline-neurons",
     "merge-dimensions",
     "place-pads",
     "recognize-binarize",

@@ -20,6 +20,7 @@ from bnncc.passes.fold_constants import FoldConstantsPass
 from bnncc.passes.fold_thresholds import FoldThresholdsPass
 from bnncc.passes.fuse_epilogues import FuseEpiloguesPass
 from bnncc.passes.infer_domains import InferDomainsPass
+from bnncc.passes.inline_neurons import InlineNeuronsPass
 from bnncc.passes.matching import main_block
 from bnncc.passes.merge_dimensions import MergeDimensionsPass
 from bnncc.passes.place_pads import PlacePadsPass
@@ -34,6 +35,7 @@ After = Callable[[str, ModuleOp], None]
 
 PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (ConvertOnnxPass, "everything after it looks at one dialect only, not at operator sets"),
+    (InlineNeuronsPass, "their arithmetic is simplified and fused like any other"),
     (FoldConstantsPass, "patterns look for scalars, which exporters write as whole tensors"),
     (EliminateCommonSubexpressionsPass, "a straight-through estimator's two polynomials become one value"),
     (RecognizeBinarizePass, "before layouts move, while the idioms are as they were written"),
