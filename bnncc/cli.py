@@ -100,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
     _compile_arguments(command("compile", compile_command, "Compile a model to a C library"))
     _run_arguments(command("run", run_command, "Run a compiled network, or a model, on arrays"))
     _verify_arguments(
-        command("verify", verify_command, "Compile, run and compare with the ONNX graph, layer by layer")
+        command(
+            "verify", verify_command, "Compile, run and compare with the graph of the model, layer by layer"
+        )
     )
     _inspect_arguments(
         command("inspect", inspect_command, "Show what the compiler makes of a model, layer by layer")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bnncc verify`: the compiled library against the ONNX graph, whole and layer by layer.
+"""`bnncc verify`: the compiled library against the graph of the model, whole and layer by layer.
 
-The ONNX graph is evaluated node by node in float32. Where a value of the compiled network equals a tensor of
+The graph (ONNX or NIR) is evaluated node by node in float32. Where a value of the compiled network equals a tensor of
 that graph (its `source`), the layers after it are fed the graph's own numbers, so that one rounding does not
 follow another. Then for each layer:
 
@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp, i32
+from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc import driver, reference
@@ -33,8 +33,12 @@ from bnncc.dialect.sources import get_source, location_text
 from bnncc.dialect.types import element_of, numpy_type
 from bnncc.driver import Options, Say
 from bnncc.frontend.evaluate import ModelEvaluator
+from bnncc.frontend.nir.evaluate import NirEvaluator
+from bnncc.frontend.nir.file import is_nir
+from bnncc.frontend.nir.rounding import NirTies
 from bnncc.layers import LayerRunner
 from bnncc.lowering import Lowered
+from bnncc.passes.matching import ELEMENTWISE
 from bnncc.report.table import table
 from bnncc.rounding import Ties
 from bnncc.streams import checked, sample_batches
@@ -53,9 +57,12 @@ ZEROS = 0.02
 """The share of exact zeros in every second random batch."""
 
 
+Evaluator = ModelEvaluator | NirEvaluator
+
+
 @dataclass(frozen=True)
 class Row:
-    """One comparison: `against` is "onnx" (passes) or "reference" (kernel)."""
+    """One comparison: `against` is "onnx" or "nir" (passes) or "reference" (kernel)."""
 
     layer: str
     operation: str
@@ -131,7 +138,7 @@ def verify_model(
     module = driver.front(path, options, progress)
     lowered = driver.lower(module, driver.name_of(path, options))
     artifact = driver.build(lowered, path, None, options, progress)
-    graph = ModelEvaluator(path, dict(options.dims))
+    graph = _evaluator(path, options)
     feed = (lambda batch: _graph_inputs(path, options, batch)) if options.camera else None
     if artifact.is_stateful:
         sequences = _sequences(artifact, inputs, samples, seed)
@@ -140,10 +147,17 @@ def verify_model(
     return verify_library(lowered, artifact, graph, list(given), feed, progress)
 
 
+def _evaluator(path: str | Path, options: Options) -> Evaluator:
+    """What evaluates the graph of the file."""
+    if is_nir(Path(path)):
+        return NirEvaluator(path, options.time)
+    return ModelEvaluator(path, dict(options.dims))
+
+
 def verify_library(
     lowered: Lowered,
     artifact: Artifact,
-    graph: ModelEvaluator,
+    graph: Evaluator,
     batches: Sequence[Mapping[str, np.ndarray]],
     feed: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None,
     progress: Say | None = None,
@@ -161,7 +175,7 @@ def verify_library(
 def verify_sequences(
     lowered: Lowered,
     artifact: Artifact,
-    graph: ModelEvaluator,
+    graph: Evaluator,
     sequences: Sequence[Sequence[Mapping[str, np.ndarray]]],
     feed: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None,
     progress: Say | None = None,
@@ -189,7 +203,7 @@ class _Verifier:
         self,
         lowered: Lowered,
         artifact: Artifact,
-        graph: ModelEvaluator,
+        graph: Evaluator,
         feed: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None,
     ):
         self.lowered, self.graph, self.feed = lowered, graph, feed
@@ -226,12 +240,12 @@ class _Alone:
 class _Comparison:
     """One batch through the graph and through the reference, the latter anchored to the former.
 
-    graph: every tensor of the ONNX graph. values: every value of the module's main block."""
+    graph: every tensor of the model's graph. values: every value of the module's main block."""
 
     def __init__(
         self,
         module: ModuleOp,
-        evaluator: ModelEvaluator,
+        evaluator: Evaluator,
         fed: Mapping[str, np.ndarray],
         batch: Mapping[str, np.ndarray],
     ):
@@ -247,13 +261,20 @@ class _Comparison:
         self.values.update(zip(main.body.block.args, arguments, strict=True))
         reference.evaluate(module, batch, self._observe)
 
+    @property
+    def against(self) -> str:
+        """What the graph is called in a row."""
+        return "nir" if isinstance(self._evaluator, NirEvaluator) else "onnx"
+
     def rows(self) -> list[Row]:
         """The reference's own arithmetic against the graph."""
         return self._rows
 
     @cached_property
-    def ties(self) -> Ties:
+    def ties(self) -> Ties | NirTies:
         """The decisions of the graph that hang on rounding."""
+        if isinstance(self._evaluator, NirEvaluator):
+            return NirTies(self._evaluator, self.graph)
         return Ties(self._evaluator, self.graph)
 
     def alone(self) -> _Alone:
@@ -300,7 +321,7 @@ class _Comparison:
         expected = expected.astype(numpy_type(element_of(op.results[0])))
         near = self._near(op) if (results[0] != expected).any() else None
         about = op.name.removeprefix("bnn.")
-        self._rows.append(_compare(location_text(op), about, "onnx", results[0], expected, near))
+        self._rows.append(_compare(location_text(op), about, self.against, results[0], expected, near))
         self._known[op] = expected
         return [np.ascontiguousarray(expected)]
 
@@ -345,7 +366,7 @@ def _output_rows(got: Mapping[str, np.ndarray], comparison: _Comparison) -> Iter
             same = _close(array, folded.outputs[name].reshape(array.shape), OUTPUT_ROUNDING)
             explained = int((wrong[name] & same).sum())
         error = _relative(array, comparison.graph[name].reshape(array.shape))
-        yield Row(name, "output", "onnx", array.size, int(wrong[name].sum()), explained, error)
+        yield Row(name, "output", comparison.against, array.size, int(wrong[name].sum()), explained, error)
 
 
 def _compare(
@@ -364,20 +385,42 @@ def _compare(
 
 
 def _near_threshold(op: Operation, inner: Mapping[SSAValue, np.ndarray]) -> np.ndarray | None:
-    """Where the real value that `op` made a bit of lies within rounding of its threshold; None where no real
-    value was involved (integers have no excuse)."""
-    while isinstance(op, ops.Cast | ops.Flip) and isinstance(op.input.owner, Operation):
-        op = op.input.owner
-    while isinstance(op, ops.Clip) and isinstance(op.input.owner, Operation):
-        op = op.input.owner
-    if not isinstance(op, ops.Binarize | ops.Round) or element_of(op.input) == i32:
+    """Where a decision that the result of `op` was made from, in the same region, lies within rounding of its
+    threshold; None where no real value was decided on (integers have no excuse)."""
+    masks = [mask for decision in _decisions(op) if (mask := _near_decision(decision, inner)) is not None]
+    return np.logical_or.reduce(np.broadcast_arrays(*masks)) if masks else None
+
+
+def _decisions(op: Operation) -> Iterator[Operation]:
+    """The operations behind this one that choose between values that lie apart."""
+    waiting, seen = [op], {op}
+    while waiting:
+        op = waiting.pop()
+        if isinstance(op, DECISIONS):
+            yield op
+        for operand in op.operands:
+            if isinstance(operand.owner, Operation) and operand.owner not in seen:
+                if isinstance(operand.owner, ELEMENTWISE) and operand.owner.parent is op.parent:
+                    seen.add(operand.owner)
+                    waiting.append(operand.owner)
+
+
+DECISIONS = (ops.Binarize, ops.Round, ops.Floor, ops.Compare)
+
+
+def _near_decision(op: Operation, inner: Mapping[SSAValue, np.ndarray]) -> np.ndarray | None:
+    """Where what one operation decides on lies within rounding of the threshold."""
+    if any(element_of(operand) != f32 for operand in op.operands) or op.operands[0] not in inner:
         return None
-    value = inner.get(op.input)
-    if value is None:
-        return None
+    value = inner[op.operands[0]]
+    if isinstance(op, ops.Compare):
+        value = value - inner[op.right]
     if isinstance(op, ops.Round):  # it decides between two integers halfway
         value = np.abs(value - np.floor(value)) - np.float32(0.5)
-    terms = [inner[v].astype(np.float64) for v in _terms(op.input) if v in inner]
+    if isinstance(op, ops.Floor):
+        value = value - np.rint(value)
+    operands = [term for operand in op.operands for term in _terms(operand)]
+    terms = [inner[v].astype(np.float64) for v in operands if v in inner]
     if all((term == np.rint(term)).all() for term in terms):
         return None  # sums of integers are exact: no rounding excuses a tie
     scale = max([float(np.abs(term).max(initial=0.0)) for term in terms], default=1.0)

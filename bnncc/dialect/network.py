@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, UnitAttr
 from xdsl.dialects.func import FuncOp
 
 from bnncc.dialect.operations import expect
@@ -17,6 +17,9 @@ OUTPUTS = "bnn.outputs"
 STATES = "bnn.states"
 """Attribute of a func @main that is one step of a network with a state: pairs ["state's input name", "state's
 output name"]. The output of one step is the input of the next; before the first it is all zeros."""
+
+PRIVATE = "bnn.private_states"
+"""Unit attribute of a func @main whose new states are for the next step alone: no caller is given them."""
 
 DECISIONS = "bnn.decisions"
 """Attribute of func @main: what was decided about the network that its file does not say, text by text."""
@@ -48,10 +51,20 @@ def states_of(main: FuncOp) -> dict[str, str]:
     return {before: after for before, after in texts}
 
 
-def set_states(main: FuncOp, pairs: Mapping[str, str]) -> None:
-    """Make the function one step of a network whose states these are: output name by input name."""
+def set_states(main: FuncOp, pairs: Mapping[str, str], private: bool = False) -> None:
+    """Make the function one step of a network whose states these are: output name by input name.
+
+    private: new states are for the next step alone."""
     names = [ArrayAttr([StringAttr(before), StringAttr(after)]) for before, after in pairs.items()]
     main.attributes[STATES] = ArrayAttr(names)
+    if private:
+        main.attributes[PRIVATE] = UnitAttr()
+
+
+def public_outputs(main: FuncOp) -> list[str]:
+    """The names of the outputs that the caller is given, in order."""
+    hidden = set(states_of(main).values()) if PRIVATE in main.attributes else set()
+    return [name for name in names_of(main, OUTPUTS) if name not in hidden]
 
 
 def verify_states(main: FuncOp) -> None:

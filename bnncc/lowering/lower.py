@@ -14,7 +14,7 @@ from xdsl.ir import Block, Operation, SSAValue, Use
 from xdsl.printer import Printer
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, states_of
+from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, public_outputs, states_of
 from bnncc.dialect.time import Scan
 from bnncc.dialect.types import Level, element_of, is_number, number_type, numpy_type, shape_of
 from bnncc.lowering.carried import Carrier, Schedule, update_in_place
@@ -137,10 +137,12 @@ class _Lowering:
         last = self.block.last_op
         assert isinstance(last, ReturnOp)
         names, carried = names_of(self.main, OUTPUTS), states_of(self.main).values()
-        ports = []
-        for index, (value, name, c_name) in enumerate(zip(last.arguments, names, spelled, strict=True)):
+        ports, wanted = [], set(public_outputs(self.main))
+        for value, name, c_name in zip(last.arguments, names, spelled, strict=True):
+            if name not in wanted:
+                continue
             layout = Layout.packed(_port_element(value), canonical(shape_of(value)))
-            buffer = self.storage.new_buffer(name, layout.bytes, "output", index)
+            buffer = self.storage.new_buffer(name, layout.bytes, "output", len(ports))
             plane = Plane(buffer, layout)
             port = _port(value, name, c_name, buffer)
             if name in carried:

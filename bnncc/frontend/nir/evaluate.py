@@ -16,7 +16,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend.nir.discretization import THRESHOLD, Discretization, TimeOptions
 from bnncc.frontend.nir.graph import RELAY
-from bnncc.frontend.nir.network import Network, State, read_network
+from bnncc.frontend.nir.network import (
+    HELD,
+    NATURAL,
+    Network,
+    State,
+    held_shape,
+    image_shape,
+    read_network,
+)
 from bnncc.frontend.nir.nodes import Node, Window
 from bnncc.frontend.nir.shapes import flattened_dimensions
 
@@ -24,29 +32,30 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class NirEvaluator:
-    """A whole file, read and checked once, to be evaluated step by step.
+    """A whole file, read and checked once, to be evaluated step by step."""
 
-    dtype: the type that is computed in; float64 shows how much float32 rounds."""
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        options: TimeOptions,
-        dtype: type[np.floating] = np.float32,
-    ):
+    def __init__(self, path: str | os.PathLike[str], options: TimeOptions):
         """Raises BnnccError as `read_network` does."""
         self.network: Network = read_network(path, options)
-        self.dtype = dtype
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """One step: what every node gives, by its name, and the new states by theirs, [1, *shape] each.
+        """One step: what every node gives, by its name, and all states before and after it, by theirs.
 
-        inputs: the Inputs by name, and states by their names before the step; states that are left out are
-        zeros. Raises BnnccError where an input is missing, unknown or of another shape."""
+        inputs: the Inputs by name [1, *shape], and states by their names before the step, as they are held
+        (see `network`); states that are left out are zeros. What nodes give is [1, *shape], sequences as images
+        [1, c, 1, l]. Raises BnnccError where an input is missing, unknown or of another shape."""
         self._check(inputs)
+        return self.step(inputs).results()
+
+    def step(
+        self, inputs: Arrays, dtype: type[np.floating] = np.float32, decisions: Arrays | None = None
+    ) -> Step:
+        """One step in another type: float64 shows how much float32 rounds. decisions: what neurons that fire
+        and Thresholds give instead of what they computed, by name [*shape]."""
+        step = Step(self.network, inputs, dtype, decisions or {})
         with np.errstate(all="ignore"):
-            results = _Step(self, inputs).run()
-        return {name: array[None] for name, array in results.items()}
+            step.run()
+        return step
 
     def run(self, sequences: Arrays) -> dict[str, np.ndarray]:
         """All steps from rest on: what every node gives, [T, 1, *shape], for Inputs [T, 1, *shape]."""
@@ -56,58 +65,79 @@ class NirEvaluator:
             results = self(dict(zip(sequences, inputs, strict=True)) | states)
             states = {state.before: results[state.after] for state in self.network.states}
             steps.append(results)
-        return {name: np.stack([step[name] for step in steps]) for name in self.network.graph.nodes}
+        shapes = self.network.shapes.given
+        return {
+            name: np.stack([step[name].reshape(1, *shapes[name]) for step in steps])
+            for name in self.network.graph.nodes
+        }
 
     def _check(self, inputs: Arrays) -> None:
         graph, shapes = self.network.graph, self.network.shapes.given
-        expected = {name: shapes[name] for name in graph.inputs}
+        expected = {name: (1, *shapes[name]) for name in graph.inputs}
         for name, shape in expected.items():
             if name not in inputs:
-                raise BnnccError(f"{graph.file}:{name}", f"no value for the input '{name}', {[1, *shape]}")
-        expected |= {state.before: state.shape for state in self.network.states}
+                raise BnnccError(f"{graph.file}:{name}", f"no value for the input '{name}', {list(shape)}")
+        expected |= {state.before: held_shape(state.shape) for state in self.network.states}
         for name, array in inputs.items():
             if name not in expected:
                 hint = f"its inputs: {', '.join(graph.inputs)}"
                 raise BnnccError(f"{graph.file}:{name}", f"the network has no input '{name}'", hint)
-            if array.shape != (1, *expected[name]):
-                text = f"the input '{name}' is {list(array.shape)}, expected {[1, *expected[name]]}"
+            if array.shape != expected[name]:
+                text = f"the input '{name}' is {list(array.shape)}, expected {list(expected[name])}"
                 raise BnnccError(f"{graph.file}:{name}", text)
 
 
-class _Step:
-    """One step: values by node, states before and after by name, without the leading 1."""
+class Step:
+    """One step of a network. values: what each node gives, [*shape]; after: new states by their names before
+    the step; margins: how far each decision was from the other side."""
 
-    def __init__(self, evaluator: NirEvaluator, inputs: Arrays):
-        self.network, self.dtype = evaluator.network, evaluator.dtype
-        self.inputs = {name: array[0].astype(self.dtype) for name, array in inputs.items()}
+    def __init__(self, network: Network, inputs: Arrays, dtype: type[np.floating], decisions: Arrays):
+        self.network, self.dtype, self.decisions = network, dtype, decisions
+        self.states = {
+            state.before: self._natural(state, inputs.get(state.before)) for state in network.states
+        }
+        shapes = network.shapes.given
+        self.inputs = {
+            name: inputs[name].reshape(shapes[name]).astype(dtype) for name in network.graph.inputs
+        }
         self.values: dict[str, np.ndarray] = {}
         self.after: dict[str, np.ndarray] = {}
+        self.margins: dict[str, np.ndarray] = {}
 
-    def run(self) -> dict[str, np.ndarray]:
-        """All values and new states."""
+    def _natural(self, state: State, held: np.ndarray | None) -> np.ndarray:
+        if held is None:
+            return np.zeros(state.shape, self.dtype)
+        image = held.transpose(NATURAL) if held.ndim == 4 else held
+        return image.reshape(state.shape).astype(self.dtype)
+
+    def results(self) -> dict[str, np.ndarray]:
+        """As `NirEvaluator` gives them."""
+        found = {name: array.reshape(image_shape(array.shape)) for name, array in self.values.items()}
+        for state in self.network.states:
+            for name, array in ((state.before, self.states), (state.after, self.after)):
+                image = array[state.before].reshape(image_shape(state.shape))
+                found[name] = image.transpose(HELD) if image.ndim == 4 else image
+        return found
+
+    def run(self) -> None:
+        """Compute all values and new states."""
         network = self.network
         for name, node in network.graph.nodes.items():
             self.values[name] = self.node(node)
         # What a Delay stores may be computed after what it gives.
         for name in (name for name, node in network.graph.nodes.items() if node.kind == "Delay"):
             slots = network.states_of(name)
-            kept = [self.taken(name), *(self.before(state) for state in slots[:-1])]
-            self.after.update((state.after, array) for state, array in zip(slots, kept, strict=bool(slots)))
+            kept = [self.taken(name), *(self.states[state.before] for state in slots)]
+            self.after.update((state.before, array) for state, array in zip(slots, kept, strict=False))
         for name, state in network.late_states.items():
-            self.after[state.after] = self.values[name]
-        return self.values | self.after
-
-    def before(self, state: State) -> np.ndarray:
-        """A state as the last step left it."""
-        given = self.inputs.get(state.before)
-        return np.zeros(state.shape, self.dtype) if given is None else given
+            self.after[state.before] = self.values[name]
 
     def taken(self, name: str) -> np.ndarray:
         """What the edges bring to a node, added from left to right in the order of the file."""
         graph, total = self.network.graph, None
         for source in graph.sources[name]:
             late = (source, name) in graph.late
-            term = self.before(self.network.late_states[source]) if late else self.values[source]
+            term = self.states[self.network.late_states[source].before] if late else self.values[source]
             total = term if total is None else total + term
         assert total is not None, name
         return total
@@ -118,13 +148,19 @@ class _Step:
             return self.inputs[node.name]
         states = self.network.states_of(node.name)
         if node.kind == "Delay":
-            return self.delayed(node, [self.before(state) for state in states])
+            return self.delayed(node, [self.states[state.before] for state in states])
         x = self.taken(node.name)
         if node.kind in STATELESS:
-            return STATELESS[node.kind](node, x, self.dtype)
+            if node.kind == "Threshold":
+                self.margins[node.name] = x - node.arrays["threshold"].astype(np.float32)
+            y = STATELESS[node.kind](node, x, self.dtype)
+            return self.decisions.get(node.name, y) if node.kind == "Threshold" else y
         membrane = _Membrane(node, self.network.steps, self.dtype)
-        y, new = DYNAMICS[node.kind](membrane, x, *(self.before(state) for state in states))
-        self.after.update((state.after, array) for state, array in zip(states, new, strict=True))
+        y, new = DYNAMICS[node.kind](membrane, x, *(self.states[state.before] for state in states))
+        self.after.update((state.before, array) for state, array in zip(states, new, strict=True))
+        if membrane.margin is not None:
+            self.margins[node.name] = membrane.margin
+            return self.decisions.get(node.name, y)
         return y
 
     def delayed(self, node: Node, slots: Sequence[np.ndarray]) -> np.ndarray:
@@ -140,6 +176,8 @@ class _Membrane:
 
     def __init__(self, node: Node, steps: Discretization, dtype: type[np.floating]):
         self.node, self.steps, self.dtype = node, steps, dtype
+        self.margin: np.ndarray | None = None
+        """How far the membrane was from firing, or from firing once more or less."""
 
     def rounded(self, array: np.ndarray | float) -> np.ndarray:
         """A constant as the compiled network holds it: float32, also where more is computed with."""
@@ -172,7 +210,9 @@ class _Membrane:
         threshold = self.rounded(self.node.arrays["v_threshold"])
         if self.steps.reset == "multi":
             spikes = np.maximum(np.floor(v / threshold), 0).astype(self.dtype)
+            self.margin = v - np.maximum(np.rint(v / threshold), 1) * threshold
         else:
+            self.margin = v - threshold
             above = v >= threshold if self.steps.fire == "ge" else v > threshold
             spikes = np.asarray(above).astype(self.dtype)
         if self.steps.reset in ("multi", "subtract"):
@@ -180,8 +220,9 @@ class _Membrane:
         else:
             value = self.node.arrays["v_reset"] if self.steps.reset == "value" else 0.0
             v = np.where(spikes > 0, self.rounded(value), v)
-        if self.steps.v_min is not None:
-            v = np.maximum(v, -threshold if self.steps.v_min == THRESHOLD else self.rounded(self.steps.v_min))  # type: ignore[arg-type]
+        bound = self.steps.v_min
+        if bound is not None:
+            v = np.maximum(v, -threshold if bound == THRESHOLD else self.rounded(float(bound)))
         return spikes, v
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """NIR file -> module with one step of the network: func @main(inputs, states) -> (outputs, new states).
 
-A sample of shape [c, h, w] is held as [1, h, w, c], one of [c, l] as [1, 1, l, c], a vector as [1, n]; so
-images are turned at the Inputs, Outputs and Flattens alone. States are held so, too. What nodes give is f32
-(spikes 0 and 1), so that fan-in can be summed; the neurons' own outputs are spikes.
+Samples are held as `network` says; so images are turned at the Inputs, Outputs and Flattens alone. What
+nodes give is f32 (spikes 0 and 1), so that fan-in can be summed; the neurons' own outputs are spikes.
 """
 
 from __future__ import annotations
@@ -25,15 +24,16 @@ from bnncc.dialect.types import element_of, spike, tensor
 from bnncc.frontend.checks import unexpected
 from bnncc.frontend.nir.discretization import THRESHOLD, TimeOptions
 from bnncc.frontend.nir.graph import RELAY
-from bnncc.frontend.nir.network import Network, read_network
+from bnncc.frontend.nir.network import (
+    HELD,
+    NATURAL,
+    Network,
+    held_shape,
+    image_shape,
+    read_network,
+)
 from bnncc.frontend.nir.nodes import Node, Shape
 from bnncc.frontend.onnx import identifier, strings
-
-HELD = (0, 2, 3, 1)
-"""Dimension i of a held image is dimension HELD[i] of [1, c, h, w]."""
-
-NATURAL = (0, 3, 1, 2)
-"""The way back."""
 
 
 def load_nir(path: str | os.PathLike[str], options: TimeOptions) -> ModuleOp:
@@ -44,17 +44,6 @@ def load_nir(path: str | os.PathLike[str], options: TimeOptions) -> ModuleOp:
     network = read_network(path, options)
     with unexpected(network.graph.file, "importing the model"):
         return Importer(network).run()
-
-
-def image_shape(shape: Shape) -> tuple[int, ...]:
-    """The shape of a sample with its leading 1, a sequence [c, l] as an image of height 1."""
-    return (1, shape[0], 1, shape[1]) if len(shape) == 2 else (1, *shape)
-
-
-def held_shape(shape: Shape) -> tuple[int, ...]:
-    """The shape that a sample is held in."""
-    image = image_shape(shape)
-    return tuple(image[axis] for axis in HELD) if len(image) == 4 else image
 
 
 class Importer:
@@ -103,7 +92,7 @@ class Importer:
         function.attributes[OUTPUTS] = strings([*self.graph.outputs, *(state.after for state in states)])
         set_decisions(function, self.network.facts())
         if states:
-            set_states(function, {state.before: state.after for state in states})
+            set_states(function, {state.before: state.after for state in states}, private=True)
         module = ModuleOp([function])
         module.verify()
         return module

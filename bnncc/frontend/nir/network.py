@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A NIR file with everything decided that both the importer and the evaluation need to know."""
+"""A NIR file with everything decided that both the importer and the evaluation need to know.
+
+A sample of shape [c, h, w] is held as [1, h, w, c], one of [c, l] as [1, 1, l, c], a vector as [1, n]: so
+values lie in the module, and states between steps.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,24 @@ WHOLE = 1e-3
 
 MOST_STEPS = 4096
 """Of a Delay."""
+
+
+HELD = (0, 2, 3, 1)
+"""Dimension i of a held image is dimension HELD[i] of [1, c, h, w]."""
+
+NATURAL = (0, 3, 1, 2)
+"""The way back."""
+
+
+def image_shape(shape: Shape) -> tuple[int, ...]:
+    """The shape of a sample with its leading 1, a sequence [c, l] as an image of height 1."""
+    return (1, shape[0], 1, shape[1]) if len(shape) == 2 else (1, *shape)
+
+
+def held_shape(shape: Shape) -> tuple[int, ...]:
+    """The shape that a sample is held in."""
+    image = image_shape(shape)
+    return tuple(image[axis] for axis in HELD) if len(image) == 4 else image
 
 
 @dataclass(frozen=True)
