@@ -347,8 +347,12 @@ def inspect_command(chosen: argparse.Namespace) -> int:
 
     with Progress() as progress:
         lowered = driver.lower_model(chosen.model, _options(chosen), progress)
-    rows = inspect.inspect_rows(lowered.program)
-    _print_result(chosen, lambda: {"layers": inspect.as_dicts(rows)}, lambda: inspect.render(rows))
+    rows, decisions = inspect.inspect_rows(lowered.program), driver.decisions(lowered)
+    _print_result(
+        chosen,
+        lambda: {"layers": inspect.as_dicts(rows), **({"decisions": decisions} if decisions else {})},
+        lambda: inspect.render(rows) + inspect.render_decisions(decisions),
+    )
     return ExitCode.FINE
 
 

@@ -129,6 +129,11 @@ def lower_model(path: str | Path, options: Options, progress: Say | None = None)
     return lower(front(path, options, progress), name_of(path, options))
 
 
+def decisions(lowered: Lowered) -> dict[str, str]:
+    """What was decided about a network that its file does not say, by what it is about."""
+    return decisions_of(main_function(lowered.module))
+
+
 def name_of(path: str | Path, options: Options) -> str:
     """The library's name: the user's, checked, or one from the file's name."""
     return library_name(path) if options.name is None else check_library_name(options.name)
@@ -215,7 +220,7 @@ def _write(
         emit=options.emit,
         compiler=options.cc,
         budgets=options.budgets,
-        chosen=options.chosen() | decisions_of(main_function(lowered.module)),
+        chosen=options.chosen() | decisions(lowered),
         optimize=goal,
         package=options.package,
         profile=options.profile,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bnncc verify`: the compiled library against the graph of the model, whole and layer by layer.
 
-The graph (ONNX or NIR) is evaluated node by node in float32. Where a value of the compiled network equals a tensor of
-that graph (its `source`), the layers after it are fed the graph's own numbers, so that one rounding does not
-follow another. Then for each layer:
+The graph (ONNX or NIR) is evaluated node by node in float32. Where a value of the compiled network equals a
+tensor of that graph (its `source`), the layers after it are fed the graph's own numbers, so that one rounding
+does not follow another. Then for each layer:
 
 * the folded arithmetic of `reference.py` is compared with the graph (did the passes keep the meaning?),
 * the compiled layer is compared with `reference.py` on the same inputs (does the kernel compute it?).

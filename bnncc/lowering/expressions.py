@@ -143,8 +143,14 @@ class ExpressionBuilder:
         array = op.array
         if array.dtype == np.bool_ and array.size == 1:
             return ex.Compare("ne" if array.item() else "eq", ex.Scalar(1.0), ZERO)
+        if array.dtype == np.bool_:
+            return ex.Compare("ne", self._numbers(array.astype(np.float32)), ZERO)
         if array.dtype not in (np.float32, np.int32):
             raise unsupported(op, f"a constant of {array.dtype} cannot stand in an epilogue")
+        return self._numbers(array)
+
+    def _numbers(self, array: np.ndarray) -> ex.Expression:
+        """Trained numbers, float32 or int32."""
         if array.size == 1 and array.dtype == np.float32:
             return ex.Scalar(float(array.reshape(-1)[0]))
         if array.size == 1 or array.size == array.shape[-1]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from bnncc.plan.kernel import FillHalo
@@ -42,6 +42,13 @@ def render(rows: Sequence[Row]) -> str:
     total = sum(row.macs for row in rows)
     share = f" ({binary / total:.1%})" if total else ""
     return f"{text}\n\n{total:,} MACs, {binary:,} of them binary{share}\n"
+
+
+def render_decisions(decisions: Mapping[str, object]) -> str:
+    """What was decided about the network that its file does not say, or what the user chose: a line each,
+    after an empty one."""
+    lines = [f"{name}: {value}" for name, value in decisions.items()]
+    return "\n".join(["", *lines, ""]) if lines else ""
 
 
 def as_dicts(rows: Sequence[Row]) -> list[dict[str, object]]:

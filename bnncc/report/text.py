@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnncc.plan.program import Program
-from bnncc.report.inspect import inspect_rows, render
+from bnncc.report.inspect import inspect_rows, render, render_decisions
 from bnncc.report.table import table
 
 
@@ -22,6 +22,7 @@ def report_text(program: Program, manifest: Mapping[str, Any]) -> str:
         f"arena    {arena['bytes']:>12,} bytes; no plan needs less than {arena['lower_bound_bytes']:,}\n"
         f"{_stack(manifest)}"
         f"{_goal(manifest)}"
+        f"{render_decisions(manifest['options'])}"
     )
     return f"{head}\n{render(inspect_rows(program))}\n{_calls(manifest)}\n"
 

@@ -42,8 +42,8 @@ class NirEvaluator:
         """One step: what every node gives, by its name, and all states before and after it, by theirs.
 
         inputs: the Inputs by name [1, *shape], and states by their names before the step, as they are held
-        (see `network`); states that are left out are zeros. What nodes give is [1, *shape], sequences as images
-        [1, c, 1, l]. Raises BnnccError where an input is missing, unknown or of another shape."""
+        (see `network`); states that are left out are zeros. What nodes give is [1, *shape], sequences as
+        images [1, c, 1, l]. Raises BnnccError where an input is missing, unknown or of another shape."""
         self._check(inputs)
         return self.step(inputs).results()
 

@@ -115,7 +115,7 @@ class Importer:
 
     def sourced(self, value: SSAValue, node: Node) -> SSAValue:
         """Say that a held value equals what the node gives; an argument needs no telling."""
-        if isinstance(value.owner, Operation) and len(value.owner.results) == 1:
+        if isinstance(value.owner, Operation) and value is value.owner.results[0]:
             held = len(image_shape(self.network.shapes.given[node.name])) == 4
             set_source(value.owner, node.name, HELD if held else range(2))
         return value
