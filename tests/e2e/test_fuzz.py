@@ -14,16 +14,17 @@ from bnncc import driver
 from bnncc.diagnostics import BnnccError, ExitCode
 from tests.fuzzing.misbehaviour import DIES, GROWS, HANGS, misbehave
 from tests.fuzzing.mutations import CHANGES, Mutator
-from tests.fuzzing.workers import Verdict, judge, judge_all
+from tests.fuzzing.nir_mutations import judge_nir
+from tests.fuzzing.workers import Judge, Verdict, judge, judge_all
 
 COUNT = 1_000
 ALL = 20_000
 CHUNK = 250
 
 
-def check(first: int, count: int) -> None:
+def check(first: int, count: int, judged: Judge = judge) -> None:
     """Judge so many models; most of the damage is refused, and some is not noticed."""
-    verdicts = list(judge_all(range(first, first + count), jobs=1))
+    verdicts = list(judge_all(range(first, first + count), 1, judged))
     faults = [verdict for verdict in verdicts if verdict.is_fault]
     assert not faults, "\n".join(f"{v.number}: {v.outcome}\n{v.detail}" for v in faults[:5])
     assert len(verdicts) == count
@@ -34,6 +35,16 @@ def check(first: int, count: int) -> None:
 @pytest.mark.parametrize("first", range(0, COUNT, CHUNK))
 def test_no_model_hurts_the_compiler(first: int) -> None:
     check(first, CHUNK)
+
+
+def test_no_nir_file_hurts_the_compiler() -> None:
+    check(0, CHUNK, judge_nir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(CHUNK, 5_250, 1_000))
+def test_thousands_of_nir_files_do_not_either(first: int) -> None:
+    check(first, 1_000, judge_nir)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 MEMORY = 4 << 30
 """Bytes of address space of a worker."""
@@ -51,19 +52,26 @@ Judge = Callable[[int, Path], Verdict]
 
 def judge(number: int, folder: Path) -> Verdict:
     """Draw the model of this number and compile it."""
-    from bnncc import driver
-    from bnncc.diagnostics import BnnccError, ExitCode
     from tests.fuzzing.mutations import Mutator
 
     path = folder / "model.onnx"
     path.write_bytes(Mutator(number).model())
+    return judge_file(number, path)
+
+
+def judge_file(number: int, path: Path, **options: Any) -> Verdict:
+    """Compile a file; the options are those of a compilation."""
+    from bnncc import driver
+    from bnncc.diagnostics import BnnccError, ExitCode
+
     begin = time.process_time()
     try:
-        lowered = driver.lower_model(path, driver.Options())
+        lowered = driver.lower_model(path, driver.Options(**options))
         seconds = time.process_time() - begin
         if number % COMPILE_EVERY == 0:
-            with tempfile.TemporaryDirectory(dir=folder) as output:
-                driver.build(lowered, path, Path(output) / "library", driver.Options(emit=("lib",)))
+            chosen = driver.Options(emit=("lib",), **options)
+            with tempfile.TemporaryDirectory(dir=path.parent) as output:
+                driver.build(lowered, path, Path(output) / "library", chosen)
         outcome, detail = "compiled", ""
     except BnnccError as error:
         seconds = time.process_time() - begin

@@ -26,7 +26,7 @@ from bnncc.frontend.nir.shapes import Shapes, infer_shapes
 WHOLE = 1e-3
 """A delay may be this far from a whole number of steps: it is rounding, not a fraction of a step."""
 
-MOST_STEPS = 4096
+MOST_STEPS = 256
 """Of a Delay."""
 
 
