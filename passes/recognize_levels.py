@@ -55,8 +55,9 @@ class RecognizeLevels(RewritePattern):
         value = reader.operands[0]
         if element_of(value) != f32 or scaled_input(value) is not None:
             return
-        found = integers_of(self.levels, value)
-        if found is None or weight_levels(weight) is None:
+        # The weight first: what the search for integers builds must be used.
+        found = None if weight_levels(weight) is None else integers_of(self.levels, value)
+        if found is None:
             return
         made = [*found.made, *as_domain(found)]
         for operation in made:
