@@ -39,13 +39,14 @@ def compile(
     dynamic_batch: bool = False,
     **options: Any,
 ) -> Artifact:
-    """Compile an ONNX file or a PyTorch module to a C library.
+    """Compile an ONNX or NIR file or a PyTorch module to a C library.
 
     model: a path, a module (compiled as it answers in evaluation mode, and left as it is), or what
     torch.export.export gives. target: a name that `bnncc targets` lists, or a TOML file. output: the
     directory to write (created; by default a temporary one). name: the library's C name (default: from the
     file's or the class's). dims: sizes of symbolic dimensions. options: further fields of
-    `bnncc.driver.Options`, such as `emit` and `assume_sign_zero`.
+    `bnncc.driver.Options`, such as `emit` and `assume_sign_zero`; for a NIR file `dt`, the length of a step
+    in the unit of its time constants, and `reset`, `integrator`, `current`, `v_min`, `preset`.
 
     For a module alone: example_inputs, what it is called with (a tensor, a tuple, or a dict of keyword
     arguments), fix shapes and types; input_names and output_names (default: the parameters of `forward`, and

@@ -64,7 +64,7 @@ class Result:
             )
             for layer in self.layers
         ]
-        header = ("ONNX node", "operation", "us", "share", "GMAC/s")
+        header = ("node", "operation", "us", "share", "GMAC/s")
         return f"{head}\n{table(header, rows, right=(2, 3, 4))}\n"
 
     def as_dict(self) -> dict[str, object]:
@@ -120,7 +120,7 @@ class Counted:
             )
             for layer in self.layers
         ]
-        header = ("ONNX node", "operation", "instructions", "share", "MACs/instruction", "cycles of the loop")
+        header = ("node", "operation", "instructions", "share", "MACs/instruction", "cycles of the loop")
         if not any(layer.loop for layer in self.layers):
             header, rows = header[:-1], [row[:-1] for row in rows]
         columns = tuple(range(2, len(header)))

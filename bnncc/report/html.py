@@ -93,7 +93,7 @@ def _sizes(facts: Mapping[str, Any]) -> str:
 
 
 def _layers(facts: Mapping[str, Any], measured: Measured | None) -> str:
-    names = ["ONNX node", "operation", "domains", "MACs", "weights", "arena in use"]
+    names = ["node", "operation", "domains", "MACs", "weights", "arena in use"]
     names += [measured.unit] if measured else []
     head = "".join(
         f"<th{' class=number' if 3 <= i <= 6 else ''}>{escape(name)}</th>"

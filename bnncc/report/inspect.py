@@ -37,7 +37,7 @@ def render(rows: Sequence[Row]) -> str:
     cells = [
         (row.node, row.operation, row.domains, f"{row.macs:,}" if row.macs else "", row.note) for row in rows
     ]
-    text = table(("ONNX node", "operation", "domains", "MACs", "remark"), cells, right=(3,))
+    text = table(("node", "operation", "domains", "MACs", "remark"), cells, right=(3,))
     binary = sum(row.macs for row in rows if is_binary(row))
     total = sum(row.macs for row in rows)
     share = f" ({binary / total:.1%})" if total else ""

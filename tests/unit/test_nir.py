@@ -19,6 +19,7 @@ from bnncc.dialect.types import shape_of
 from bnncc.frontend.nir.discretization import PRESETS, TimeOptions
 from bnncc.frontend.nir.evaluate import NirEvaluator
 from bnncc.frontend.nir.importer import load_nir
+from bnncc.frontend.nir.rounding import NirTies
 from tests.cases import case_names, load_case
 from tests.nir_files import affine, chain, conv2d, cuba_lif, dyadic, full, lif, port, spikes, vector, write
 
@@ -384,3 +385,20 @@ def test_options_go_before_the_preset(tmp_path: Path, rng: np.random.Generator):
     own = one(path, x, preset="sinabs", dt=DT, reset="zero", integrator="euler", v_min=-100.0)
     np.testing.assert_array_equal(own, one(path, x, reset="zero"))
     assert set(PRESETS) == {"snntorch", "norse", "spikingjelly", "sinabs", "rockpool"}
+
+
+@pytest.mark.parametrize(
+    ("weight", "threshold", "near"),
+    [(0.1, 1.0, True), (0.1, 1.1, False), (0.125, 1.25, False)],
+)
+def test_spikes_that_hang_on_rounding_are_known(weight: float, threshold: float, near: bool, tmp_path: Path):
+    """Ten tenths are 1 or a little more, by the order of the sum; ten eighths are exact, also where they meet
+    the threshold."""
+    neuron = nir.IF(full([1], 1.0), full([1], threshold))
+    path = chain(tmp_path, [10], nir.Linear(full([1, 10], weight)), neuron, result=[1])
+    evaluator = NirEvaluator(path, TimeOptions(dt=1.0))
+    values = evaluator({"input": np.ones((1, 10), F)})
+    ties = NirTies(evaluator, values)
+    found = ties.behind("n1")
+    assert found is not None and found.shape == (1, 1) and found.all() == near
+    assert ties.before("output") == near and ties.behind("n0") is None
