@@ -238,3 +238,23 @@ def test_delays_and_loops_keep_their_order_in_memory(tmp_path: Path):
     expected = NirEvaluator(path, TimeOptions(dt=DT)).run({"input": x})["output"]
     assert expected.any() and not expected[:5].any()
     np.testing.assert_array_equal(bnncc.compile(path, dt=DT).run({"input": x})["output"], expected)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        None,
+        nir.Threshold(vector(0.1, 0.2, 0.3)),
+        nir.Scale(vector(2, 3, 4)),
+        nir.Linear(np.eye(3, dtype=F) * 2),
+    ],
+)
+def test_a_network_without_states_runs_over_sequences_too(node: nir.NIRNode | None, tmp_path: Path):
+    path = chain(tmp_path, [3], *([] if node is None else [node]))
+    x = np.random.default_rng(6).normal(0, 1, (5, 2, 3)).astype(F)
+    artifact = bnncc.compile(path, dt=DT)
+    got = artifact.run({"input": x})["output"]
+    for sample in range(2):
+        one = NirEvaluator(path, TimeOptions(dt=DT)).run({"input": x[:, sample : sample + 1]})["output"]
+        np.testing.assert_array_equal(got[:, sample], one[:, 0])
+    np.testing.assert_array_equal(artifact.step({"input": x[0, :1]})["output"], got[0, :1])

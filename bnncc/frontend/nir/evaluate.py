@@ -131,6 +131,7 @@ class Step:
             self.after.update((state.before, array) for state, array in zip(slots, kept, strict=False))
         for name, state in network.late_states.items():
             self.after[state.before] = self.values[name]
+        self.after = {**self.states, **self.after}
 
     def taken(self, name: str) -> np.ndarray:
         """What the edges bring to a node, added from left to right in the order of the file."""

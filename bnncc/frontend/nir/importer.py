@@ -75,6 +75,7 @@ class Importer:
                 self.store(node)
         for name, state in self.network.late_states.items():
             self.after[state.before] = self.values[name]
+        self.after = {**self.arguments, **self.after}
         return self.module()
 
     def module(self) -> ModuleOp:
@@ -91,8 +92,7 @@ class Importer:
         function.attributes[INPUTS] = strings(self.arguments)
         function.attributes[OUTPUTS] = strings([*self.graph.outputs, *(state.after for state in states)])
         set_decisions(function, self.network.facts())
-        if states:
-            set_states(function, {state.before: state.after for state in states}, private=True)
+        set_states(function, {state.before: state.after for state in states}, private=True)
         module = ModuleOp([function])
         module.verify()
         return module

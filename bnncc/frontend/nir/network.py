@@ -84,11 +84,12 @@ class Network:
         sources = dict.fromkeys(source for source, _ in sorted(self.graph.late))
         return {name: self._names.state(name, "late", self.shapes.given[name]) for name in sources}
 
-    @property
+    @cached_property
     def states(self) -> tuple[State, ...]:
-        """All of them, those of a node together, in the order of the nodes."""
+        """All of them, those of a node together, in the order of the nodes. Where no node has any there is
+        one that nothing reads or changes, so that every NIR network is called alike, over sequences."""
         own = (state for states in self.own_states.values() for state in states)
-        return (*own, *self.late_states.values())
+        return (*own, *self.late_states.values()) or (self._names.state("network", "idle", (1,)),)
 
     def states_of(self, name: str) -> tuple[State, ...]:
         """The states of a node itself."""
