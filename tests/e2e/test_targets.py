@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import onnx
 import pytest
 
 import bnncc
-from bnncc import targets
+from bnncc import mca, targets
 from bnncc.artifact import Artifact
 from bnncc.bench import count_artifact
 from bnncc.diagnostics import BnnccError, ExitCode
@@ -109,6 +110,25 @@ def test_a_damaged_library_gives_other_answers(target: str, digits: Path, tmp_pa
         code[at] ^= 0xFF
     archive.write_bytes(code)
     assert case.differences(Artifact(tmp_path / "digits").run(dict(case.inputs))) != []
+
+
+def instructions_beyond_armv6m(library: Path) -> list[str]:
+    """Lines of the disassembly of what Armv6-M does not have."""
+    objdump = mca.tool("llvm-objdump")
+    assert objdump, "the tests want llvm-objdump: python -m tests.install"
+    command = [objdump, "-d", "--triple=thumbv6m-none-eabi", "--mcpu=cortex-m0plus", library]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert listing.count("\n") > 200
+    return [line for line in listing.splitlines() if "<unknown>" in line]
+
+
+@pytest.mark.parametrize("name", ["digits_bnn_bop_legacy", "torch_reactnet_block_legacy"])
+def test_a_cortex_m0_finds_nothing_but_its_own_instructions(name: str, tmp_path: Path):
+    """QEMU runs Armv6-M code on a Cortex-M3, which would take others as well."""
+    path = load_case(name).write_model(tmp_path)
+    for target, is_clean in (("cortex-m0plus", True), ("cortex-m4", False)):  # the second: negative control
+        library = bnncc.compile(path, name="net", target=target, output=tmp_path / target).directory
+        assert bool(instructions_beyond_armv6m(library / "libnet.a")) != is_clean
 
 
 def test_instructions_are_counted_alike_each_time(digits: Path):
