@@ -10,11 +10,11 @@ from collections.abc import Hashable
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation
+from xdsl.ir import Block, Operation
 from xdsl.passes import ModulePass
 from xdsl.traits import Pure
 
-from bnncc.passes.matching import apply_patterns, copy_source, main_block
+from bnncc.passes.matching import all_blocks, apply_patterns, copy_source
 
 
 def key_of(op: Operation) -> Hashable:
@@ -29,17 +29,23 @@ class EliminateCommonSubexpressionsPass(ModulePass):
     name = "eliminate-common-subexpressions"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """Rewrite the function; regions are looked at from outside only."""
-        known: dict[Hashable, Operation] = {}
-        for operation in list(main_block(op).ops):
-            if operation.regions or not operation.has_trait(Pure):
-                continue
-            first = known.setdefault(key_of(operation), operation)
-            if first is operation:
-                continue
-            copy_source(operation, first)
-            for old, new in zip(operation.results, first.results, strict=True):
-                old.replace_all_uses_with(new)
-            operation.detach()
-            operation.erase()
+        """Rewrite the function and its loops; other regions are looked at from outside only."""
+        for block in all_blocks(op):
+            eliminate(block)
         apply_patterns(op)
+
+
+def eliminate(block: Block) -> None:
+    """Keep the first of equal operations in one block."""
+    known: dict[Hashable, Operation] = {}
+    for operation in list(block.ops):
+        if operation.regions or not operation.has_trait(Pure):
+            continue
+        first = known.setdefault(key_of(operation), operation)
+        if first is operation:
+            continue
+        copy_source(operation, first)
+        for old, new in zip(operation.results, first.results, strict=True):
+            old.replace_all_uses_with(new)
+        operation.detach()
+        operation.erase()

@@ -13,14 +13,15 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, i1
+from xdsl.dialects.builtin import ModuleOp, UnknownLoc, i1
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import CONTRACTIONS, ROOTS
+from bnncc.dialect.time import Neuron, inline
 from bnncc.dialect.types import element_of, is_number, shape_of
-from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block
+from bnncc.passes.matching import ELEMENTWISE, all_blocks, apply_patterns
 
 MOST_OPERATIONS = 64
 """A region does not grow beyond this by what follows it: what kernels are made from has a limited depth, and
@@ -138,7 +139,7 @@ class Grouping:
         for op in order:
             if isinstance(op, ROOTS):
                 self.open(op)
-            elif isinstance(op, ELEMENTWISE) and not self.is_taken_by_reader(op):
+            elif isinstance(op, (*ELEMENTWISE, Neuron)) and not self.is_taken_by_reader(op):
                 self.join(op)
 
     def is_taken_by_reader(self, op: Operation) -> bool:
@@ -246,7 +247,8 @@ class Rebuild:
             for operand in op.operands:
                 if operand not in local and isinstance(operand.owner, ops.Constant):
                     block.add_op(operand.owner.clone(local))
-            block.add_op(op.clone(local))
+            for copy in self.copies(op, local):
+                block.add_op(copy)
         block.add_op(ops.Yield([local[result] for result in results]))
         types = [result.type for result in results]
         fused = ops.Fused([self.value(value) for value in inputs], types, Region(block))
@@ -255,6 +257,17 @@ class Rebuild:
             self.values[old] = new
             new.name_hint = old.name_hint
         self.new.append(fused)
+
+    def copies(self, op: Operation, local: dict[SSAValue, SSAValue]) -> list[Operation]:
+        """A member inside its region; of a neuron its arithmetic."""
+        if not isinstance(op, Neuron):
+            return [op.clone(local)]
+        copies, values = inline(op, [local[operand] for operand in op.operands])
+        local.update(zip(op.results, values, strict=True))
+        for copy in copies:
+            if copy.location == UnknownLoc():
+                copy.location = op.location
+        return copies
 
     def place_inside(self, op: Operation) -> tuple[bool, int]:
         """The root comes first in its region, then the order of the schedule."""
@@ -276,6 +289,6 @@ class FuseEpiloguesPass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the function."""
         apply_patterns(op)
-        block = main_block(op)
-        cheap = repeat_for_each_use(block)
-        Rebuild(block, Grouping(schedule(block), cheap)).run()
+        for block in all_blocks(op):
+            cheap = repeat_for_each_use(block)
+            Rebuild(block, Grouping(schedule(block), cheap)).run()

@@ -19,6 +19,7 @@ from xdsl.pattern_rewriter import (
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function
 from bnncc.dialect.sources import get_source, set_source
+from bnncc.dialect.time import Scan
 from bnncc.dialect.types import element_of, is_number, shape_of, tensor
 
 Kind = TypeVar("Kind", bound=Operation)
@@ -166,6 +167,12 @@ def keeps_values(cast: ops.Cast) -> bool:
 def main_block(module: ModuleOp) -> Block:
     """The body of func @main."""
     return main_function(module).body.block
+
+
+def all_blocks(module: ModuleOp) -> list[Block]:
+    """The bodies of the loops over time, then that of func @main, which holds them."""
+    main = main_block(module)
+    return [*(op.block for op in main.ops if isinstance(op, Scan)), main]
 
 
 def apply_patterns(module: ModuleOp, *patterns: RewritePattern) -> bool:

@@ -234,12 +234,19 @@ def types_text(types: Sequence[Attribute]) -> str:
     return ", ".join(map(str, types)) or "none"
 
 
-def inline(op: Neuron) -> tuple[list[Operation], list[SSAValue]]:
-    """Copies of the body's operations on the operands, and the values that the results are."""
-    values: dict[SSAValue, SSAValue] = dict(zip(op.block.args, op.operands, strict=True))
+NEURON = "neuron"
+"""Attribute of the operations that came out of a neuron: its classification."""
+
+
+def inline(op: Neuron, operands: Sequence[SSAValue] | None = None) -> tuple[list[Operation], list[SSAValue]]:
+    """Copies of the body's operations on the operands (or others like them), and the values that the results
+    are. The copies remember the classification."""
+    values: dict[SSAValue, SSAValue] = dict(zip(op.block.args, operands or op.operands, strict=True))
     copies = []
     for inner in op.block.ops:
         if isinstance(inner, ops.Yield):
             return copies, [values.get(value, value) for value in inner.values]
-        copies.append(inner.clone(values))
+        copy = inner.clone(values)
+        copy.attributes.setdefault(NEURON, StringAttr(op.classification))
+        copies.append(copy)
     raise AssertionError("the body ends in a yield")

@@ -210,7 +210,7 @@ def update_in_place(schedule: Schedule, keeps: Sequence[Keep]) -> Schedule:
             pair = _pair(steps[maker], buffers, old, new)
             if pair is None:
                 continue
-            steps[maker] = with_pairs(steps[maker], (*steps[maker].kernel.in_place, pair))
+            steps[maker] = _written_where_read(steps[maker], pair)
         buffers[new] = replace(buffers[new], place="part", base=old, stride=0)
         gone.add(keep.step)
     return without(replace(schedule, steps=tuple(steps), buffers=tuple(buffers)), gone)
@@ -239,7 +239,7 @@ def _maker(
 def _lies_as(copy: Step, buffers: Sequence[Buffer]) -> bool:
     """Whether a copy moves every byte of one buffer to the same place in the other."""
     kernel = copy.kernel
-    same = kernel.operands == (kernel.outputs[0].layout,) if kernel.operands else False
+    same = bool(kernel.operands) and alike(kernel.operands[0], kernel.outputs[0].layout)
     return same and buffers[copy.reads[0]].bytes == buffers[copy.writes[0]].bytes
 
 
@@ -252,7 +252,23 @@ def _pair(step: Step, buffers: Sequence[Buffer], old: int, new: int) -> tuple[in
         return None
     operand = step.reads.index(old) - inputs
     written = step.kernel.outputs[output].layout
-    return (operand, output) if step.kernel.operands[operand] == written else None
+    return (operand, output) if alike(step.kernel.operands[operand], written) else None
+
+
+def alike(left: Layout, right: Layout) -> bool:
+    """Whether two layouts put every element at the same place; strides of single rows do not matter."""
+    same = (left.element, left.shape, left.offset) == (right.element, right.shape, right.offset)
+    strides = zip(left.shape, left.strides, right.strides, strict=True)
+    return same and not left.halo and not right.halo and all(n == 1 or a == b for n, a, b in strides)
+
+
+def _written_where_read(step: Step, pair: tuple[int, int]) -> Step:
+    """The step, an operand and an output of its kernel in one place."""
+    operand, output = pair
+    operands = list(step.kernel.operands)
+    operands[operand] = step.kernel.outputs[output].layout
+    step = replace(step, kernel=replace(step.kernel, operands=tuple(operands)))
+    return with_pairs(step, (*step.kernel.in_place, pair))
 
 
 def with_pairs(step: Step, pairs: tuple[tuple[int, int], ...]) -> Step:

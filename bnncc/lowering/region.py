@@ -6,9 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.time import NEURON
 from bnncc.dialect.types import shape_of
 from bnncc.lowering.demands import outer_value, root_of
 from bnncc.lowering.expressions import ExpressionBuilder, unsupported
@@ -165,7 +167,12 @@ class Region:
         return owner if isinstance(owner, Operation) else self.op
 
     def _operation(self) -> str:
-        names = [op.name.removeprefix("bnn.") for op in self.op.block.ops if _is_epilogue(op, self.root)]
+        names: list[str] = []
+        for op in self.op.block.ops:
+            neuron = op.attributes.get(NEURON)
+            name = neuron.data if isinstance(neuron, StringAttr) else op.name.removeprefix("bnn.")
+            if (neuron and name not in names) or (neuron is None and _is_epilogue(op, self.root)):
+                names.append(name)
         first = [describe(self.root)] if self.root is not None else []
         return " + ".join(first + names) or "copy"
 

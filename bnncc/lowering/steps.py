@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation, SSAValue
 
 from bnncc.dialect.sources import location_text, node_name
@@ -54,7 +55,7 @@ class Steps:
         self.operations.append(op)
         self.steps.append(
             Step(
-                name=node_name(about),
+                name=operation if isinstance(about, ReturnOp) else node_name(about),
                 kernel=spec,
                 reads=tuple(reads),
                 writes=tuple(writes),
