@@ -30,6 +30,7 @@ PASSES = (
     "recognize-binarize",
     "recognize-levels",
     "reject-unknown",
+    "roll-time",
     "simplify-layout",
     "split-affine",
 )

@@ -30,6 +30,7 @@ from bnncc.artifact import Artifact
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function
 from bnncc.dialect.sources import get_source, location_text
+from bnncc.dialect.time import Scan
 from bnncc.dialect.types import element_of, numpy_type
 from bnncc.driver import Options, Say
 from bnncc.frontend.evaluate import ModelEvaluator
@@ -260,6 +261,9 @@ class _Comparison:
         arguments = reference.check_inputs(main, batch)
         self.values.update(zip(main.body.block.args, arguments, strict=True))
         reference.evaluate(module, batch, self._observe)
+        for op in main.body.block.ops:
+            if isinstance(op, Scan):
+                self._first_step(op)
 
     @property
     def against(self) -> str:
@@ -269,6 +273,21 @@ class _Comparison:
     def rows(self) -> list[Row]:
         """The reference's own arithmetic against the graph."""
         return self._rows
+
+    def _first_step(self, op: Scan) -> None:
+        """The values inside a loop, in its first step."""
+        operands = [self.values[operand] for operand in op.operands]
+        if op.count is not None:
+            operands.pop()
+        sequences = len(op.sequences)
+        arguments = [*(array[0] for array in operands[:sequences]), *operands[sequences:]]
+        self.values.update(zip(op.block.args, arguments, strict=True))
+
+        def note(inner: Operation, results: list[np.ndarray]) -> None:
+            if inner.parent is op.block:
+                self.values.update(zip(inner.results, results, strict=True))
+
+        reference.evaluate_block(op.block, arguments, note)
 
     @cached_property
     def ties(self) -> Ties | NirTies:

@@ -26,6 +26,7 @@ from bnncc.passes.place_pads import PlacePadsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.recognize_levels import RecognizeLevelsPass
 from bnncc.passes.reject_unknown import RejectUnknownPass
+from bnncc.passes.roll_time import RollTimePass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
 from bnncc.passes.split_affine import SplitAffinePass
 
@@ -33,6 +34,7 @@ After = Callable[[str, ModuleOp], None]
 """Told of every pass, by name, once it has run."""
 
 PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
+    (RollTimePass, "while the nodes stand as the exporter wrote them, one time step after the other"),
     (ConvertOnnxPass, "everything after it looks at one dialect only, not at operator sets"),
     (InlineNeuronsPass, "their arithmetic is simplified and fused like any other"),
     (FoldConstantsPass, "patterns look for scalars, which exporters write as whole tensors"),

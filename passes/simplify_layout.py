@@ -185,6 +185,10 @@ def turned_operand(value: SSAValue, permutation: Sequence[int], rank: int) -> SS
     return ops.Transpose(value, permutation)
 
 
+HIGHEST_RANK = 4
+"""Of what element-wise kernels compute."""
+
+
 class SinkReshape(RewritePattern):
     """f(reshape(x), constant) is reshape(f(x, reshaped constant)).
 
@@ -207,6 +211,8 @@ class SinkReshape(RewritePattern):
             return
         if any(rests_at_input(r.input) for r in reshapes) or np.prod(after) > LARGEST_SPREAD:
             return
+        if len(before) > HIGHEST_RANK >= len(after):
+            return  # no kernel of our own computes there
         new: list[Operation] = []
         operands = [reshaped_operand(operand, before, after, new) for operand in op.operands]
         new.append(with_operands(op, operands))
