@@ -29,6 +29,7 @@ PASSES = (
     "place-pads",
     "recognize-binarize",
     "recognize-levels",
+    "recognize-neurons",
     "reject-unknown",
     "roll-time",
     "simplify-layout",

@@ -175,6 +175,36 @@ def all_blocks(module: ModuleOp) -> list[Block]:
     return [*(op.block for op in main.ops if isinstance(op, Scan)), main]
 
 
+def sort_block(block: Block) -> None:
+    """Put every operation behind those that it reads; the order is kept otherwise."""
+    order: list[Operation] = []
+    seen: set[Operation] = set()
+
+    def visit(op: Operation) -> None:
+        stack = [(op, iter(op.operands))]
+        seen.add(op)
+        while stack:
+            current, operands = stack[-1]
+            for operand in operands:
+                owner = operand.owner
+                if isinstance(owner, Operation) and owner not in seen and owner.parent is block:
+                    seen.add(owner)
+                    stack.append((owner, iter(owner.operands)))
+                    break
+            else:
+                order.append(current)
+                stack.pop()
+
+    last = block.last_op
+    assert last is not None
+    for op in block.ops:
+        if op not in seen and op is not last:
+            visit(op)
+    for op in order:
+        op.detach()
+        block.insert_op_before(op, last)
+
+
 def apply_patterns(module: ModuleOp, *patterns: RewritePattern) -> bool:
     """Apply patterns everywhere until none matches, then drop what became dead; whether any matched."""
     walker = PatternRewriteWalker(GreedyRewritePatternApplier(list(patterns), dce_enabled=True))

@@ -25,6 +25,7 @@ from bnncc.passes.merge_dimensions import MergeDimensionsPass
 from bnncc.passes.place_pads import PlacePadsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.recognize_levels import RecognizeLevelsPass
+from bnncc.passes.recognize_neurons import RecognizeNeuronsPass
 from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.roll_time import RollTimePass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
@@ -59,6 +60,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (FoldBatchNormPass, "what no threshold took is real-valued: multiply and add"),
     (MergeDimensionsPass, "nothing moves reshapes any more"),
     (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),
+    (RecognizeNeuronsPass, "the arithmetic is final, and one neuron goes into one region"),
     (FuseEpiloguesPass, "last: regions are what the lowering turns into kernels"),
 )
 """Every pass in order, and why it stands there."""

@@ -24,7 +24,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import SOURCE
 from bnncc.dialect.time import Scan
 from bnncc.dialect.types import element_of, is_number, numpy_type, shape_of, tensor
-from bnncc.passes.matching import constant_of, main_block
+from bnncc.passes.matching import constant_of, main_block, sort_block
 
 FEWEST_STEPS = 3
 """Repetitions that are worth a loop."""
@@ -318,7 +318,7 @@ class Writer:
             for op in reversed(step):
                 op.detach()
                 op.erase(safe_erase=False)
-        sort(self.block)
+        sort_block(self.block)
 
     def readers(self) -> dict[int, set[int]]:
         """For each value that others read: in which steps."""
@@ -486,36 +486,6 @@ def _is_step(operand: SSAValue, value: SSAValue, unsqueezed: bool) -> bool:
 def is_node(op: object, operator: str):
     """Whether an operation is an ONNX node of this operator."""
     return isinstance(op, ops.Onnx) and op.operator.data == operator and not op.domain.data
-
-
-def sort(block: Block) -> None:
-    """Put every operation behind those that it reads; the order is kept otherwise."""
-    order: list[Operation] = []
-    seen: set[Operation] = set()
-
-    def visit(op: Operation) -> None:
-        stack = [(op, iter(op.operands))]
-        seen.add(op)
-        while stack:
-            current, operands = stack[-1]
-            for operand in operands:
-                owner = operand.owner
-                if isinstance(owner, Operation) and owner not in seen and owner.parent is block:
-                    seen.add(owner)
-                    stack.append((owner, iter(owner.operands)))
-                    break
-            else:
-                order.append(current)
-                stack.pop()
-
-    last = block.last_op
-    assert last is not None
-    for op in block.ops:
-        if op not in seen and op is not last:
-            visit(op)
-    for op in order:
-        op.detach()
-        block.insert_op_before(op, last)
 
 
 def roll(block: Block) -> bool:
