@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.builtin import ModuleOp, StringAttr, UnitAttr, f32
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
@@ -178,7 +178,8 @@ def wrap(block: Block, found: Arithmetic, old: SSAValue, new: SSAValue) -> Neuro
     body.add_op(ops.Yield([values[value] for value in (*found.outputs, new)]))
     neuron = Neuron(found.inputs, [old], Region(body), "lif")
     kind, fire, reset, delayed = classification(neuron)
-    neuron = Neuron(found.inputs, [old], neuron.detach_region(0), kind, fire, reset, delayed)
+    neuron.kind, neuron.fire, neuron.reset = (StringAttr(text) for text in (kind, fire, reset))
+    neuron.delayed = UnitAttr() if delayed else None
     neuron.location = found.members[-1].location
     block.insert_op_before(neuron, found.members[-1])
     inside = set(found.members)

@@ -17,8 +17,8 @@ func.func @main(%x: tensor<1x4xf32>, %mem: tensor<1x4xf32>) -> (tensor<1x4x!bnn.
   }) : (tensor<1x4xf32>, tensor<1x4xf32>) -> (tensor<1x4x!bnn.spike>, tensor<1x4xf32>)
   // CHECK-NOT: bnn.neuron
   // CHECK: %[[U:.+]] = bnn.add %[[V]], %[[X]]
-  // CHECK: %[[F:.+]] = bnn.compare %[[U]], %{{.+}} {kind = "gt"}
-  // CHECK: %[[S:.+]] = bnn.cast %[[F]] : (tensor<1x4xi1>) -> tensor<1x4x!bnn.spike>
+  // CHECK: %[[F:.+]] = bnn.compare %[[U]], %{{.+}} {neuron = "if, zero, >", kind = "gt"}
+  // CHECK: %[[S:.+]] = bnn.cast %[[F]] {neuron = "if, zero, >"} : (tensor<1x4xi1>) -> tensor<1x4x!bnn.spike>
   // CHECK: %[[W:.+]] = bnn.select %[[F]], %{{.+}}, %[[U]]
   // CHECK: func.return %[[S]], %[[W]]
   func.return %spk, %new : tensor<1x4x!bnn.spike>, tensor<1x4xf32>
