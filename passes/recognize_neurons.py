@@ -21,7 +21,8 @@ from xdsl.passes import ModulePass
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, states_of
-from bnncc.dialect.time import INSIDE, Neuron, Scan
+from bnncc.dialect.time import FIRES as FIRE_TEXTS
+from bnncc.dialect.time import INSIDE, NEURON, Neuron, Scan
 from bnncc.dialect.types import element_of, numpy_type, shape_of
 from bnncc.passes.matching import apply_patterns, main_block, sort_block
 from bnncc.reference import evaluate_operation
@@ -177,7 +178,7 @@ def wrap(block: Block, found: Arithmetic, old: SSAValue, new: SSAValue) -> Neuro
         body.add_op(copy)
     body.add_op(ops.Yield([values[value] for value in (*found.outputs, new)]))
     neuron = Neuron(found.inputs, [old], Region(body), "lif")
-    kind, fire, reset, delayed = classification(neuron)
+    kind, fire, reset, delayed = told(found.members) or classification(neuron)
     neuron.kind, neuron.fire, neuron.reset = (StringAttr(text) for text in (kind, fire, reset))
     neuron.delayed = UnitAttr() if delayed else None
     neuron.location = found.members[-1].location
@@ -193,6 +194,17 @@ def wrap(block: Block, found: Arithmetic, old: SSAValue, new: SSAValue) -> Neuro
         op.erase(safe_erase=False)
     sort_block(block)
     return neuron
+
+
+def told(members: Sequence[Operation]) -> tuple[str, str, str, bool] | None:
+    """What the front end said of the neuron that the operations came out of, if it did."""
+    texts = [text.data for op in members if isinstance(text := op.attributes.get(NEURON), StringAttr)]
+    if not texts:
+        return None
+    kind, *rest = texts[-1].split(", ")
+    reset, fire, *delayed = rest or ("none", "never")
+    spelled = {text: name for name, text in FIRE_TEXTS.items()}
+    return kind, spelled[fire], reset, bool(delayed)
 
 
 def classification(neuron: Neuron) -> tuple[str, str, str, bool]:

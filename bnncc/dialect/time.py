@@ -247,6 +247,6 @@ def inline(op: Neuron, operands: Sequence[SSAValue] | None = None) -> tuple[list
         if isinstance(inner, ops.Yield):
             return copies, [values.get(value, value) for value in inner.values]
         copy = inner.clone(values)
-        copy.attributes.setdefault(NEURON, StringAttr(op.classification))
+        copy.attributes[NEURON] = StringAttr(op.classification)
         copies.append(copy)
     raise AssertionError("the body ends in a yield")
