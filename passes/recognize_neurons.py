@@ -107,7 +107,7 @@ def arithmetic(block: Block, old: SSAValue, new: SSAValue) -> Arithmetic | None:
             if operand is not old and operand not in made and not isinstance(operand.owner, ops.Constant)
         )
     )
-    outputs = [
+    outputs: list[SSAValue] = [
         result
         for op in inside
         for result in op.results

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import numpy as np
 from xdsl.context import Context
@@ -198,7 +199,9 @@ class Prover:
         self.first = first
         self.loop = Loop([list(nodes[first + t * period : first + (t + 1) * period]) for t in range(count)])
         self.before = set(nodes[:first])
-        self.number = [{value: i for i, value in enumerate(self.loop.values(t))} for t in range(count)]
+        self.number: list[dict[SSAValue, int]] = [
+            {value: i for i, value in enumerate(self.loop.values(t))} for t in range(count)
+        ]
         self.inside = {op for step in self.loop.steps for op in step}
 
     def prove(self) -> Loop | None:
@@ -483,7 +486,7 @@ def _is_step(operand: SSAValue, value: SSAValue, unsqueezed: bool) -> bool:
     return is_node(op, "Unsqueeze") and _integers(op, 1, "axes") == [0] and op.inputs[0] is value
 
 
-def is_node(op: object, operator: str):
+def is_node(op: object, operator: str) -> TypeGuard[ops.Onnx]:
     """Whether an operation is an ONNX node of this operator."""
     return isinstance(op, ops.Onnx) and op.operator.data == operator and not op.domain.data
 
