@@ -123,6 +123,11 @@ BAD: dict[str, tuple[Maker, tuple[str, ...]]] = {
     "threshold is infinite": (with_node(nir.IF(FULL, FULL * np.inf)), ("n0: IF", "v_threshold", "infinite")),
     "weight is NaN": (with_node(nir.Linear(np.full((4, 4), np.nan))), ("n0: Linear", "weight holds NaN")),
     "weight beyond float32": (with_node(nir.Linear(np.full((4, 4), 1e300))), ("n0: Linear", "infinite")),
+    "resistance beyond float32": (with_node(nir.I(np.full(4, 1e300))), ("n0: I", "r holds NaN or infinite")),
+    "a gain beyond float32": (
+        with_node(nir.LI(np.full(4, 0.6e-3), np.full(4, 3e38), np.zeros(4))),
+        ("n0: LI", "beyond float32"),
+    ),
     "dt far too long": (with_node(lif([4], tau=1e-5)), ("n0: LIF", "more than twice", "--dt")),
     "parameters of 3 for 4 neurons": (
         with_node(lif([3])),

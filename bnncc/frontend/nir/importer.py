@@ -214,7 +214,11 @@ class _Constants:
         self.importer, self.node, self.steps = importer, node, importer.network.steps
 
     def held(self, array: np.ndarray | float) -> np.ndarray:
-        """As a Parameter of the builders in `neurons`."""
+        """As a Parameter of the builders in `neurons`. Raises BnnccError for what float32 cannot hold."""
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(np.asarray(array).astype(np.float32)).all()
+        if not finite:
+            raise self.node.problem("its coefficients of a step are beyond float32", "look at --dt and its r")
         return self.importer.parameter(np.asarray(array), self.importer.shape(self.node))
 
     def decay(self, tau: str) -> np.ndarray:

@@ -155,7 +155,7 @@ class _Values:
             raise self.problem(f"its {key} is empty, shape {list(value.shape)}")
         with np.errstate(over="ignore"):
             array = value.astype(dtype)
-        bad = int((~np.isfinite(array)).sum())
+            bad = int((~np.isfinite(array.astype(np.float32))).sum())
         if bad:
             raise self.problem(
                 f"its {key} holds NaN or infinite values, {bad} of {array.size}",
