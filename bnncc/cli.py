@@ -237,6 +237,12 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         "or a balance; else speed)",
     )
     _time_arguments(sub)
+    group.add_argument(
+        "--calibrate",
+        metavar="SAMPLES.npz",
+        type=Path,
+        help="count spikes on these samples (keys: input names) and choose events or products by them",
+    )
     group.add_argument("--cc", metavar="COMMAND", help="the C compiler (default: $CC, then cc)")
 
 
@@ -416,6 +422,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         camera=driver.CameraInput(chosen.input_type, chosen.input_layout, mean, std),
         assume_sign_zero=int(chosen.assume_sign_zero) if chosen.assume_sign_zero else None,
         cc=chosen.cc,
+        calibrate=chosen.calibrate,
         optimize=chosen.optimize,
         package=getattr(chosen, "package", None),
         profile=getattr(chosen, "profile", False),

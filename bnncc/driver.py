@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bnncc import artifact, codegen, targets
+from bnncc import artifact, calibrate, codegen, targets
 from bnncc.diagnostics import BnnccError, did_you_mean
 from bnncc.dialect.network import decisions_of, main_function
 from bnncc.dialect.parsing import module_text
@@ -30,6 +30,7 @@ from bnncc.golden import Golden, golden_vectors
 from bnncc.linalg.convert import convert_module
 from bnncc.lowering import Lowered, lower
 from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
+from bnncc.passes.recognize_spikes import Rates
 from bnncc.plan.budget import Budgets, FlashExceeded
 from bnncc.plan.names import check_library_name, library_name
 from bnncc.report import reports
@@ -61,6 +62,7 @@ class Options:
     profile: call `<name>_on_layer` before and after every layer. budgets: bytes of RAM and flash that the
     network may take. states: output name by input name of the states that a graph of one time step carries to
     the next.
+    calibrate: a .npz of samples, or arrays by input name, on which spikes are counted (`bnncc.calibrate`).
     """
 
     target: str = "native"
@@ -75,6 +77,7 @@ class Options:
     package: str | None = None
     budgets: Budgets = Budgets()
     profile: bool = False
+    calibrate: str | Path | Mapping[str, Any] | None = None
     dt: float | None = None
     reset: str | None = None
     integrator: str | None = None
@@ -111,8 +114,9 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
     if is_fused(module):
         # Text that --emit mlir wrote: the passes have run.
         return module
+    rates = spike_rates(module, options, say)
     say("recognising and fusing")
-    run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero)
+    run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero, rates)
     return module
 
 
@@ -122,6 +126,19 @@ def read(path: str | Path, options: Options) -> ModuleOp:
     carry_states(module, options.states)
     adapt_inputs(module, options.camera)
     return module
+
+
+def spike_rates(module: ModuleOp, options: Options, say: Say) -> Rates:
+    """How many neurons spike: counted on the samples, or nothing known."""
+    lanes = max(1, targets.load(options.target).vector_bits // 32)
+    given = options.calibrate
+    if given is None:
+        return Rates(lanes=lanes)
+    say("counting spikes")
+    samples = given if isinstance(given, Mapping) else calibrate.read_samples(given)
+    copy = module.clone()
+    run_pipeline(copy, None, options.assume_sign_zero, Rates(lanes=lanes, always=True))
+    return Rates(calibrate.set_bits(copy, samples), lanes)
 
 
 def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, i32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
@@ -21,7 +21,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect import time
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, states_of
 from bnncc.dialect.operations import unpack, vector_of
-from bnncc.dialect.types import domain_values, element_of, is_number, numpy_type, shape_of
+from bnncc.dialect.types import domain_values, element_of, numpy_type, shape_of
 
 Observer = Callable[[Operation, list[np.ndarray]], list[np.ndarray] | None]
 """Told of an operation and its results; returns results to go on with instead, or None to keep them."""
@@ -188,7 +188,7 @@ def windows(
 
 
 def _conv2d(op: ops.Conv2d, x: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
-    exact = not is_number(element_of(op.input))
+    exact = element_of(op.result) == i32
     out_channels, height, width, depth = w.shape
     groups, taps = op.groups.value.data, height * width * depth
     dtype = working_type(taps * _largest_product(op)) if exact else np.float32
@@ -205,7 +205,7 @@ def _conv2d(op: ops.Conv2d, x: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
 
 
 def _dense(op: ops.Dense, x: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
-    exact = not is_number(element_of(op.input))
+    exact = element_of(op.result) == i32
     dtype = working_type(w.shape[1] * _largest_product(op)) if exact else np.float32
     y = np.matmul(x.astype(dtype, copy=False), w.astype(dtype, copy=False).T)
     return [y.astype(numpy_type(element_of(op.result)))]

@@ -30,6 +30,7 @@ PASSES = (
     "recognize-binarize",
     "recognize-levels",
     "recognize-neurons",
+    "recognize-spikes",
     "reject-unknown",
     "roll-time",
     "simplify-layout",

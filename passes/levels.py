@@ -149,6 +149,8 @@ class Levels:
                 return self.of(op.input)
             case ops.Pad():
                 return self._joined(self.of(op.input), op.value.value.data)
+            case ops.MeanPool():
+                return self._mean(op)
             case ops.Concat():
                 first, *rest = (self.of(operand) for operand in op.operands)
                 for other in rest:
@@ -157,6 +159,14 @@ class Levels:
             case ops.Add() | ops.Sub() | ops.Mul() | ops.Div() | ops.Max() | ops.Min():
                 return self._arithmetic(op)
         return ANYTHING
+
+    def _mean(self, op: ops.MeanPool) -> Range:
+        """Of spikes: a count times one part, where every window counts the same taps."""
+        inner, taps = self.of(op.input), math.prod(ops.unpack(op.kernel))
+        is_even = bool(op.count_outside.value.data) or not any(ops.unpack(op.pads))
+        if not inner.exact or (inner.low, inner.high) != (0, 1) or not is_even:
+            return Range(inner.low, inner.high)
+        return Range(0.0, 1.0, 1 / taps)
 
     def _arithmetic(self, op: ops.Add | ops.Sub | ops.Mul | ops.Div | ops.Max | ops.Min) -> Range:
         left, right = op.left, op.right

@@ -26,6 +26,7 @@ from bnncc.passes.place_pads import PlacePadsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.recognize_levels import RecognizeLevelsPass
 from bnncc.passes.recognize_neurons import RecognizeNeuronsPass
+from bnncc.passes.recognize_spikes import Rates, RecognizeSpikesPass
 from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.roll_time import RollTimePass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
@@ -50,6 +51,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (InferDomainsPass, "finds the integer accumulators that thresholds are folded on"),
     (RecognizeLevelsPass, "of what signs did not explain: a plane of bits less where they do"),
     (InferDomainsPass, "the same for activations of a few bits"),
+    (RecognizeSpikesPass, "contractions whose weights are real; those of few levels count bits by now"),
     (
         FoldConstantsPass,
         "scales that are the same for every channel become scalars before chains are evaluated",
@@ -66,10 +68,16 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
 """Every pass in order, and why it stands there."""
 
 
-def run_pipeline(module: ModuleOp, after: After | None = None, assume_sign_zero: int | None = None) -> None:
+def run_pipeline(
+    module: ModuleOp,
+    after: After | None = None,
+    assume_sign_zero: int | None = None,
+    rates: Rates | None = None,
+) -> None:
     """Bring a module of the front end into fused regions, in place.
 
-    after: called after each pass. assume_sign_zero: +1 or -1 to give up exact sign(0) = 0.
+    after: called after each pass. assume_sign_zero: +1 or -1 to give up exact sign(0) = 0. rates: how many
+    neurons spike, and on what target.
     Raises BnnccError for nodes that cannot be compiled; a module that does not verify is our own fault."""
     context = make_context()
     for kind, _ in PIPELINE:
@@ -77,6 +85,8 @@ def run_pipeline(module: ModuleOp, after: After | None = None, assume_sign_zero:
             if assume_sign_zero is None:
                 continue
             instance: ModulePass = AssumeSignZeroPass(assume_sign_zero)
+        elif kind is RecognizeSpikesPass:
+            instance = RecognizeSpikesPass(rates)
         else:
             instance = kind()
         instance.apply(context, module)

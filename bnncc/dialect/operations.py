@@ -198,7 +198,7 @@ class Conv2d(WindowOperation):
     g = o // (O/G). x [n,h,w,C], w [O,kh,kw,C/G]. `strides` [sy,sx], `dilations` [dy,dx], `pads`
     [top,left,bottom,right], `groups` G; outside the image x is `pad_value`, 0 or, for a bipolar or ternary x,
     -1 or +1.
-    The result is i32 where both domains are binary, else f32.
+    The result is i32 where both domains are binary, else f32 (of spikes or counts and f32 weights too).
     """
 
     name = "bnn.conv2d"
@@ -1059,15 +1059,22 @@ def window_shape(
     return image[0], height, width, channels
 
 
+def is_spiking(element: Attribute) -> bool:
+    """Whether values are spikes or counts, none of them negative: what real weights can be summed over."""
+    values = domain_values(element)
+    return values is not None and min(values) == 0
+
+
 def contraction_type(input: SSAValue, weight: SSAValue) -> Attribute:
     """i32 where both operands are of binary domains, else f32."""
     return f32 if is_number(element_of(input)) or is_number(element_of(weight)) else i32
 
 
 def verify_contraction(input: SSAValue, weight: SSAValue, result: SSAValue) -> None:
-    """Check the domains of a contraction: both numbers or both binary."""
+    """Check the domains of a contraction: both numbers, both binary, or spikes and numbers."""
     x, w = element_of(input), element_of(weight)
-    expect(is_number(x) == is_number(w), "two numbers or two binary domains", f"{x} and {w}")
+    allowed = is_number(x) == is_number(w) or (is_spiking(x) and w == f32)
+    expect(allowed, "two numbers, two binary domains, or spikes and f32", f"{x} and {w}")
     kind = contraction_type(input, weight)
     expect(element_of(result) == kind, f"result {kind}", element_of(result))
 

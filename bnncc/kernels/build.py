@@ -17,7 +17,18 @@ from tvm.tirx.op import register_intrin_lowering
 
 from bnncc import elf
 from bnncc.diagnostics import BnnccError
-from bnncc.kernels import choice, convert, halo, map, micro_kernels, opaque, pool, real_conv, reduce
+from bnncc.kernels import (
+    choice,
+    convert,
+    halo,
+    map,
+    micro_kernels,
+    opaque,
+    pool,
+    real_conv,
+    reduce,
+    spike_conv,
+)
 from bnncc.kernels.c_helpers import POPCOUNT, VECTOR, helpers
 from bnncc.kernels.functions import LITERAL, LONG_LITERAL
 from bnncc.kernels.isa import Goal, Isa, TargetFacts
@@ -35,6 +46,7 @@ from bnncc.plan.kernel import (
     RealConv,
     Root,
     Softmax,
+    SpikeConv,
 )
 
 Template = Callable[[KernelSpec, Isa, TileParameters | None], Kernel]
@@ -42,6 +54,7 @@ Template = Callable[[KernelSpec, Isa, TileParameters | None], Kernel]
 TEMPLATES: dict[type[Root], Template] = {
     BinaryConv: choice.make,
     RealConv: real_conv.make,
+    SpikeConv: spike_conv.make,
     Pool: pool.make,
     ChannelMean: reduce.make_channel_mean,
     Softmax: reduce.make_softmax,
@@ -186,6 +199,7 @@ def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], st
     """The definition of one kernel, with a comment on its parameters."""
     names, body = bodies[name]
     body = _without_unused(body).replace("uint32_t4", VECTOR)
+    body = re.sub(r"^ *#pragma unroll.*\n", "", body, flags=re.MULTILINE)
     body = re.sub(LITERAL + r"([0-9a-f]{8})\(\)", lambda match: _literal(int(match[1], 16)), body)
     body = re.sub(LONG_LITERAL + r"([0-9a-f]{16})\(\)", lambda match: _long_literal(int(match[1], 16)), body)
     first_operand = len(kernel.spec.inputs)

@@ -9,6 +9,9 @@ POPCOUNT = "bnncc_popcount32"
 ADD_BYTES = "bnncc_add_bytes"
 """(word, number): the number plus the four bytes of the word."""
 
+COUNT_ZEROS = "bnncc_ctz32"
+"""(word): the number of its lowest bit that is set; it is not 0."""
+
 BROADCAST = "bnncc_broadcast"
 """(word): the word in every lane of a vector."""
 
@@ -43,6 +46,24 @@ static inline uint32_t {ADD_BYTES}(uint32_t v, uint32_t a) {{
 #else
   v = (v & UINT32_C(0x00ff00ff)) + ((v >> 8) & UINT32_C(0x00ff00ff));
   return a + ((v + (v >> 16)) & UINT32_C(0xffff));
+#endif
+}}
+#endif
+""",
+    COUNT_ZEROS: f"""\
+#ifndef BNNCC_CTZ32
+#define BNNCC_CTZ32
+/* The number of the lowest bit that is set in v, which is not 0. */
+static inline uint32_t {COUNT_ZEROS}(uint32_t v) {{
+#if defined(__GNUC__)
+  return (uint32_t)__builtin_ctz(v);
+#else
+  uint32_t bit = 0;
+  while ((v & 1u) == 0u) {{
+    v >>= 1;
+    ++bit;
+  }}
+  return bit;
 #endif
 }}
 #endif

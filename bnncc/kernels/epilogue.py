@@ -50,7 +50,7 @@ from bnncc.plan.expression import (
     Unary,
 )
 from bnncc.plan.graph import Graph, Node
-from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Pool, RealConv
+from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Pool, RealConv, SpikeConv
 from bnncc.plan.layout import WORD_BITS, Element, Layout, words
 
 Position = tuple[Index, Index, Index]
@@ -90,7 +90,7 @@ class Epilogue:
         self.layouts = tuple(output.layout for output in spec.outputs)
         self.writes_bits = spec.writes_bits
         self.is_bitwise = _is_bitwise(spec, self.graph)
-        self.reserved = 1 if isinstance(spec.root, BinaryConv | RealConv) else 0
+        self.reserved = 1 if isinstance(spec.root, BinaryConv | RealConv | SpikeConv) else 0
         overwritten = {operand for operand, _ in spec.in_place}
         self.operands = tuple(
             emit.layout_parameter(

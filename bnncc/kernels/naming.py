@@ -28,6 +28,7 @@ from bnncc.plan.kernel import (
     RealConv,
     Root,
     Softmax,
+    SpikeConv,
 )
 
 GRAMMAR = re.compile(
@@ -82,6 +83,9 @@ def root_name(root: Root) -> str:
                 return "dense"
             kind = "depthwise" if 1 < root.groups == root.input.shape[3] else "conv"
             return f"{kind}{window.height}x{window.width}"
+        case SpikeConv(window=window):
+            is_dense = (window.height, window.width) == root.input.shape[1:3] == (1, 1)
+            return "dense" if is_dense else f"conv{window.height}x{window.width}"
         case Pool(kind=kind, window=window):
             return f"{kind}pool{window.height}x{window.width}"
         case ChannelMean():
@@ -106,6 +110,8 @@ def _operation(spec: KernelSpec) -> tuple[str, str, str]:
             return root_name(root), activation, weight
         case RealConv() as root:
             return root_name(root), str(root.input.element), "f32"
+        case SpikeConv() as root:
+            return root_name(root), _planes("spike", len(root.planes)), str(root.weight)
         case FillHalo() as root:
             return root_name(root), str(root.target.element), "none"
         case root:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-from xdsl.dialects.builtin import i1
+from xdsl.dialects.builtin import FloatAttr, StringAttr, i1
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
@@ -13,6 +13,16 @@ from bnncc.dialect.types import element_of, is_number
 
 FEW_LEVELS = 8
 JITTER = 1e-5
+
+
+def about_spikes(op: Operation) -> str:
+    """How many spikes a contraction has, and which form that gives it; "" for one of none."""
+    if "density" not in op.attributes:
+        return ""
+    bits, origin = op.attributes["density"], op.attributes["density_from"]
+    assert isinstance(bits, FloatAttr) and isinstance(origin, StringAttr)
+    form = "float products of spikes" if is_number(element_of(op.operands[0])) else "events"
+    return f"{form}: {bits.value.data:.2g} bits set per input, {origin.data}"
 
 
 def why_real(activation: SSAValue, weight: np.ndarray) -> str:

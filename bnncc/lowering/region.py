@@ -15,7 +15,7 @@ from bnncc.dialect.types import shape_of
 from bnncc.lowering.demands import outer_value, root_of
 from bnncc.lowering.expressions import ExpressionBuilder, unsupported
 from bnncc.lowering.geometry import broadcast, canonical, without_halo
-from bnncc.lowering.reasons import why_real
+from bnncc.lowering.reasons import about_spikes, why_real
 from bnncc.lowering.roots import Contraction, contraction, describe, window_of
 from bnncc.lowering.steps import Steps
 from bnncc.lowering.storage import Plane
@@ -30,6 +30,7 @@ from bnncc.plan.kernel import (
     Pool,
     RealConv,
     Root,
+    SpikeConv,
 )
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Alternative
@@ -110,6 +111,9 @@ class Region:
         planes = self.steps.with_halo(value, read, self.op)
         buffers = tuple(plane.buffer for plane in planes)
         self.reserved.append(read.weight)
+        if planes[0].layout.element is Element.BIT and not read.is_binary:
+            more = tuple(plane.layout for plane in planes[1:])
+            return SpikeConv(planes[0].layout, read.window, more), None, buffers, ()
         if not read.is_binary:
             return RealConv(planes[0].layout, read.window, read.groups), None, buffers, ()
         levels = planes[: read.grid.planes]
@@ -157,7 +161,10 @@ class Region:
         if not isinstance(self.root, ops.Conv2d | ops.Dense):
             return ""
         read = contraction(self.root)
-        return "" if read.is_binary else why_real(outer_value(self.op, read.input), read.weight)
+        spikes = about_spikes(self.root)
+        if read.is_binary or spikes:
+            return spikes
+        return why_real(outer_value(self.op, read.input), read.weight)
 
     def _about(self) -> Operation:
         """The operation that names the step: the root, or the last one of a map."""

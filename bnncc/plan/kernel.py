@@ -96,6 +96,25 @@ class RealConv:
 
 
 @dataclass(frozen=True)
+class SpikeConv:
+    """The same sum over events: x is spikes or small counts, sum_b 2^b plane_b >= 0 of the packed planes
+    `input`, then `more`, zeros in their halos; the kernel adds the weights of those bits that are set.
+
+    Constant 0 is the weight [O, KH, KW, C] of element `weight`: float32, then the sum is float32 in an order
+    of the kernel's, or int8, then it is an exact int32."""
+
+    input: Layout
+    window: Window
+    more: tuple[Layout, ...] = ()
+    weight: Literal[Element.F32, Element.I8] = Element.F32
+
+    @property
+    def planes(self) -> tuple[Layout, ...]:
+        """All planes, the lowest bit first."""
+        return (self.input, *self.more)
+
+
+@dataclass(frozen=True)
 class Pool:
     """Maximum or mean over a window that skips what lies outside the image.
 
@@ -176,7 +195,7 @@ class Opaque:
         return next(argument for argument in self.arguments if argument.slot == slot)
 
 
-Root = BinaryConv | RealConv | Pool | ChannelMean | Map | Softmax | FillHalo | Convert | Opaque
+Root = BinaryConv | RealConv | SpikeConv | Pool | ChannelMean | Map | Softmax | FillHalo | Convert | Opaque
 
 
 @dataclass(frozen=True)
@@ -244,7 +263,7 @@ class KernelSpec:
         match self.root:
             case BinaryConv(mask=Layout() as mask, ternary_input=True):
                 return (self.root.input, mask)
-            case BinaryConv(more=more) as root:
+            case BinaryConv(more=more) | SpikeConv(more=more) as root:
                 return (root.input, *more)
             case Map() | FillHalo():
                 return ()

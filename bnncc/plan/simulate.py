@@ -37,6 +37,7 @@ from bnncc.plan.kernel import (
     Pool,
     RealConv,
     Softmax,
+    SpikeConv,
     Window,
 )
 from bnncc.plan.layout import WORD_BITS, Element, Layout
@@ -118,6 +119,12 @@ def accumulate(
         case RealConv() as root:
             x = load(root.input, inputs[0]).astype(np.float64)
             return _convolve(x, root.window, root.groups, constants[0], 0.0, spec.shape).astype(np.float32)
+        case SpikeConv() as root:
+            counts = [load(layout, inputs[b]) * 2.0**b for b, layout in enumerate(root.planes)]
+            dtype = np.float32 if root.weight is Element.F32 else np.int32
+            return _convolve(np.sum(counts, axis=0), root.window, 1, constants[0], 0.0, spec.shape).astype(
+                dtype
+            )
         case BinaryConv() as root:
             planes = [load(layout, inputs[b]) * 2.0**b for b, layout in enumerate((root.input, *root.more))]
             levels = np.sum(planes, axis=0)

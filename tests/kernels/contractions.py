@@ -9,7 +9,17 @@ import numpy as np
 
 from bnncc.lowering.geometry import transposed
 from bnncc.plan.expression import Accumulator, Channel, Compare, Expression
-from bnncc.plan.kernel import BIPOLAR, BinaryConv, Constant, Grid, KernelSpec, Output, RealConv, Window
+from bnncc.plan.kernel import (
+    BIPOLAR,
+    BinaryConv,
+    Constant,
+    Grid,
+    KernelSpec,
+    Output,
+    RealConv,
+    SpikeConv,
+    Window,
+)
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, store, with_halo
 
@@ -123,6 +133,22 @@ def real_spec(
         source = transposed(Layout.packed(Element.F32, (n, c, h, w)), 4, (0, 2, 3, 1))
     root = RealConv(source, shape.window, shape.groups)
     return _spec(shape, root, Constant(Element.F32, shape.weight), epilogue, constants, operands, output_halo)
+
+
+def spike_spec(
+    shape: Shape,
+    epilogue: tuple[tuple[Element, Expression], ...] = ((Element.F32, Accumulator()),),
+    constants: tuple[Element, ...] = (),
+    operands: tuple[Layout, ...] = (),
+    planes: int = 1,
+    weight: Element = Element.F32,
+    output_halo: Halo = Halo(),
+) -> KernelSpec:
+    """A KernelSpec of a contraction of spikes, or of counts of several planes."""
+    source = Layout.packed(Element.BIT, shape.image, shape.halo)
+    assert shape.groups == 1 and weight in (Element.F32, Element.I8)
+    root = SpikeConv(source, shape.window, (source,) * (planes - 1), weight)
+    return _spec(shape, root, Constant(weight, shape.weight), epilogue, constants, operands, output_halo)
 
 
 def _spec(shape, root, weight, epilogue, constants, operands, output_halo) -> KernelSpec:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many neurons spike: a network is run on samples, and the set bits of every layer's input are counted.
+
+What is counted decides between events and products (`bnncc.plan.density`); it never changes results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+
+from bnncc import arrays, reference
+from bnncc.diagnostics import BnnccError
+from bnncc.dialect import operations as ops
+from bnncc.dialect.network import INPUTS, main_function, names_of, states_of
+from bnncc.dialect.operations import is_spiking
+from bnncc.dialect.sources import location_text
+from bnncc.dialect.types import element_of, numpy_type, shape_of
+
+Samples = Mapping[str, np.ndarray]
+"""Arrays by input name, stacked along axis 0: batches, or steps of one sequence where there are states."""
+
+
+def read_samples(path: str | Path) -> Samples:
+    """The arrays of a .npz. Raises BnnccError."""
+    samples = arrays.read_arrays(Path(path))
+    if "" in samples:
+        hint = "write it with numpy.savez, an array for each input by its name"
+        raise BnnccError(str(path), "samples are an archive of arrays by input name", hint)
+    return samples
+
+
+def set_bits(module: ModuleOp, samples: Samples) -> dict[str, float]:
+    """Set bits of an input, on average, of each contraction of spikes, by its location.
+
+    module: fused. Raises BnnccError where the samples do not fit the network."""
+    totals: dict[SSAValue, tuple[int, int]] = {}
+
+    def count(op: Operation, results: list[np.ndarray]) -> None:
+        for value, array in zip(op.results, results, strict=True):
+            if is_spiking(element_of(value)):
+                bits, size = totals.get(value, (0, 0))
+                totals[value] = bits + int(np.bitwise_count(array).sum()), size + array.size
+
+    states, carried = zero_states(module, samples), {}
+    pairs = states_of(main_function(module))
+    for batch in batches(module, samples):
+        outputs = reference.evaluate(module, {**states, **carried, **batch}, count)
+        carried = {name: outputs[pairs[name]] for name in states}
+    found = {}
+    for op in main_function(module).walk():
+        if isinstance(op, ops.CONTRACTIONS) and is_spiking(element_of(op.input)):
+            bits, size = totals.get(origin(op.input), (0, 0))
+            if size:
+                found[location_text(op)] = bits / size
+    return found
+
+
+def origin(value: SSAValue) -> SSAValue:
+    """The value that a block argument of a region stands for, as far as it is one value."""
+    while isinstance(value, BlockArgument) and isinstance(value.owner, Block):
+        parent = value.owner.parent_op()
+        if parent is None or value.index >= len(parent.operands):
+            return value
+        value = parent.operands[value.index]
+    return value
+
+
+def zero_states(module: ModuleOp, samples: Samples) -> dict[str, np.ndarray]:
+    """The states that no sample gives, as they are before the first step."""
+    main = main_function(module)
+    types = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
+    return {
+        name: np.zeros(shape_of(types[name]), numpy_type(element_of(types[name])))
+        for name in states_of(main)
+        if name not in samples
+    }
+
+
+def batches(module: ModuleOp, samples: Samples) -> Iterator[dict[str, np.ndarray]]:
+    """The given inputs of every call: samples cut along axis 0."""
+    main = main_function(module)
+    types = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
+    unknown = sorted(set(samples) - set(types))
+    if unknown:
+        hint = f"its inputs are {', '.join(types)}"
+        raise BnnccError("--calibrate", f"the network has no input '{unknown[0]}'", hint)
+    given = [name for name in types if name in samples or name not in states_of(main)]
+    cut = {name: _cut(name, samples, types[name]) for name in given}
+    if len({len(parts) for parts in cut.values()}) != 1:
+        raise BnnccError("--calibrate", "the inputs have different numbers of samples")
+    for parts in zip(*cut.values(), strict=True):
+        yield dict(zip(cut, parts, strict=True))
+
+
+def _cut(name: str, samples: Samples, value: SSAValue) -> list[np.ndarray]:
+    """The samples of one input, each of its shape; what is left over is dropped."""
+    shape = shape_of(value)
+    if name not in samples:
+        raise BnnccError("--calibrate", f"no samples of the input '{name}'")
+    array = samples[name]
+    if array.shape[1:] == shape:
+        return list(array)
+    if not shape or array.shape[1:] != shape[1:] or len(array) < shape[0]:
+        message = f"'{name}' has shape {shape}, its samples {array.shape}"
+        raise BnnccError("--calibrate", message, "stack samples along axis 0")
+    return [array[i : i + shape[0]] for i in range(0, len(array) - shape[0] + 1, shape[0])]

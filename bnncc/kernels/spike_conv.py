@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions and dense layers of spikes: for every bit that is set, the weights of its input are added.
+
+Two forms. Here the one for every window: a tile of outputs stays in registers while the bits of its window
+are walked over (dense layers are windows of one pixel). Windows of stride 1 whose sums fit the registers
+slide instead (`spike_slide.py`): every bit is looked at once for all outputs that it meets.
+
+Stored form of the weights: [tiles][KH * KW * C][outputs of a tile], int8 or float32. Counts of several planes
+are summed from the highest plane down, the sum doubled in between, which rounds nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from bnncc.kernels import emit, spike_slide
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
+from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.events import EventIsa, Word, as_index
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel, TileParameters
+from bnncc.kernels.naming import kernel_symbol
+from bnncc.kernels.nest import each, each_lane, even_tile, tiles
+from bnncc.kernels.output_tiles import OutputTile, Tiling
+from bnncc.plan.kernel import KernelSpec, SpikeConv
+from bnncc.plan.layout import WORD_BITS, Element, Layout
+
+BYTES_SUMMED = 256
+"""Sums of so many int8 numbers fit into int16."""
+
+Chunk = Callable[[], Iterator[Word]]
+"""The words of a piece of the window, in loops where they are many."""
+
+
+def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
+    """The kernel of `spec`, whose root is SpikeConv. schedule: `vectors` of outputs that are summed at a time
+    (of any form, with `slide` 1 or 0); by default what suits the target."""
+    if spike_slide.fits(spec, isa) if schedule is None else schedule.get("slide"):
+        return spike_slide.make(spec, isa, schedule)
+    gather = Gather.of(spec, isa, (schedule or {}).get("vectors"))
+    epilogue = Epilogue(spec, isa)
+    doc = f"weight [{gather.tiling.tiles}][{gather.taps}][{gather.tiling.width}]"
+    parameters = (
+        *(emit.input_parameter(f"plane{b}", layout) for b, layout in enumerate(gather.root.planes)),
+        *epilogue.operands,
+        emit.constant_parameter("weight", str(gather.dtype), gather.taps * gather.tiling.stored, doc),
+        *epilogue.constants,
+        *epilogue.outputs,
+    )
+
+    def body(buffers: Buffers) -> None:
+        epilogue.attach(buffers)
+        n, h, w, _ = spec.shape
+        for image in each(n, "image"):
+            for y in each(h, "row"):
+                for x in each(w, "column"):
+                    for tile in gather.tiling.each():
+                        gather.emit(epilogue, buffers, (image, y, x), tile)
+
+    def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return gather.pack(constants[0]), *epilogue.pack(constants)
+
+    tile = {"vectors": gather.tiling.width // gather.tiling.lanes, "slide": 0}
+    symbol = kernel_symbol(spec, isa, tile)
+    description = f"events, {gather.tiling.width} outputs at a time"
+    return Kernel(symbol, spec, emit.function(symbol, parameters, body), parameters, pack, tile, description)
+
+
+@dataclass(frozen=True)
+class Gather:
+    """One kernel of this form. dtype: of the weights; total: of the sums."""
+
+    spec: KernelSpec
+    root: SpikeConv
+    isa: Isa
+    events: EventIsa
+    tiling: Tiling
+
+    @staticmethod
+    def of(spec: KernelSpec, isa: Isa, vectors: int | None = None) -> Gather:
+        """With tiles of so many vectors, or as many as the registers hold."""
+        root = spec.root
+        assert isinstance(root, SpikeConv)
+        window, outputs = root.window, spec.shape[3]
+        lanes = sum_lanes(root, isa)
+        if vectors is None:
+            vectors = even_tile(-(-outputs // lanes), _most_vectors(root, isa))
+        if spec.writes_bits and -(-outputs // lanes) > vectors:
+            unit = max(1, WORD_BITS // lanes)
+            vectors = -(-vectors // unit) * unit
+        taps = window.height * window.width * root.input.shape[3]
+        tiling = Tiling(outputs, lanes, min(vectors, -(-outputs // lanes)) * lanes, taps)
+        return Gather(spec, root, isa, EventIsa.of(isa), tiling)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the weights."""
+        return np.dtype(self.root.weight.dtype)
+
+    @property
+    def taps(self) -> int:
+        """Inputs of one sum."""
+        return self.tiling.taps
+
+    @property
+    def total(self) -> str:
+        """The type of the sums."""
+        return "float32" if self.root.weight is Element.F32 else "int32"
+
+    @property
+    def is_short(self) -> bool:
+        """Whether int8 weights are summed as int16 at first."""
+        return self.root.weight is Element.I8 and not self.isa.is_scalar
+
+    def pack(self, weight: np.ndarray) -> np.ndarray:
+        """[O, KH, KW, C] to the stored form."""
+        return self.tiling.pack(weight.reshape(len(weight), -1).T)
+
+    def emit(self, epilogue: Epilogue, buffers: Buffers, position: Position, tile: OutputTile) -> None:
+        """The sums of a tile of outputs of one pixel, and what follows them."""
+        step = tile.width if self.isa.is_scalar else self.tiling.lanes
+        totals = Sums(self.total, tile.width, step, self.isa.is_scalar)
+        cell = self.events.cell()
+        for number, layout in reversed(list(enumerate(self.root.planes))):
+            if number < len(self.root.more):
+                totals.update(lambda old, at: old + old)
+            plane = buffers[f"plane{number}"]
+            for chunk in self._chunks(layout, plane, position):
+                short = Sums("int16", tile.width, step) if self.is_short else totals
+                for word in chunk():
+                    for row in self.events.each(word, cell):
+                        self._add_row(short, buffers["weight"], row, tile)
+                if self.is_short:
+                    totals.update(lambda old, at, short=short: old + _cast("int32", short.at(at)))
+        epilogue.store(position, tile.first, tile.valid, totals.piece, available=tile.width)
+
+    def _add_row(self, sums: Sums, weight: Buffer, row: Value, tile: OutputTile) -> None:
+        """Emit the addition of the weights of one input."""
+        index = self.events.index
+        start = emit.bind(row * tirx.const(tile.width, index) + as_index(tile.start, index))
+        lanes = 1 if self.isa.is_scalar else sums.step
+
+        def added(old: Value, at: Index) -> Value:
+            place = start + as_index(at, index)
+            return old + _cast(sums.dtype, emit.load(weight, place, lanes))
+
+        sums.update(added)
+
+    def _chunks(self, layout: Layout, plane: Buffer, position: Position) -> Iterator[Chunk]:
+        """The window of a pixel in pieces of at most BYTES_SUMMED bits, all but the last of them in loops."""
+        window, channels = self.root.window, layout.shape[3]
+        n, y, x = position
+        top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
+        start = emit.bind_index(emit.pixel_address(layout, n, top, left))
+        row_stride = window.dilation_y * layout.strides[1]
+        for ky in each(window.height, "tap_row"):
+            row, first = start + ky * row_stride, ky * (window.width * channels)
+            if channels * 2 <= self.events.bits:
+                yield from self._joined(layout, plane, row, first)
+                continue
+            for kx in each(window.width, "tap"):
+                pixel = row + kx * (window.dilation_x * layout.strides[2])
+                yield from self._pixel(plane, pixel, first + kx * channels, channels)
+
+    def _joined(self, layout: Layout, plane: Buffer, row: Index, first: Index) -> Iterator[Chunk]:
+        """Neighbouring taps of few channels in one word."""
+        channels, stride = layout.shape[3], self.root.window.dilation_x * layout.strides[2]
+
+        def word(kx: int, count: int) -> Word:
+            parts = [self.events.widen(plane[row + (kx + i) * stride], i * channels) for i in range(count)]
+            value = parts[0]
+            for part in parts[1:]:
+                value = value | part
+            return Word(value, first + kx * channels)
+
+        width, together = self.root.window.width, self.events.bits // channels
+        joined = [(kx, min(together, width - kx)) for kx in range(0, width, together)]
+        size = max(1, BYTES_SUMMED // self.events.bits)
+        for begin in range(0, len(joined), size):
+            part = joined[begin : begin + size]
+            yield lambda part=part: (word(kx, count) for kx, count in part)
+
+    def _pixel(self, plane: Buffer, pixel: Index, first: Index, channels: int) -> Iterator[Chunk]:
+        """The words of one pixel."""
+        stored = -(-channels // WORD_BITS)
+        size = BYTES_SUMMED // WORD_BITS
+        for begin, count in tiles(stored, size, "words"):
+            bits = (
+                min(count * WORD_BITS, channels - begin * WORD_BITS)
+                if isinstance(begin, int)
+                else count * WORD_BITS
+            )
+            yield functools.partial(self.events.words, plane, pixel + begin, bits, first + begin * WORD_BITS)
+
+
+def sum_lanes(root: SpikeConv, isa: Isa) -> int:
+    """Outputs of a vector."""
+    if isa.is_scalar:
+        return 1
+    return isa.lanes if root.weight is Element.F32 else isa.vector_bits // 16
+
+
+def _most_vectors(root: SpikeConv, isa: Isa) -> int:
+    """Vectors of sums that registers hold beside what else is needed."""
+    if isa.is_scalar:
+        return WORD_BITS
+    has_many = isa.vector_bits == 512 or isa.triple.startswith("aarch64")
+    if root.weight is Element.I8:
+        return 8 if has_many else 6
+    return 16 if has_many else 12
+
+
+class Sums:
+    """Sums of neighbouring outputs in locals of `step`: vectors, or in scalar code one array."""
+
+    def __init__(self, dtype: str, width: int, step: int, is_scalar: bool = False):
+        """All zero."""
+        self.dtype = dtype
+        self.step = step
+        self.is_scalar = is_scalar
+        self.locals = [emit.local(dtype, step, "sum") for _ in range(width // step)]
+        self.update(lambda old, at: emit.constant(0, dtype, 1 if is_scalar else step))
+
+    def at(self, offset: Index) -> Value:
+        """The vector, or the scalar, at an offset."""
+        if self.is_scalar:
+            return self.locals[0][offset]
+        return emit.load(self.locals[offset // self.step], 0, self.step)
+
+    def update(self, function: Callable[[Value, Index], Value]) -> None:
+        """Emit sum = function(sum, offset) for all."""
+        if self.is_scalar:
+            for lane in each_lane(self.step):
+                T.buffer_store(self.locals[0], function(self.at(lane), lane), [lane])
+            return
+        for number, vector in enumerate(self.locals):
+            emit.store(vector, function(self.at(number * self.step), number * self.step), 0)
+
+    def piece(self, offset: Index, lanes: int) -> Value:
+        """Sums [offset, offset + lanes)."""
+        if self.is_scalar:
+            return self.at(offset)
+        assert isinstance(offset, int)
+        size = min(lanes, self.step)
+        starts = range(offset, offset + lanes, size)
+        return emit.concatenate(
+            [emit.extract(self.at(at // self.step * self.step), at % self.step, size) for at in starts]
+        )
+
+
+def _cast(dtype: str, value: Value) -> Value:
+    """To another scalar type, lane by lane."""
+    wanted = emit.vector_type(dtype, emit.lanes_of(value))
+    return value if str(value.ty.dtype) == wanted else T.Cast(wanted, value)

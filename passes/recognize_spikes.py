@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""recognize-spikes: contractions of spikes with real weights, where events are cheaper than products.
+
+The input must be proved to be {0, 1}, or a small count of spikes (what pooling them gives), times one number,
+which goes into the weights. How many of the neurons spike decides between the two forms: measured on samples
+(`--calibrate`), or assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr, f32
+from xdsl.ir import Attribute, Operation
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.rewriter import InsertPoint
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.sources import location_text
+from bnncc.dialect.types import domain_values, element_of, shape_of
+from bnncc.passes.infer_domains import SinkCast, SinkScale, contracted, scaled_input
+from bnncc.passes.levels import Levels
+from bnncc.passes.matching import apply_patterns, binary_input, constant_of, has_one_use, replace
+from bnncc.passes.recognize_levels import as_domain, integers_of
+from bnncc.passes.simplify_layout import MergePads, MergeReshapes, MergeTransposes
+from bnncc.plan import density
+
+HIGHEST_COUNT = 7
+"""Counts up to this one are summed bit by bit."""
+
+DENSITY = "density"
+"""Attribute of a contraction of spikes: how many bits of an input are set on average, f32."""
+
+ORIGIN = "density_from"
+"""And where that is from: "assumed" or "measured"."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What is known of the spikes of a network: set bits of an input of a contraction, on average, by the
+    contraction's location; lanes: float32 lanes of the target's vectors. always: take events whatever they
+    cost, to count them."""
+
+    bits: Mapping[str, float] = field(default_factory=dict)
+    lanes: int = 16
+    always: bool = False
+
+
+class RecognizeSpikes(RewritePattern):
+    """conv(cast(s) * t, w) is conv(s, w * t); an input that is proved to be such a product becomes one."""
+
+    def __init__(self, rates: Rates):
+        self.rates = rates
+        self.levels = Levels()
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
+        """Check the weight, the activation, then what is cheaper."""
+        weight = constant_of(op.weight)
+        if weight is None or weight.dtype != np.float32 or element_of(op.input) != f32:
+            return
+        if isinstance(op, ops.Conv2d) and op.groups.value.data != 1:
+            return
+        scaled = scaled_input(op.input)
+        if scaled is None:
+            self._prove(op, rewriter)
+            return
+        spikes = binary_input(scaled[0])
+        assert spikes is not None
+        if not self._prefers_events(op, element_of(spikes)):
+            return
+        constant = ops.Constant(weight * np.float32(scaled[1]))
+        new = contracted(op, spikes, constant.result)
+        new.attributes.update({key: op.attributes[key] for key in (DENSITY, ORIGIN)})
+        replace(rewriter, op, [constant, new])
+
+    def _prove(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
+        """Let the contraction, or what is reshaped to be its input, read cast(count) * number."""
+        reader: Operation = op
+        while isinstance(before := reader.operands[0].owner, ops.Reshape | ops.Transpose):
+            if not has_one_use(reader.operands[0]):
+                break
+            reader = before
+        value = reader.operands[0]
+        if element_of(value) != f32 or scaled_input(value) is not None:
+            return
+        found = integers_of(self.levels, value)
+        if found is None or not self._prefers_events(op, found.domain):
+            return
+        made = [*found.made, *as_domain(found)]
+        for operation in made:
+            operation.location = value.owner.location if isinstance(value.owner, Operation) else op.location
+        rewriter.insert(made, InsertPoint.before(reader))
+        reader.operands[0] = made[-1].results[0]
+        rewriter.notify_op_modified(reader)
+
+    def _prefers_events(self, op: ops.Conv2d | ops.Dense, domain: Attribute) -> bool:
+        """Whether values of a domain are spikes or counts, and few enough of them to be looked at one by one;
+        what is known of their number is noted."""
+        values = domain_values(domain)
+        if values is None or min(values) != 0 or max(values) > HIGHEST_COUNT:
+            return False
+        measured = self.rates.bits.get(location_text(op))
+        bits = density.bits_of_count(density.DEFAULT, max(values)) if measured is None else measured
+        op.attributes[DENSITY] = FloatAttr(bits, f32)
+        op.attributes[ORIGIN] = StringAttr("assumed" if measured is None else "measured")
+        return self.rates.always or density.prefers_events(extents(op, max(values)), bits, self.rates.lanes)
+
+
+def extents(op: ops.Conv2d | ops.Dense, highest: int) -> density.Contraction:
+    """A contraction as the cost model sees it."""
+    *places, outputs = shape_of(op.results[0])
+    bits = highest.bit_length()
+    if isinstance(op, ops.Dense):
+        return density.Contraction(math.prod(places), 1, 1, shape_of(op.weight)[1], outputs, bits)
+    _, height, width, inputs = shape_of(op.weight)
+    steps = (*ops.unpack(op.strides), *ops.unpack(op.dilations))
+    slides = steps == (1, 1, 1, 1) and height > 1 and width > 1
+    return density.Contraction(math.prod(places), height, width, inputs, outputs, bits, slides)
+
+
+class RecognizeSpikesPass(ModulePass):
+    """Sum real weights over spikes; casts and scales go through what reshapes the spikes."""
+
+    name = "recognize-spikes"
+
+    def __init__(self, rates: Rates | None = None):
+        self.rates = rates or Rates()
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module."""
+        sinking = (SinkCast(), SinkScale(), MergeTransposes(), MergeReshapes(), MergePads())
+        apply_patterns(op, RecognizeSpikes(self.rates), *sinking)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counting spikes on samples, and what that decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper
+
+from bnncc import driver
+from bnncc.diagnostics import BnnccError
+from bnncc.plan import density
+from bnncc.plan.kernel import RealConv, SpikeConv
+from tests.models import make_model, write
+
+RNG = np.random.default_rng(3)
+
+
+def spiking() -> ModelProto:
+    """Spikes, a pool of them, a convolution and a dense layer with real weights."""
+    nodes = [
+        helper.make_node("Greater", ["x", "one"], ["fired"]),
+        helper.make_node("Cast", ["fired"], ["spikes"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["spikes", "w"], ["current"], pads=[1, 1, 1, 1], name="conv"),
+        helper.make_node("Greater", ["current", "one"], ["fired2"]),
+        helper.make_node("Cast", ["fired2"], ["spikes2"], to=TensorProto.FLOAT),
+        helper.make_node("AveragePool", ["spikes2"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "v"], ["y"], transB=1, name="dense"),
+    ]
+    constants = {
+        "one": np.float32(1),
+        "w": RNG.normal(size=(32, 8, 3, 3)).astype(np.float32),
+        "v": RNG.normal(size=(40, 32 * 16)).astype(np.float32),
+    }
+    return make_model(nodes, {"x": [1, 8, 8, 8]}, ["y"], constants)
+
+
+def samples(rate: float, count: int = 6) -> dict[str, np.ndarray]:
+    """Inputs of which this part spikes."""
+    return {"x": np.where(RNG.random((count, 8, 8, 8)) < rate, 2, 0).astype(np.float32)}
+
+
+def layers(folder: Path, **options) -> list[tuple[type, str]]:
+    """Root and remark of the contractions."""
+    program = driver.lower_model(write(folder, spiking()), driver.Options(**options)).program
+    roots = (SpikeConv, RealConv)
+    return [(type(s.kernel.root), s.note) for s in program.steps if isinstance(s.kernel.root, roots)]
+
+
+def test_spikes_that_are_assumed(tmp_path: Path) -> None:
+    (conv, note), (dense, counted) = layers(tmp_path)
+    assert (conv, dense) == (SpikeConv, SpikeConv)
+    assert note == f"events: {density.DEFAULT:.2g} bits set per input, assumed"
+    assert counted == f"events: {density.bits_of_count(density.DEFAULT, 4):.2g} bits set per input, assumed"
+
+
+def test_samples_decide(tmp_path: Path) -> None:
+    given = samples(0.9)
+    (conv, note), _ = layers(tmp_path, calibrate=given)
+    found = float(note.partition(": ")[2].split()[0])
+    assert conv is RealConv and note.startswith("float products of spikes") and note.endswith("measured")
+    assert found == pytest.approx((given["x"] > 1).mean(), abs=5e-3)
+    (conv, _), _ = layers(tmp_path, calibrate=samples(0.02))
+    assert conv is SpikeConv
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.9])
+def test_the_choice_does_not_change_results(tmp_path: Path, rate: float) -> None:
+    from tests.unit.machine import Machine
+
+    path = write(tmp_path, spiking())
+    x = samples(0.2, 1)
+    outputs = []
+    for options in (driver.Options(), driver.Options(calibrate=samples(rate))):
+        program = driver.lower_model(path, options).program
+        machine = Machine(program, x)
+        for step in program.steps:
+            machine.run(step)
+        outputs.append(machine.outputs[0])
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", x=samples(0.9)["x"])
+    assert layers(tmp_path, calibrate=tmp_path / "samples.npz")[0][0] is RealConv
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"z": np.zeros((2, 8, 8, 8), np.float32)}, "no input 'z'"),
+        ({}, "no samples of the input 'x'"),
+        ({"x": np.zeros((2, 8, 8), np.float32)}, "its samples"),
+    ],
+)
+def test_samples_that_do_not_fit(tmp_path: Path, given: dict, message: str) -> None:
+    with pytest.raises(BnnccError, match=message):
+        layers(tmp_path, calibrate=given)
+
+
+def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "samples.npy", np.zeros((2, 8, 8, 8), np.float32))
+    with pytest.raises(BnnccError, match="archive of arrays by input name"):
+        layers(tmp_path, calibrate=tmp_path / "samples.npy")
+
+
+def test_costs_cross_once() -> None:
+    """Events cost more the more bits are set, products do not; one pixel prefers events up to the end."""
+    layer = density.Contraction(784, 3, 3, 64, 64, slides=True)
+    prefers = [density.prefers_events(layer, bits, 16) for bits in np.linspace(0, 1, 21)]
+    assert prefers == sorted(prefers, reverse=True) and prefers[0] and not prefers[-1]
+    single = density.Contraction(1, 1, 1, 1024, 512)
+    assert density.prefers_events(single, 1.0, 16)
+
+
+def test_bits_of_counts() -> None:
+    assert density.bits_of_count(0.3, 1) == pytest.approx(0.3)
+    # 0, 1, 2, 3 or 4 of 4 spikes have 0, 1, 1, 2 and 1 bits.
+    assert density.bits_of_count(0.5, 4) == pytest.approx((4 + 6 + 2 * 4 + 1) / 16)
