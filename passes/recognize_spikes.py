@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr, f32
-from xdsl.ir import Attribute, Operation
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 from xdsl.rewriter import InsertPoint
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
-from bnncc.dialect.types import domain_values, element_of, shape_of
+from bnncc.dialect.types import domain_values, element_of, shape_of, spike
 from bnncc.passes.infer_domains import SinkCast, SinkScale, contracted, scaled_input
 from bnncc.passes.levels import Levels
 from bnncc.passes.matching import apply_patterns, binary_input, constant_of, has_one_use, replace
@@ -106,10 +106,21 @@ class RecognizeSpikes(RewritePattern):
         if values is None or min(values) != 0 or max(values) > HIGHEST_COUNT:
             return False
         measured = self.rates.bits.get(location_text(op))
+        if measured is None and domain != spike and not is_count(op.input):
+            return self.rates.always
         bits = density.bits_of_count(density.DEFAULT, max(values)) if measured is None else measured
         op.attributes[DENSITY] = FloatAttr(bits, f32)
         op.attributes[ORIGIN] = StringAttr("assumed" if measured is None else "measured")
         return self.rates.always or density.prefers_events(extents(op, max(values)), bits, self.rates.lanes)
+
+
+def is_count(value: SSAValue) -> bool:
+    """Whether a value is what a pool makes of spikes, so that most of it is 0 where they are few; of other
+    levels nothing is known."""
+    passed = (ops.Cast, ops.Round, ops.Mul, ops.Reshape, ops.Transpose)
+    while isinstance(value.owner, passed):
+        value = value.owner.operands[0]
+    return isinstance(value.owner, ops.MeanPool)
 
 
 def extents(op: ops.Conv2d | ops.Dense, highest: int) -> density.Contraction:

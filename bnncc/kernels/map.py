@@ -46,6 +46,9 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
+        if spec.is_recurrent:
+            _store_recurrence(epilogue, schedule["vectors"])
+            return
         for n in each(shape.spec.shape[0], "image"):
             for y in each(shape.spec.shape[1], "row"):
                 for x in each(shape.spec.shape[2], "column"):
@@ -59,6 +62,18 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     lanes = "words" if epilogue.is_bitwise else f"{epilogue.lanes} lanes"
     description = f"map over {'x'.join(str(extent) for extent in shape.spec.shape)}, {lanes}"
     return Kernel(symbol, spec, function, parameters, pack, dict(schedule), description)
+
+
+def _store_recurrence(epilogue: Epilogue, vectors: int) -> None:
+    """Time innermost, so that the states of some channels of a pixel stay in registers."""
+    n, h, w, channels = epilogue.spec.shape
+    whole = epilogue.isa.is_scalar and not epilogue.writes_bits
+    size = channels if whole else WORD_BITS if epilogue.writes_bits else epilogue.lanes * vectors
+    for y in each(h, "row"):
+        for x in each(w, "column"):
+            for first, count in tiles(channels, size):
+                for step in each(n, "step"):
+                    epilogue.store((step, y, x), first, count, available=words(count) * WORD_BITS)
 
 
 def _store_pixel(epilogue: Epilogue, position: Position, vectors: int) -> None:
@@ -94,7 +109,9 @@ def reshape(spec: KernelSpec, isa: Isa) -> Shape:
 def merge_rows(spec: KernelSpec) -> KernelSpec:
     """Rows that follow each other as pixels do become one row, images alike, in all tensors at once."""
     for outer in (1, 0):
-        is_mergeable = spec.shape[outer] > 1 and (outer == 1 or spec.shape[1] == 1)
+        is_mergeable = spec.shape[outer] > 1 and (
+            outer == 1 or (spec.shape[1] == 1 and not spec.is_recurrent)
+        )
         single = spec.shape[2] == 1
         if is_mergeable and all(single or _follow(layout, outer) for layout in _layouts(spec)):
             spec = _with_layouts(spec, [_merged(layout, outer, single) for layout in _layouts(spec)])

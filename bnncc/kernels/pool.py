@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit, functions
+from bnncc.kernels import count_pool, emit, functions
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, bits_of_word
 from bnncc.kernels.isa import Isa
@@ -63,6 +63,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     side."""
     root = spec.root
     assert isinstance(root, Pool)
+    if root.kind == "count":
+        return count_pool.make(spec, isa)
     schedule = schedule or {"vectors": 1 if isa.is_scalar else 4}
     epilogue = Epilogue(spec, isa)
     pooling = _Pooling(root, epilogue, isa, schedule["vectors"])

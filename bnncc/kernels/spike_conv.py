@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutions and dense layers of spikes: for every bit that is set, the weights of its input are added.
 
-Two forms. Here the one for every window: a tile of outputs stays in registers while the bits of its window
+Three forms. Here the one for every window: a tile of outputs stays in registers while the bits of its window
 are walked over (dense layers are windows of one pixel). Windows of stride 1 whose sums fit the registers
-slide instead (`spike_slide.py`): every bit is looked at once for all outputs that it meets.
+slide instead (`spike_slide.py`): every bit is looked at once for all outputs that it meets. Where a row of
+the window is few bits, these look up sums in a table (`spike_table.py`).
 
 Stored form of the weights: [tiles][KH * KW * C][outputs of a tile], int8 or float32. Counts of several planes
 are summed from the highest plane down, the sum doubled in between, which rounds nothing.
@@ -19,7 +20,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit, spike_slide
+from bnncc.kernels import emit, spike_slide, spike_table
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.events import EventIsa, Word, as_index
@@ -39,8 +40,11 @@ Chunk = Callable[[], Iterator[Word]]
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
-    """The kernel of `spec`, whose root is SpikeConv. schedule: `vectors` of outputs that are summed at a time
-    (of any form, with `slide` 1 or 0); by default what suits the target."""
+    """The kernel of `spec`, whose root is SpikeConv. schedule: that of a form, of which `slide` or `table`
+    says which it is; here `vectors` of outputs that are summed at a time. By default what suits the
+    target."""
+    if spike_table.fits(spec, isa) if schedule is None else schedule.get("table"):
+        return spike_table.make(spec, isa, schedule)
     if spike_slide.fits(spec, isa) if schedule is None else schedule.get("slide"):
         return spike_slide.make(spec, isa, schedule)
     gather = Gather.of(spec, isa, (schedule or {}).get("vectors"))

@@ -116,12 +116,13 @@ class SpikeConv:
 
 @dataclass(frozen=True)
 class Pool:
-    """Maximum or mean over a window that skips what lies outside the image.
+    """Maximum or mean over a window that skips what lies outside the image, or how many bits are set in it.
 
-    input: f32 or i32, or packed bits (kind "max" only: an OR). A mean divides by the number of taps
-    inside the image, or by height*width where `count_outside`."""
+    input: f32 or i32, or packed bits (kinds "max", an OR, and "count", an int32). A mean divides by the
+    number of taps inside the image, or by height*width where `count_outside`. Windows of a count lie inside
+    the image, and its outputs are planes BitOf(Accumulator) of it."""
 
-    kind: Literal["max", "mean"]
+    kind: Literal["max", "mean", "count"]
     input: Layout
     window: Window
     count_outside: bool = False
@@ -243,7 +244,10 @@ class KernelSpec:
     in_place: tuple[tuple[int, int], ...] = ()
     """(operand, output) pairs that share one buffer and one layout: each position is read before it is
     written. A kernel reaches such memory through the operand's pointer only, so that its compiler may take
-    all pointers that it uses for distinct."""
+    all pointers that it uses for distinct.
+
+    A pair whose layout has stride 0 along n is a state: image n reads what image n - 1 wrote, the first one
+    what the buffer held. Kernels visit the images of a position in order."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -251,6 +255,12 @@ class KernelSpec:
         if isinstance(self.root, FillHalo):
             return self.root.target.shape
         return self.outputs[0].layout.shape
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether images are steps of time that hand a state on."""
+        states = (self.outputs[output].layout for _, output in self.in_place)
+        return any(layout.shape[0] > 1 and layout.strides[0] == 0 for layout in states)
 
     @property
     def writes_bits(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -90,6 +91,9 @@ def run_step(
         _fill_halo(spec.root, writes[0])
         return
     inputs, operands = reads[: len(spec.inputs)], reads[len(spec.inputs) :]
+    if spec.is_recurrent:
+        _run_in_order(spec, accumulate(spec, inputs, constants), operands, constants, writes)
+        return
     evaluation = Evaluation(
         [load(layout, buffer) for layout, buffer in zip(spec.operands, operands, strict=True)],
         constants,
@@ -98,6 +102,33 @@ def run_step(
     results = [evaluation.value(output.expression) for output in spec.outputs]
     for output, buffer, result in zip(spec.outputs, writes, results, strict=True):
         store(output.layout, buffer, np.broadcast_to(result, output.layout.shape))
+
+
+def _run_in_order(
+    spec: KernelSpec,
+    accumulator: np.ndarray | None,
+    operands: Sequence[np.ndarray],
+    constants: Sequence[np.ndarray],
+    writes: Sequence[np.ndarray],
+) -> None:
+    """Image by image; the outputs in place of operands are these operands' buffers."""
+    for n in range(spec.shape[0]):
+        loaded = [
+            load(_image(layout, n), buffer) for layout, buffer in zip(spec.operands, operands, strict=True)
+        ]
+        sums = None if accumulator is None else accumulator[n : n + 1]
+        evaluation = Evaluation(loaded, constants, sums)
+        results = [evaluation.value(output.expression) for output in spec.outputs]
+        for output, buffer, result in zip(spec.outputs, writes, results, strict=True):
+            layout = _image(output.layout, n)
+            store(layout, buffer, np.broadcast_to(result, layout.shape))
+
+
+def _image(layout: Layout, n: int) -> Layout:
+    """One image of a tensor."""
+    if layout.shape[0] == 1:
+        return layout
+    return replace(layout, shape=(1, *layout.shape[1:]), offset=layout.offset + n * layout.strides[0])
 
 
 def accumulate(
@@ -296,6 +327,8 @@ def _pool(root: Pool, x: np.ndarray, shape: tuple[int, int, int, int]) -> np.nda
         old = total[:, to_y, to_x]
         total[:, to_y, to_x] = np.maximum(old, part) if root.kind == "max" else old + part
         count[:, to_y, to_x] += 1
+    if root.kind == "count":
+        return total.astype(np.int32)
     if root.kind == "max":
         return total > 0 if x.dtype == np.bool_ else total.astype(x.dtype)
     return (total / (root.window.height * root.window.width if root.count_outside else count)).astype(

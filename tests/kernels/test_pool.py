@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnncc.kernels.pool import Axis
-from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Flip, FromBit, Operand, Scalar
+from bnncc.plan.expression import Accumulator, Binary, BitOf, Channel, Compare, Flip, FromBit, Operand, Scalar
 from bnncc.plan.kernel import Constant, KernelSpec, Output, Pool, Window
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.targets import Target
@@ -89,6 +89,34 @@ def test_bits(target: Target):
             for number, (window, size) in enumerate(WINDOWS)
             for c in ((1, 64), (31, 100), (33, 300))[number % 3][: channel_counts(target)]
             for is_bitwise in (True, False)
+        ],
+        target,
+    )
+
+
+def count_case(image: tuple[int, int, int, int], window: Window, halo: Halo = Halo()) -> Case:
+    """The planes of how many bits are set in each window."""
+    n, h, w, c = image
+    rows = (h - (window.height - 1) * window.dilation_y - 1) // window.stride_y + 1
+    columns = (w - (window.width - 1) * window.dilation_x - 1) // window.stride_x + 1
+    bits = Layout.packed(Element.BIT, (n, rows, columns, c), halo)
+    planes = (window.height * window.width).bit_length()
+    outputs = tuple(Output(bits, BitOf(ACC, plane)) for plane in range(planes))
+    pool = Pool("count", Layout.packed(Element.BIT, image, Halo(1, 0, 0, 1)), window)
+    return random_case(KernelSpec(pool, (), (), outputs), halo=1)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_counts(target: Target):
+    check(
+        [
+            count_case((3, 13, 13, 16), Window(2, 2, 2, 2)),
+            count_case((1, 70, 67, 20), Window(2, 2, 2, 2), Halo(1, 1, 1, 1)),
+            count_case((1, 9, 11, 32), Window(3, 3, 2, 2)),
+            count_case((1, 9, 11, 3), Window(3, 2, 1, 1)),
+            count_case((2, 6, 7, 600), Window(2, 3, 2, 2)),
+            count_case((2, 9, 7, 40), Window(2, 2, 2, 3, 3, 2)),
+            count_case((1, 1, 20, 8), Window(1, 4, 1, 4)),
         ],
         target,
     )

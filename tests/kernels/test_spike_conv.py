@@ -54,7 +54,7 @@ def _cases() -> dict[str, KernelSpec]:
         "strided": spike_spec(Shape((1, 11, 13, 3), 16, (7, 7), (2, 2), pads=(3, 3, 3, 3)), RELU, ONE),
         "strided-wide": spike_spec(Shape((2, 9, 8, 70), 24, (3, 3), (2, 2), pads=NO_PADS)),
         "dilated": spike_spec(Shape((1, 9, 9, 6), 17, (3, 2), (1, 2), (2, 3), (2, 0, 2, 3))),
-        "five": spike_spec(Shape((1, 12, 12, 2), 16, (5, 5), pads=NO_PADS), RELU, ONE),
+        "five": spike_spec(Shape((1, 12, 12, 3), 16, (5, 5), pads=NO_PADS), RELU, ONE),
         "slide": spike_spec(Shape((2, 7, 9, 20), 32), RELU, ONE),
         "slide-counts": spike_spec(Shape((1, 8, 14, 16), 32, pads=NO_PADS), planes=3),
         "slide-many-planes": spike_spec(Shape((1, 6, 6, 40), 16), planes=2),
@@ -63,6 +63,10 @@ def _cases() -> dict[str, KernelSpec]:
         "slide-tall": spike_spec(Shape((1, 9, 6, 8), 8, (3, 2), pads=(2, 0, 1, 1))),
         "slide-bits": spike_spec(Shape((1, 5, 6, 10), 40), SIGNS, ONE),
         "slide-membrane": _membrane(Shape((1, 5, 6, 12), 64), Halo(1, 1, 1, 1)),
+        "table": spike_spec(Shape((3, 34, 34, 2), 16, (5, 5), pads=NO_PADS), RELU, ONE),
+        "table-padded": spike_spec(Shape((4, 9, 12, 1), 20, (3, 3)), RELU, ONE),
+        "table-strided": spike_spec(Shape((2, 19, 40, 2), 40, (3, 4), (2, 3), pads=(1, 2, 0, 1))),
+        "table-bits": spike_spec(Shape((2, 12, 12, 3), 40, (3, 3)), SIGNS, ONE, output_halo=Halo(1, 0, 1, 1)),
         "membrane-tails": _membrane(Shape((2, 5, 6, 12), 43)),
     }
 
@@ -162,14 +166,14 @@ def test_sums_of_powers_of_two_are_exact():
 
 
 def test_forms():
-    """What slides: windows of stride 1 whose sums fit the registers."""
+    """What slides: windows of stride 1 whose sums fit the registers; of few bits, tables are better."""
     isa = Isa.of(targets.load("x86-64-v4"))
-    chosen = {name: spike_slide.fits(spec, isa) for name, spec in CASES.items()}
-    assert {name for name, slides in chosen.items() if slides} == {
-        "five",
-        *(name for name in CASES if name.startswith("slide")),
-        "membrane-tails",
-    }
+    kernels = {name: spike_conv.make(spec, isa).schedule for name, spec in CASES.items()}
+    slide = {name for name, schedule in kernels.items() if schedule.get("slide")}
+    assert slide == {*(name for name in CASES if name.startswith("slide")), "membrane-tails", "five"}
+    table = {name for name, schedule in kernels.items() if schedule.get("table")}
+    assert table == {name for name in CASES if name.startswith("table")}
+    assert spike_slide.fits(CASES["five"], isa)
     assert not spike_slide.fits(CASES["five"], Isa.of(targets.load("x86-64-v3")))
 
 
