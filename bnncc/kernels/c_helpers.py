@@ -12,6 +12,13 @@ ADD_BYTES = "bnncc_add_bytes"
 COUNT_ZEROS = "bnncc_ctz32"
 """(word): the number of its lowest bit that is set; it is not 0."""
 
+ADD_ROWS = "bnncc_add_rows"
+"""(events, count, weight, sums): sixteen int32 sums of the rows of int8 weights that the events number, in
+the order that ROW_ORDER tells."""
+
+ROW_ORDER = (0, 2, 1, 3)
+"""Which of four outputs each byte of a word of weights belongs to, for ADD_ROWS."""
+
 BROADCAST = "bnncc_broadcast"
 """(word): the word in every lane of a vector."""
 
@@ -47,6 +54,80 @@ static inline uint32_t {ADD_BYTES}(uint32_t v, uint32_t a) {{
   v = (v & UINT32_C(0x00ff00ff)) + ((v >> 8) & UINT32_C(0x00ff00ff));
   return a + ((v + (v >> 16)) & UINT32_C(0xffff));
 #endif
+}}
+#endif
+""",
+    ADD_ROWS: f"""\
+#ifndef BNNCC_ADD_ROWS
+#define BNNCC_ADD_ROWS
+/* Adds bytes 0 and 2 of w, then bytes 1 and 3, to two pairs of int16 sums. */
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_ARCH_6M__)
+#define BNNCC_ADD_ROW()                                                                           \\
+  __asm__ volatile("ldrh %[row], [%[event]], #2\\n\\t"                                            \\
+                   "add %[row], %[weight], %[row], lsl #4\\n\\t"                                  \\
+                   "ldrd %[a], %[b], [%[row]]\\n\\t"                                              \\
+                   "sxtab16 %[p0], %[p0], %[a]\\n\\t"                                             \\
+                   "sxtab16 %[p1], %[p1], %[a], ror #8\\n\\t"                                     \\
+                   "sxtab16 %[p2], %[p2], %[b]\\n\\t"                                             \\
+                   "sxtab16 %[p3], %[p3], %[b], ror #8\\n\\t"                                     \\
+                   "ldrd %[a], %[b], [%[row], #8]\\n\\t"                                          \\
+                   "sxtab16 %[p4], %[p4], %[a]\\n\\t"                                             \\
+                   "sxtab16 %[p5], %[p5], %[a], ror #8\\n\\t"                                     \\
+                   "sxtab16 %[p6], %[p6], %[b]\\n\\t"                                             \\
+                   "sxtab16 %[p7], %[p7], %[b], ror #8"                                           \\
+                   : [p0] "+r"(p0), [p1] "+r"(p1), [p2] "+r"(p2), [p3] "+r"(p3), [p4] "+r"(p4),   \\
+                     [p5] "+r"(p5), [p6] "+r"(p6), [p7] "+r"(p7), [event] "+r"(events),           \\
+                     [row] "=&r"(row), [a] "=&r"(a), [b] "=&r"(b)                                 \\
+                   : [weight] "r"(weight)                                                         \\
+                   : "memory")
+#else
+static inline uint32_t bnncc_add_pair(uint32_t pair, uint32_t w) {{
+  const uint32_t low = pair + (uint32_t)(int32_t)(int8_t)(w & 0xffu);
+  const uint32_t high = (pair >> 16) + (uint32_t)(int32_t)(int8_t)(w >> 16 & 0xffu);
+  return (low & UINT32_C(0xffff)) | (high << 16);
+}}
+#define BNNCC_ADD_WORD(even, odd, w)                                                              \\
+  (even = bnncc_add_pair(even, w), odd = bnncc_add_pair(odd, (w) >> 8))
+#define BNNCC_ADD_ROW()                                                                           \\
+  (row = weight + 4u * *events++, a = row[0], b = row[1], BNNCC_ADD_WORD(p0, p1, a),              \\
+   BNNCC_ADD_WORD(p2, p3, b), a = row[2], b = row[3], BNNCC_ADD_WORD(p4, p5, a),                  \\
+   BNNCC_ADD_WORD(p6, p7, b))
+#endif
+#define BNNCC_ADD_SUMS(at, pair)                                                                  \\
+  (sums[at] += (int16_t)(pair & 0xffffu), sums[at + 1] += (int32_t)pair >> 16)
+/* sums[0..15]: the sums of the rows of weights that the events number. Pairs of int16 hold 255 of them. */
+static void {ADD_ROWS}(const uint16_t *events, int32_t count, const uint32_t *weight, int32_t *sums) {{
+  const uint16_t *const end = events + count;
+  const uint32_t *row;
+  uint32_t a, b;
+  for (int32_t i = 0; i < 16; ++i) {{
+    sums[i] = 0;
+  }}
+  while (events != end) {{
+    const uint16_t *const stop = end - events > 255 ? events + 255 : end;
+    uint32_t p0 = 0, p1 = 0, p2 = 0, p3 = 0, p4 = 0, p5 = 0, p6 = 0, p7 = 0;
+    for (int32_t turns = (int32_t)(stop - events) / 8; turns > 0; --turns) {{
+      BNNCC_ADD_ROW();
+      BNNCC_ADD_ROW();
+      BNNCC_ADD_ROW();
+      BNNCC_ADD_ROW();
+      BNNCC_ADD_ROW();
+      BNNCC_ADD_ROW();
+      BNNCC_ADD_ROW();
+      BNNCC_ADD_ROW();
+    }}
+    while (events != stop) {{
+      BNNCC_ADD_ROW();
+    }}
+    BNNCC_ADD_SUMS(0, p0);
+    BNNCC_ADD_SUMS(2, p1);
+    BNNCC_ADD_SUMS(4, p2);
+    BNNCC_ADD_SUMS(6, p3);
+    BNNCC_ADD_SUMS(8, p4);
+    BNNCC_ADD_SUMS(10, p5);
+    BNNCC_ADD_SUMS(12, p6);
+    BNNCC_ADD_SUMS(14, p7);
+  }}
 }}
 #endif
 """,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tvm import tirx
-
 from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.isa import Isa
@@ -114,8 +112,8 @@ class _Counting:
             return
         for kx in range(0, width - 1, 2):
             both = emit.bind(emit.load(self.buffer, start + kx, 2 * lanes))
-            yield emit.bind(tirx.Shuffle([both], list(range(0, 2 * lanes, 2))))
-            yield emit.bind(tirx.Shuffle([both], list(range(1, 2 * lanes, 2))))
+            yield emit.bind(emit.every_other(both, 0))
+            yield emit.bind(emit.every_other(both, 1))
         if width % 2:
             yield emit.bind(emit.load(self.buffer, start + width - 1, lanes, 2))
 

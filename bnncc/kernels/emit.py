@@ -193,6 +193,11 @@ def extract(value: Value, offset: int, count: int = 1) -> Value:
     return tirx.Shuffle([value], _indices(offset, count))
 
 
+def every_other(value: Value, first: int) -> Value:
+    """Lanes first, first + 2, ... of a vector."""
+    return tirx.Shuffle([value], _indices(0, lanes_of(value))[first::2])
+
+
 def _indices(first: int, count: int) -> list[Any]:
     return list(range(first, first + count))
 

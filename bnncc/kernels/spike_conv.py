@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutions and dense layers of spikes: for every bit that is set, the weights of its input are added.
 
-Three forms. Here the one for every window: a tile of outputs stays in registers while the bits of its window
+Four forms. Here the one for every window: a tile of outputs stays in registers while the bits of its window
 are walked over (dense layers are windows of one pixel). Windows of stride 1 whose sums fit the registers
 slide instead (`spike_slide.py`): every bit is looked at once for all outputs that it meets. Where a row of
-the window is few bits, these look up sums in a table (`spike_table.py`).
+the window is few bits, these look up sums in a table (`spike_table.py`). Cores without vectors list the
+events first (`spike_list.py`).
 
 Stored form of the weights: [tiles][KH * KW * C][outputs of a tile], int8 or float32. Counts of several planes
 are summed from the highest plane down, the sum doubled in between, which rounds nothing.
@@ -12,31 +13,25 @@ are summed from the highest plane down, the sum doubled in between, which rounds
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit, spike_slide, spike_table
+from bnncc.kernels import emit, spike_list, spike_slide, spike_table
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
-from bnncc.kernels.events import EventIsa, Word, as_index
+from bnncc.kernels.events import EventIsa, as_index
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol
-from bnncc.kernels.nest import each, each_lane, even_tile, tiles
+from bnncc.kernels.nest import each, each_lane, even_tile
 from bnncc.kernels.output_tiles import OutputTile, Tiling
+from bnncc.kernels.spike_words import window_words
 from bnncc.plan.kernel import KernelSpec, SpikeConv
-from bnncc.plan.layout import WORD_BITS, Element, Layout
-
-BYTES_SUMMED = 256
-"""Sums of so many int8 numbers fit into int16."""
-
-Chunk = Callable[[], Iterator[Word]]
-"""The words of a piece of the window, in loops where they are many."""
+from bnncc.plan.layout import WORD_BITS, Element
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
@@ -45,6 +40,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     target."""
     if spike_table.fits(spec, isa) if schedule is None else schedule.get("table"):
         return spike_table.make(spec, isa, schedule)
+    if spike_list.fits(spec, isa) if schedule is None else schedule.get("list"):
+        return spike_list.make(spec, isa, schedule)
     if spike_slide.fits(spec, isa) if schedule is None else schedule.get("slide"):
         return spike_slide.make(spec, isa, schedule)
     gather = Gather.of(spec, isa, (schedule or {}).get("vectors"))
@@ -135,7 +132,7 @@ class Gather:
             if number < len(self.root.more):
                 totals.update(lambda old, at: old + old)
             plane = buffers[f"plane{number}"]
-            for chunk in self._chunks(layout, plane, position):
+            for chunk in window_words(self.events, self.root, layout, plane, position):
                 short = Sums("int16", tile.width, step) if self.is_short else totals
                 for word in chunk():
                     for row in self.events.each(word, cell):
@@ -155,52 +152,6 @@ class Gather:
             return old + _cast(sums.dtype, emit.load(weight, place, lanes))
 
         sums.update(added)
-
-    def _chunks(self, layout: Layout, plane: Buffer, position: Position) -> Iterator[Chunk]:
-        """The window of a pixel in pieces of at most BYTES_SUMMED bits, all but the last of them in loops."""
-        window, channels = self.root.window, layout.shape[3]
-        n, y, x = position
-        top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
-        start = emit.bind_index(emit.pixel_address(layout, n, top, left))
-        row_stride = window.dilation_y * layout.strides[1]
-        for ky in each(window.height, "tap_row"):
-            row, first = start + ky * row_stride, ky * (window.width * channels)
-            if channels * 2 <= self.events.bits:
-                yield from self._joined(layout, plane, row, first)
-                continue
-            for kx in each(window.width, "tap"):
-                pixel = row + kx * (window.dilation_x * layout.strides[2])
-                yield from self._pixel(plane, pixel, first + kx * channels, channels)
-
-    def _joined(self, layout: Layout, plane: Buffer, row: Index, first: Index) -> Iterator[Chunk]:
-        """Neighbouring taps of few channels in one word."""
-        channels, stride = layout.shape[3], self.root.window.dilation_x * layout.strides[2]
-
-        def word(kx: int, count: int) -> Word:
-            parts = [self.events.widen(plane[row + (kx + i) * stride], i * channels) for i in range(count)]
-            value = parts[0]
-            for part in parts[1:]:
-                value = value | part
-            return Word(value, first + kx * channels)
-
-        width, together = self.root.window.width, self.events.bits // channels
-        joined = [(kx, min(together, width - kx)) for kx in range(0, width, together)]
-        size = max(1, BYTES_SUMMED // self.events.bits)
-        for begin in range(0, len(joined), size):
-            part = joined[begin : begin + size]
-            yield lambda part=part: (word(kx, count) for kx, count in part)
-
-    def _pixel(self, plane: Buffer, pixel: Index, first: Index, channels: int) -> Iterator[Chunk]:
-        """The words of one pixel."""
-        stored = -(-channels // WORD_BITS)
-        size = BYTES_SUMMED // WORD_BITS
-        for begin, count in tiles(stored, size, "words"):
-            bits = (
-                min(count * WORD_BITS, channels - begin * WORD_BITS)
-                if isinstance(begin, int)
-                else count * WORD_BITS
-            )
-            yield functools.partial(self.events.words, plane, pixel + begin, bits, first + begin * WORD_BITS)
 
 
 def sum_lanes(root: SpikeConv, isa: Isa) -> int:

@@ -71,7 +71,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         emit.constant_parameter("weight", "float32", tiling.taps * tiling.stored, doc),
         *epilogue.constants,
         *epilogue.outputs,
-        Parameter("scratch", "float32", scratch, False, "uint8_t", "sums of rows that are not complete"),
+        Parameter("scratch", "float32", scratch, False, "float", "sums of rows that are not complete"),
     )
 
     def body(buffers: Buffers) -> None:

@@ -77,7 +77,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         emit.constant_parameter("weight", "float32", plan.tiling.taps * plan.tiling.stored, doc),
         *epilogue.constants,
         *epilogue.outputs,
-        Parameter("scratch", "uint16", scratch // 2, False, "uint8_t", "words of rows, then patterns"),
+        Parameter("scratch", "uint16", scratch // 2, False, "uint16_t", "words of rows, then patterns"),
     )
 
     def body(buffers: Buffers) -> None:

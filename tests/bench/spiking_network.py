@@ -231,7 +231,8 @@ def main() -> None:
             for name, network in networks.items():
                 for x in inputs:
                     network.run(x, times[name])
-            for x in inputs if other else ():
+            for x in inputs if other is not None else ():
+                assert other is not None
                 start = time.perf_counter()
                 other(x)
                 others.append(time.perf_counter() - start)

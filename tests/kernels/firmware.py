@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One binary layer as a network of its own, so that an emulator can run it and count its instructions.
+"""One layer of packed bits as a network of its own, so that an emulator can run it and count its
+instructions.
 
 Steps: a copy into the padded buffer, as the producer of the activations would write it; the halo, where there
 is one; the layer.
@@ -19,7 +20,7 @@ from bnncc.kernels import build
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan import simulate
 from bnncc.plan.expression import Operand
-from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Map, Output
+from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Map, Output, SpikeConv
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Buffer, Port, Program, Step
@@ -27,12 +28,12 @@ from bnncc.targets import Target
 
 
 def layer_program(spec: KernelSpec, constants: Sequence[np.ndarray], name: str = "layer") -> Program:
-    """A network of a BinaryConv of bits, without operands: packed words in, its first output out."""
+    """A network of a convolution of bits, without operands: packed words in, its first output out."""
     root, output = spec.root, spec.outputs[0].layout
-    assert isinstance(root, BinaryConv) and not spec.operands and len(spec.outputs) == 1
+    assert isinstance(root, BinaryConv | SpikeConv) and not spec.operands and len(spec.outputs) == 1
     plain = Layout.packed(Element.BIT, root.input.shape)
     copy = KernelSpec(Map(), (plain,), (), (Output(replace(root.input, halo=Halo()), Operand(0)),))
-    halo = KernelSpec(FillHalo(root.input, 1 if root.halo_level else -1), (), (), ())
+    halo = KernelSpec(FillHalo(root.input, 1 if _outside(root) else -1), (), (), ())
     steps = [Step("copy", copy, (0,), (1,), operation="copy")]
     if root.input.halo:
         steps.append(Step("halo", halo, (), (1,), operation="halo"))
@@ -77,10 +78,10 @@ def build_layer(
 def expected_output(spec: KernelSpec, constants: Sequence[np.ndarray], words: np.ndarray) -> np.ndarray:
     """What the layer makes of packed words [1, n], by `simulate`: [1, extent]."""
     root, output = spec.root, spec.outputs[0].layout
-    assert isinstance(root, BinaryConv)
+    assert isinstance(root, BinaryConv | SpikeConv)
     padded = simulate.allocate(root.input)
     around = simulate.with_halo(root.input)
-    simulate.store(around, padded, np.full(around.shape, bool(root.halo_level)))
+    simulate.store(around, padded, np.full(around.shape, _outside(root)))
     plain = Layout.packed(Element.BIT, root.input.shape)
     simulate.store(root.input, padded, simulate.load(plain, words.reshape(-1)))
     result = simulate.allocate(output)
@@ -88,11 +89,17 @@ def expected_output(spec: KernelSpec, constants: Sequence[np.ndarray], words: np
     return result.reshape(1, -1)
 
 
-def random_words(spec: KernelSpec, rng: np.random.Generator) -> np.ndarray:
-    """Random activations of the layer as packed words [1, n]; bits beyond the channels are 0."""
+def _outside(root: BinaryConv | SpikeConv) -> bool:
+    """The bits around the image."""
+    return isinstance(root, BinaryConv) and bool(root.halo_level)
+
+
+def random_words(spec: KernelSpec, rng: np.random.Generator, density: float = 0.5) -> np.ndarray:
+    """Random activations of the layer as packed words [1, n], of which this part is set; bits beyond the
+    channels are 0."""
     root = spec.root
-    assert isinstance(root, BinaryConv)
+    assert isinstance(root, BinaryConv | SpikeConv)
     plain = Layout.packed(Element.BIT, root.input.shape)
     words = simulate.allocate(plain)
-    simulate.store(plain, words, rng.integers(0, 2, plain.shape).astype(bool))
+    simulate.store(plain, words, rng.random(plain.shape) < density)
     return words.reshape(1, -1)

@@ -93,7 +93,7 @@ def _spikes(layout: Layout, rng: np.random.Generator, density: float) -> np.ndar
     return buffer
 
 
-def _numbers(spec: KernelSpec, seed: int, density: float) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+def numbers(spec: KernelSpec, seed: int, density: float) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
     rng = np.random.default_rng(seed)
     reads = [_spikes(layout, rng, density) for layout in spec.inputs]
     reads += [random_buffer(layout, rng) for layout in spec.operands]
@@ -137,7 +137,7 @@ def _check(
 @pytest.mark.parametrize("target", TARGETS)
 def test_equals_simulation(target: str, name: str, density: float):
     kernels, library = _library(target)
-    reads, constants = _numbers(CASES[name], 3, density)
+    reads, constants = numbers(CASES[name], 3, density)
     _check(CASES[name], kernels[name], library, reads, constants)
 
 
@@ -147,7 +147,7 @@ def test_short_sums_do_not_overflow(target: str, value: int):
     """Every input spikes and every weight is at one end of int8."""
     kernels, library = _library(target)
     for name in ("dense-int8-counts", "conv-int8", "conv-int8-few"):
-        reads, constants = _numbers(CASES[name], 3, 1.0)
+        reads, constants = numbers(CASES[name], 3, 1.0)
         weight = np.full_like(constants[0], value)
         _check(CASES[name], kernels[name], library, reads, (weight, *constants[1:]))
 
@@ -157,7 +157,7 @@ def test_sums_of_powers_of_two_are_exact():
     kernels, library = _library("native")
     for name in ("dense-counts", "slide-counts", "strided-wide", "slide-many-planes"):
         spec = CASES[name]
-        reads, (weight,) = _numbers(spec, 7, 0.3)
+        reads, (weight,) = numbers(spec, 7, 0.3)
         whole = np.rint(weight * 8)
         expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
         run_step(spec, reads, (whole,), [expected])
@@ -184,13 +184,13 @@ def test_the_other_form_computes_the_same():
     kernels = {name: spike_conv.make(CASES[name], isa, {"vectors": 4, "slide": 0}) for name in names}
     library = Library(list(kernels.values()), target)
     for name, kernel in kernels.items():
-        _check(CASES[name], kernel, library, *_numbers(CASES[name], 5, 0.2))
+        _check(CASES[name], kernel, library, *numbers(CASES[name], 5, 0.2))
 
 
 def test_a_wrong_weight_is_noticed():
     spec = CASES["slide"]
     kernels, library = _library("c")
-    reads, constants = _numbers(spec, 6, 1.0)
+    reads, constants = numbers(spec, 6, 1.0)
     expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
     constants[1][...] = 100
     run_step(spec, reads, constants, [expected])
