@@ -36,7 +36,7 @@ class LayerRunner:
         """Every operation with a kernel of its own, and its main step (halos and copies come before it)."""
         last = {op: index for index, op in enumerate(self.operations)}
         for op, index in last.items():
-            if isinstance(op, ops.Fused | ops.Softmax):
+            if isinstance(op, ops.Fused | ops.Softmax | ops.CountPool):
                 yield op, index
 
     def run(self, op: Operation, operands: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -263,6 +263,11 @@ def _max_pool(op: ops.MaxPool, x: np.ndarray) -> list[np.ndarray]:
     return [_pool_windows(op, x, lowest).max(axis=(4, 5))]
 
 
+def _count_pool(op: ops.CountPool, x: np.ndarray) -> list[np.ndarray]:
+    view = windows(x, unpack(op.kernel), unpack(op.strides), unpack(op.dilations), (0, 0, 0, 0), 0)
+    return [view.sum(axis=(4, 5), dtype=np.int8)]
+
+
 def _mean_pool(op: ops.MeanPool, x: np.ndarray) -> list[np.ndarray]:
     total = _pool_windows(op, x, 0.0).sum(axis=(4, 5), dtype=np.float32)
     height, width = unpack(op.kernel)
@@ -404,6 +409,7 @@ EVALUATORS: dict[type[Operation], Callable[..., list[np.ndarray]]] = {
     ops.BatchNorm: _batch_norm,
     ops.MaxPool: _max_pool,
     ops.MeanPool: _mean_pool,
+    ops.CountPool: _count_pool,
     ops.ChannelMean: _channel_mean,
     ops.Cast: _cast,
     **dict.fromkeys(ops.UNARY, _unary),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr, f32
+from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr, f32, i1
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
@@ -22,10 +22,18 @@ from xdsl.rewriter import InsertPoint
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
-from bnncc.dialect.types import domain_values, element_of, shape_of, spike
+from bnncc.dialect.types import Level, domain_values, element_of, level_type, shape_of, spike
 from bnncc.passes.infer_domains import SinkCast, SinkScale, contracted, scaled_input
 from bnncc.passes.levels import Levels
-from bnncc.passes.matching import apply_patterns, binary_input, constant_of, has_one_use, replace
+from bnncc.passes.matching import (
+    apply_patterns,
+    binary_input,
+    constant_of,
+    has_one_use,
+    producer,
+    replace,
+    uniform_value,
+)
 from bnncc.passes.recognize_levels import as_domain, integers_of
 from bnncc.passes.simplify_layout import MergePads, MergeReshapes, MergeTransposes
 from bnncc.plan import density
@@ -114,13 +122,37 @@ class RecognizeSpikes(RewritePattern):
         return self.rates.always or density.prefers_events(extents(op, max(values)), bits, self.rates.lanes)
 
 
+class CountSpikes(RewritePattern):
+    """level(round(mean_pool(spikes) * taps)) is how many of them there are."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Cast, rewriter: PatternRewriter) -> None:
+        """Check the chain from its end."""
+        rounded = producer(op.input, ops.Round)
+        mul = None if rounded is None else producer(rounded.input, ops.Mul)
+        mean = None if mul is None else producer(mul.left, ops.MeanPool)
+        if mul is None or mean is None or not isinstance(element_of(op.result), Level):
+            return
+        taps = math.prod(ops.unpack(mean.kernel))
+        cast = producer(mean.input, ops.Cast)
+        is_whole = not any(ops.unpack(mean.pads)) and uniform_value(mul.right) == taps
+        if cast is None or element_of(cast.input) not in (i1, spike) or not is_whole:
+            return
+        if element_of(op.result) != level_type(0, taps):
+            return
+        made = [ops.Cast(cast.input, spike)] if element_of(cast.input) == i1 else []
+        geometry = (ops.unpack(p) for p in (mean.kernel, mean.strides, mean.dilations))
+        count = ops.CountPool(made[0].result if made else cast.input, *geometry)
+        replace(rewriter, op, [*made, count])
+
+
 def is_count(value: SSAValue) -> bool:
     """Whether a value is what a pool makes of spikes, so that most of it is 0 where they are few; of other
     levels nothing is known."""
     passed = (ops.Cast, ops.Round, ops.Mul, ops.Reshape, ops.Transpose)
     while isinstance(value.owner, passed):
         value = value.owner.operands[0]
-    return isinstance(value.owner, ops.MeanPool)
+    return isinstance(value.owner, ops.MeanPool | ops.CountPool)
 
 
 def extents(op: ops.Conv2d | ops.Dense, highest: int) -> density.Contraction:
@@ -146,4 +178,4 @@ class RecognizeSpikesPass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module."""
         sinking = (SinkCast(), SinkScale(), MergeTransposes(), MergeReshapes(), MergePads())
-        apply_patterns(op, RecognizeSpikes(self.rates), *sinking)
+        apply_patterns(op, RecognizeSpikes(self.rates), CountSpikes(), *sinking)

@@ -22,6 +22,7 @@ BNN = Dialect(
         ops.BatchNorm,
         ops.MaxPool,
         ops.MeanPool,
+        ops.CountPool,
         ops.ChannelMean,
         ops.Cast,
         *ops.UNARY,

@@ -48,9 +48,11 @@ from bnncc.dialect.types import (
     element_of,
     i64,
     is_number,
+    level_type,
     number_type,
     numpy_type,
     shape_of,
+    spike,
     tensor,
     ternary,
 )
@@ -504,6 +506,45 @@ class MeanPool(PoolOperation):
     def verify_(self) -> None:
         expect(element_of(self.input) == f32, "f32", element_of(self.input))
         self.verify_pool(self.input, self.result)
+
+
+@irdl_op_definition
+class CountPool(PoolOperation):
+    """y[n,h,w,c] = how many spikes of x there are in the window, all of which lies inside the image; a
+    level."""
+
+    name = "bnn.count_pool"
+    input = operand_def(TensorType)
+    kernel = prop_def(DenseArrayBase)
+    strides = prop_def(DenseArrayBase)
+    dilations = prop_def(DenseArrayBase)
+    result = result_def(TensorType)
+    irdl_options = IN_DICT
+    traits = traits_def(Pure())
+    assembly_format = "$input attr-dict `:` functional-type(operands, results)"
+
+    def __init__(
+        self,
+        input: SSAValue,
+        kernel: Sequence[int],
+        strides: Sequence[int] = (1, 1),
+        dilations: Sequence[int] = (1, 1),
+    ):
+        shape = window_shape(shape_of(input), kernel, strides, dilations, (0, 0, 0, 0), shape_of(input)[3])
+        super().__init__(
+            operands=[input],
+            properties={"kernel": ints(kernel), "strides": ints(strides), "dilations": ints(dilations)},
+            result_types=[tensor(shape, level_type(0, int(np.prod(kernel))))],
+        )
+
+    def verify_(self) -> None:
+        expect(element_of(self.input) == spike, "spikes", element_of(self.input))
+        kernel, strides, dilations = unpack(self.kernel), unpack(self.strides), unpack(self.dilations)
+        x, y = shape_of(self.input), shape_of(self.result)
+        self.verify_window(x, y, kernel, strides, dilations, (0, 0, 0, 0))
+        expect(x[3] == y[3], f"{x[3]} channels", y[3])
+        counts = level_type(0, int(np.prod(kernel)))
+        expect(element_of(self.result) == counts, f"result {counts}", element_of(self.result))
 
 
 @irdl_op_definition

@@ -39,7 +39,9 @@ from bnncc.plan.arena import planned, state_bytes
 from bnncc.plan.kernel import (
     KernelSpec,
     Output,
+    Pool,
     Softmax,
+    Window,
 )
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.names import c_names
@@ -173,6 +175,8 @@ class _Lowering:
                 self._lower_pad(op)
             case ops.Softmax():
                 self._lower_softmax(op)
+            case ops.CountPool():
+                self._lower_count_pool(op)
             case Scan():
                 self.carrier.scan(op)
             case ops.Yield():
@@ -290,6 +294,17 @@ class _Lowering:
         target = self.storage.destination(op.result)[0]
         spec = KernelSpec(Softmax(source), (), (), (Output(target.layout, ex.Accumulator()),))
         self.steps.step(op, spec, (self.steps.placement(op.input)[0].buffer,), (target.buffer,))
+
+    def _lower_count_pool(self, op: ops.CountPool) -> None:
+        source = self.steps.placement(op.input)[0]
+        targets = self.storage.destination(op.result)
+        self.steps.fill_halos(targets, op)
+        window = Window(*(v for p in (op.kernel, op.strides, op.dilations) for v in ops.unpack(p)))
+        outputs = tuple(
+            Output(plane.layout, ex.BitOf(ex.Accumulator(), b)) for b, plane in enumerate(targets)
+        )
+        spec = KernelSpec(Pool("count", without_halo(source.layout), window), (), (), outputs)
+        self.steps.step(op, spec, (source.buffer,), [plane.buffer for plane in targets])
 
     def _lower_fused(self, op: ops.Fused) -> None:
         Region(self.steps, op).lower()

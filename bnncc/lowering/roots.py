@@ -142,7 +142,7 @@ def describe(op: Operation) -> str:
         case ops.Dense():
             o, k = shape_of(op.weight)
             return f"dense {k}->{o}"
-        case ops.MaxPool() | ops.MeanPool():
+        case ops.MaxPool() | ops.MeanPool() | ops.CountPool():
             kh, kw = ops.unpack(op.kernel)
             return f"{name} {kh}x{kw}{_stride(ops.unpack(op.strides))}"
         case _:

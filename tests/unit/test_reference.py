@@ -12,7 +12,7 @@ from xdsl.ir import Attribute, Operation
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.parsing import parse_module
-from bnncc.dialect.types import bipolar, tensor, ternary
+from bnncc.dialect.types import bipolar, spike, tensor, ternary
 from bnncc.reference import evaluate, evaluate_operation
 
 RANDOM = np.random.default_rng(7)
@@ -227,3 +227,10 @@ def test_observer_sees_and_replaces():
 def test_wrong_inputs(inputs, message):
     with pytest.raises(BnnccError, match=message):
         evaluate(module(), inputs)
+
+
+def test_count_pool():
+    x = np.array([[1, 0, 1, 1], [1, 1, 0, 1], [0, 0, 1, 0]], np.int8).reshape(1, 3, 4, 1)
+    spikes = value(x.shape, spike)
+    assert run(ops.CountPool(spikes, (2, 2), (1, 2)), x).reshape(2, 2).tolist() == [[3, 3], [2, 2]]
+    assert run(ops.CountPool(spikes, (2, 2), dilations=(2, 3)), x).reshape(-1).tolist() == [2]

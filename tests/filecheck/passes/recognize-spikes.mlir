@@ -22,7 +22,8 @@ func.func @pooled(%s: tensor<1x4x4x32x!bnn.spike>) -> tensor<1x32xf32> {
   %1 = bnn.mean_pool %0 {kernel = array<i64: 2, 2>, strides = array<i64: 2, 2>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, count_outside = 0 : i64} : (tensor<1x4x4x32xf32>) -> tensor<1x2x2x32xf32>
   %2 = bnn.reshape %1 : (tensor<1x2x2x32xf32>) -> tensor<1x128xf32>
   %3 = bnn.dense %2, %w : (tensor<1x128xf32>, tensor<32x128xf32>) -> tensor<1x32xf32>
-  // CHECK: bnn.cast %{{.+}} -> tensor<1x2x2x32x!bnn.level<0, 4>>
+  // CHECK: bnn.count_pool %{{.+}} -> tensor<1x2x2x32x!bnn.level<0, 4>>
+  // CHECK-NOT: bnn.mean_pool
   // CHECK: bnn.constant dense<1.250000e-01> : tensor<32x128xf32>
   // CHECK: bnn.dense %{{.+}} : (tensor<1x128x!bnn.level<0, 4>>, tensor<32x128xf32>) -> tensor<1x32xf32>
   func.return %3 : tensor<1x32xf32>
