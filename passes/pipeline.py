@@ -51,7 +51,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (InferDomainsPass, "finds the integer accumulators that thresholds are folded on"),
     (RecognizeLevelsPass, "of what signs did not explain: a plane of bits less where they do"),
     (InferDomainsPass, "the same for activations of a few bits"),
-    (RecognizeSpikesPass, "contractions whose weights are real; those of few levels count bits by now"),
+    (RecognizeSpikesPass, "of what no integers explained: weights that are real"),
     (
         FoldConstantsPass,
         "scales that are the same for every channel become scalars before chains are evaluated",

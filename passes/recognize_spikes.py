@@ -98,7 +98,11 @@ class RecognizeSpikes(RewritePattern):
         if element_of(value) != f32 or scaled_input(value) is not None:
             return
         found = integers_of(self.levels, value)
-        if found is None or not self._prefers_events(op, found.domain):
+        if found is None:
+            return
+        if not self._prefers_events(op, found.domain):
+            for operation in reversed(found.made):
+                operation.erase()
             return
         made = [*found.made, *as_domain(found)]
         for operation in made:
