@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 from xdsl.builder import ImplicitBuilder
 from xdsl.dialects import arith, func, scf
-from xdsl.dialects.builtin import FunctionType, IndexType, ModuleOp, TensorType, i1, i8, i32
+from xdsl.dialects.builtin import FunctionType, IndexType, ModuleOp, TensorType, f32, i1, i8, i32
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from bnncc.diagnostics import BnnccError
@@ -163,6 +163,8 @@ class Converter:
                 return [windows.max_pool(op, self.values[op.input])]
             case ops.MeanPool():
                 return [windows.mean_pool(op, self.number(op.input))]
+            case ops.CountPool():
+                return [self.count_pool(op)]
             case ops.ChannelMean():
                 return [windows.channel_mean(op, self.number(op.input))]
             case ops.Softmax():
@@ -200,6 +202,8 @@ class Converter:
     def contraction(self, op: ops.Conv2d | ops.Dense) -> Value:
         """A convolution or a dense layer, of numbers or of bits."""
         weight, x = self.known(op.weight), self.values[op.input]
+        if isinstance(x, Planes) and is_number(element_of(op.weight)):
+            x = x.numbers(f32)
         match op, x:
             case ops.Conv2d(), Planes():
                 return contractions.binary_conv(op, x, weight, self.form)
@@ -273,15 +277,22 @@ class Converter:
             x, source = x.numbers(i32), i32
         if is_number(wanted):
             return self.elementwise(op, [x])
-        shape, count = shape_of(op.result), plane_count(wanted)
-        if source == i1 and count == 1:
-            return Planes(wanted, [Plane(shape, bits=x)])
-        kind = source
+        if source == i1 and plane_count(wanted) == 1:
+            return Planes(wanted, [Plane(shape_of(op.result), bits=x)])
+        return self.split(x, source, shape_of(op.result), wanted)
 
-        def split(value: SSAValue) -> list[SSAValue]:
+    def count_pool(self, op: ops.CountPool) -> Value:
+        """Counts of spikes, in planes."""
+        count = windows.count_pool(op, self.planes(op.input).numbers(i32))
+        return self.split(count, i32, shape_of(op.result), element_of(op.result))
+
+    def split(self, x: SSAValue, kind: Attribute, shape: tuple[int, ...], wanted: Attribute) -> Planes:
+        """The planes of a domain, of numbers that are its values."""
+
+        def bits_of_value(value: SSAValue) -> list[SSAValue]:
             return scalars.bits_of_number(wanted, value, kind)
 
-        bits = b.elementwise([x], shape, [i1] * count, split)
+        bits = b.elementwise([x], shape, [i1] * plane_count(wanted), bits_of_value)
         return Planes(wanted, [Plane(shape, bits=bit) for bit in bits])
 
     def select(self, op: ops.Select) -> Value:

@@ -18,6 +18,8 @@ from bnncc.linalg.borders import Borders
 from bnncc.linalg.scalars import maximum
 from bnncc.plan.kernel import Window
 
+Pool = ops.MaxPool | ops.MeanPool | ops.CountPool
+
 LOWEST = {f32: -np.inf, i32: -(2**31)}
 """What no maximum is below."""
 
@@ -43,6 +45,11 @@ def mean_pool(op: ops.MeanPool, x: SSAValue) -> SSAValue:
         counts = borders.inside().sum((2, 3), dtype=np.float32)
         taps = counts[np.ix_(borders.rows, borders.columns)][..., None]
     return b.elementwise([total, b.constant(taps, f32)], shape_of(op.result), [f32], _divide)[0]
+
+
+def count_pool(op: ops.CountPool, x: SSAValue) -> SSAValue:
+    """How many of the spikes x, as i32, there are in the window: i32."""
+    return _pooled(op, x, 0, lambda value, total: [arith.AddiOp(total, value).result])
 
 
 def channel_mean(op: ops.ChannelMean, x: SSAValue) -> SSAValue:
@@ -75,15 +82,20 @@ def _divide(value: SSAValue, divisor: SSAValue) -> list[SSAValue]:
     return [arith.DivfOp(value, divisor).result]
 
 
-def _window(op: ops.MaxPool | ops.MeanPool) -> Window:
+def _pads(op: Pool) -> tuple[int, ...]:
+    """Top, left, bottom, right."""
+    return (0, 0, 0, 0) if isinstance(op, ops.CountPool) else unpack(op.pads)
+
+
+def _window(op: Pool) -> Window:
     (height, width), (sy, sx), (dy, dx) = unpack(op.kernel), unpack(op.strides), unpack(op.dilations)
-    top, left, _, _ = unpack(op.pads)
+    top, left, _, _ = _pads(op)
     return Window(height, width, sy, sx, dy, dx, top, left)
 
 
-def _pooled(op: ops.MaxPool | ops.MeanPool, x: SSAValue, start: float, body: b.Body) -> SSAValue:
+def _pooled(op: Pool, x: SSAValue, start: float, body: b.Body) -> SSAValue:
     """The reduction of x [n, h, w, c] (channels or words) over the window; `start` outside the image."""
-    window, (top, left, bottom, right) = _window(op), unpack(op.pads)
+    window, (top, left, bottom, right) = _window(op), _pads(op)
     image = b.surrounded(x, [0, top, left, 0], [0, bottom, right, 0], start)
     kind = element_of(x)
     n, height, width, _ = shape_of(op.result)
