@@ -124,6 +124,11 @@ class Epilogue:
             return 1
         return WORD_BITS if self.isa.is_scalar else BYTE_BITS
 
+    def may_loop(self, count: int) -> bool:
+        """Whether bits may be stored `count` channels at a time in a loop."""
+        is_bytes = not self.isa.is_scalar and self.spec.shape[3] % WORD_BITS == 0
+        return count % (BYTE_BITS if is_bytes else WORD_BITS) == 0
+
     def pack(self, constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """All constants of the Step -> the stored form of those in `self.constants`."""
         return tuple(self._stored(array) for array in constants[self.reserved :])
@@ -147,13 +152,13 @@ class Epilogue:
 
         first: a multiple of `granule`; where bits are written and it is no Python int, count is a multiple
         of 32, so that the last word of a pixel is written by a call that knows its place, and fills it with
-        zeros.
+        zeros (of 8 in vector code, where no word needs filling).
         threshold: evaluates "accumulator >= constant" in place of accumulator and constant, if given.
         available: how many channels the callbacks can give, at least `count`: those beyond are not stored,
         but save the narrow vectors at the end.
         """
         assert not self.is_bitwise or self.isa.is_scalar or count <= self.spec.shape[3]
-        assert not self.writes_bits or isinstance(first, int) or count % WORD_BITS == 0
+        assert not self.writes_bits or isinstance(first, int) or self.may_loop(count)
         assert not isinstance(first, int) or first % self.granule == 0
         if self.isa.is_scalar:
             self._store_scalars(position, first, count, accumulator, threshold)
@@ -258,7 +263,7 @@ class Epilogue:
     ) -> None:
         layout, buffer = self.layouts[output], self._buffers[f"output{output}"]
         if layout.element is Element.BIT:
-            byte = first // BYTE_BITS + group[0].offset // BYTE_BITS
+            byte = _quotient(first, BYTE_BITS) + group[0].offset // BYTE_BITS
             emit.store(buffer, _joined(group, values), emit.address(layout, *position, byte, 4))
             return
         for piece, value in zip(group, values, strict=True):

@@ -48,7 +48,8 @@ def fits(spec: KernelSpec, isa: Isa) -> bool:
     pads += (columns - w + window.width - 1 - window.left,)
     inside = all(0 <= pad < size for pad, size in zip(pads, 2 * (window.height, window.width), strict=True))
     vectors = most_vectors(root, isa)
-    written_out = not spec.writes_bits or -(-outputs // (vectors * isa.lanes or 1)) <= MOST_TILES
+    may_loop = not spec.writes_bits or outputs % WORD_BITS == 0
+    written_out = may_loop or -(-outputs // (vectors * isa.lanes or 1)) <= MOST_TILES
     return inside and vectors > 0 and written_out
 
 
@@ -77,7 +78,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
         for image in each(spec.shape[0], "image"):
-            for tile in tiling.each(in_loop=not spec.writes_bits):
+            in_loop = not spec.writes_bits or epilogue.may_loop(tiling.width)
+            for tile in tiling.each(in_loop):
                 slide.emit(epilogue, buffers, image, tile)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

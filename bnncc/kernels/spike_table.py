@@ -161,7 +161,8 @@ class Table:
         self._emit_rows(buffers["input"], words)
         for x in each(self.spec.shape[2], "column"):
             self._emit_patterns(words, scratch, first, x)
-            for tile in self.tiling.each(in_loop=not self.spec.writes_bits):
+            in_loop = not self.spec.writes_bits or epilogue.may_loop(self.tiling.width)
+            for tile in self.tiling.each(in_loop):
                 for y, count in tiles(self.spec.shape[1], self.rows, "rows"):
                     for step in each(self.spec.shape[0], "step"):
                         self._emit_sums(epilogue, buffers, first, (step, y, x), count, tile)

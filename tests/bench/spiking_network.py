@@ -150,6 +150,7 @@ class Network:
                 scratch = [aligned(np.zeros(kernel.scratch_bytes, np.uint8))] if kernel.scratch_bytes else []
                 self.stages[name].append(library.bind(kernel, *read, *constants, *written, *scratch))
         self.descriptions = {step.spec: kernels[step.spec].description for step in steps}
+        self.buffers = buffers
         self.x, self.y = buffers["x"], buffers["y"]
 
     def run(self, x: np.ndarray, times: dict[str, list[float]] | None = None) -> np.ndarray:
