@@ -20,7 +20,7 @@ from tvm import tirx
 
 from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
-from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue import BYTE_BITS, Epilogue
 from bnncc.kernels.events import EventIsa, Word, as_index
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
@@ -48,9 +48,12 @@ def fits(spec: KernelSpec, isa: Isa) -> bool:
     pads += (columns - w + window.width - 1 - window.left,)
     inside = all(0 <= pad < size for pad, size in zip(pads, 2 * (window.height, window.width), strict=True))
     vectors = most_vectors(root, isa)
-    may_loop = not spec.writes_bits or outputs % WORD_BITS == 0
-    written_out = may_loop or -(-outputs // (vectors * isa.lanes or 1)) <= MOST_TILES
-    return inside and vectors > 0 and written_out
+    return inside and vectors > 0 and (not spec.writes_bits or _writes_bytes(outputs, vectors * isa.lanes))
+
+
+def _writes_bytes(outputs: int, width: int) -> bool:
+    """Whether tiles are whole bytes of packed bits, in a loop or few enough to be written out."""
+    return width % BYTE_BITS == 0 and (outputs % WORD_BITS == 0 or -(-outputs // width) <= MOST_TILES)
 
 
 def most_vectors(root: SpikeConv, isa: Isa) -> int:
