@@ -230,7 +230,9 @@ def _write(
     from bnncc.kernels import build as backend
 
     kernels = codegen.make_kernels(lowered.program, target, backend, goal)
-    program = codegen.with_scratch(lowered.program, kernels)
+    also_portable = target.kind != "c" and ("c" in options.emit or options.package is not None)
+    portable = codegen.make_kernels(lowered.program, targets.load("c"), backend) if also_portable else {}
+    program = codegen.with_scratch(lowered.program, kernels, portable)
     say("compiling")
     wanted = codegen.EmitOptions(
         source=Path(path).name,

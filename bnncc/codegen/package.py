@@ -119,9 +119,12 @@ def make_kernels(
     return kernels
 
 
-def with_scratch(program: Program, kernels: Kernels) -> Program:
-    """The program with the memory that its kernels ask for."""
-    sizes = {spec: kernel.scratch_bytes for spec, kernel in kernels.items()}
+def with_scratch(program: Program, *kernels: Kernels) -> Program:
+    """The program with the memory that its kernels ask for, in whatever set of them asks for the most."""
+    sizes: dict[KernelSpec, int] = {}
+    for made in kernels:
+        for spec, kernel in made.items():
+            sizes[spec] = max(sizes.get(spec, 0), kernel.scratch_bytes)
     return arena.with_scratch(program, {spec: size for spec, size in sizes.items() if size})
 
 
