@@ -84,13 +84,12 @@ class Options:
     current: str | None = None
     v_min: float | str | None = None
     preset: str | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def time(self) -> TimeOptions:
         """What says how a NIR file's equations become steps."""
         return TimeOptions(self.dt, self.reset, self.integrator, self.current, self.v_min, self.preset)
-
-    states: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self) -> dict[str, Any]:
         """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on

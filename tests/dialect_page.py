@@ -85,6 +85,7 @@ EXAMPLES: dict[type[IRDLOperation], tuple[Sequence[TensorType], Body]] = {
     ),
     ops.MaxPool: ([tensor(IMAGE, bipolar)], lambda x: ops.MaxPool(x, (2, 2), (2, 2))),
     ops.MeanPool: ([tensor(IMAGE, f32)], lambda x: ops.MeanPool(x, (2, 2), (2, 2))),
+    ops.CountPool: ([tensor(IMAGE, spike)], lambda x: ops.CountPool(x, (2, 2), (2, 2))),
     ops.ChannelMean: ([tensor(IMAGE, f32)], ops.ChannelMean),
     ops.Cast: ([tensor(ROW, bipolar)], ops.Cast),
     **{kind: ([tensor(ROW, f32)], kind) for kind in ops.UNARY},

@@ -80,230 +80,236 @@
       %26 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%26) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "channel_mean"}> ({
+    "irdl.operation"() <{sym_name = "count_pool"}> ({
       %27 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%27) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %28 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%28) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "cast"}> ({
+    "irdl.operation"() <{sym_name = "channel_mean"}> ({
       %29 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%29) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %30 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%30) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "neg"}> ({
+    "irdl.operation"() <{sym_name = "cast"}> ({
       %31 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%31) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %32 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%32) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "abs"}> ({
+    "irdl.operation"() <{sym_name = "neg"}> ({
       %33 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%33) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %34 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%34) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "relu"}> ({
+    "irdl.operation"() <{sym_name = "abs"}> ({
       %35 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%35) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %36 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%36) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "sqrt"}> ({
+    "irdl.operation"() <{sym_name = "relu"}> ({
       %37 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%37) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %38 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%38) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "exp"}> ({
+    "irdl.operation"() <{sym_name = "sqrt"}> ({
       %39 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%39) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %40 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%40) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "log"}> ({
+    "irdl.operation"() <{sym_name = "exp"}> ({
       %41 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%41) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %42 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%42) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "tanh"}> ({
+    "irdl.operation"() <{sym_name = "log"}> ({
       %43 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%43) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %44 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%44) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "sigmoid"}> ({
+    "irdl.operation"() <{sym_name = "tanh"}> ({
       %45 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%45) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %46 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%46) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "round"}> ({
+    "irdl.operation"() <{sym_name = "sigmoid"}> ({
       %47 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%47) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %48 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%48) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "floor"}> ({
+    "irdl.operation"() <{sym_name = "round"}> ({
       %49 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%49) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %50 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%50) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "ceil"}> ({
+    "irdl.operation"() <{sym_name = "floor"}> ({
       %51 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%51) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %52 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%52) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "erf"}> ({
+    "irdl.operation"() <{sym_name = "ceil"}> ({
       %53 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%53) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %54 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%54) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "add"}> ({
+    "irdl.operation"() <{sym_name = "erf"}> ({
       %55 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%55) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %56 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%55, %56) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      "irdl.results"(%56) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+    }) : () -> ()
+    "irdl.operation"() <{sym_name = "add"}> ({
       %57 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%57) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      %58 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%57, %58) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %59 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%59) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "sub"}> ({
-      %58 = "irdl.any"() : () -> !irdl.attribute
-      %59 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%58, %59) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %60 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%60) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      %61 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%60, %61) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %62 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%62) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "mul"}> ({
-      %61 = "irdl.any"() : () -> !irdl.attribute
-      %62 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%61, %62) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %63 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%63) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      %64 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%63, %64) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %65 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%65) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "div"}> ({
-      %64 = "irdl.any"() : () -> !irdl.attribute
-      %65 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%64, %65) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %66 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%66) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      %67 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%66, %67) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %68 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%68) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "max"}> ({
-      %67 = "irdl.any"() : () -> !irdl.attribute
-      %68 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%67, %68) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %69 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%69) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      %70 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%69, %70) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %71 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%71) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "min"}> ({
-      %70 = "irdl.any"() : () -> !irdl.attribute
-      %71 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%70, %71) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %72 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%72) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      %73 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%72, %73) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %74 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%74) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "pow"}> ({
-      %73 = "irdl.any"() : () -> !irdl.attribute
-      %74 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%73, %74) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %75 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%75) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      %76 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%75, %76) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %77 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%77) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "compare"}> ({
-      %76 = "irdl.any"() : () -> !irdl.attribute
-      %77 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%76, %77) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %78 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%78) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      %79 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%78, %79) {variadicity = #irdl<variadicity_array [single, single]>, names = ["left", "right"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %80 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%80) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "select"}> ({
-      %79 = "irdl.any"() : () -> !irdl.attribute
-      %80 = "irdl.any"() : () -> !irdl.attribute
       %81 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%79, %80, %81) {variadicity = #irdl<variadicity_array [single, single, single]>, names = ["condition", "then", "otherwise"]} : (!irdl.attribute, !irdl.attribute, !irdl.attribute) -> ()
       %82 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%82) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
-    }) : () -> ()
-    "irdl.operation"() <{sym_name = "clip"}> ({
       %83 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%83) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
+      "irdl.operands"(%81, %82, %83) {variadicity = #irdl<variadicity_array [single, single, single]>, names = ["condition", "then", "otherwise"]} : (!irdl.attribute, !irdl.attribute, !irdl.attribute) -> ()
       %84 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%84) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "prelu"}> ({
+    "irdl.operation"() <{sym_name = "clip"}> ({
       %85 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%85) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %86 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%85, %86) {variadicity = #irdl<variadicity_array [single, single]>, names = ["input", "slope"]} : (!irdl.attribute, !irdl.attribute) -> ()
-      %87 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%87) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+      "irdl.results"(%86) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "softmax"}> ({
+    "irdl.operation"() <{sym_name = "prelu"}> ({
+      %87 = "irdl.any"() : () -> !irdl.attribute
       %88 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%88) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
+      "irdl.operands"(%87, %88) {variadicity = #irdl<variadicity_array [single, single]>, names = ["input", "slope"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %89 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%89) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "transpose"}> ({
+    "irdl.operation"() <{sym_name = "softmax"}> ({
       %90 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%90) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %91 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%91) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "reshape"}> ({
+    "irdl.operation"() <{sym_name = "transpose"}> ({
       %92 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%92) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %93 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%93) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "pad"}> ({
+    "irdl.operation"() <{sym_name = "reshape"}> ({
       %94 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%94) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %95 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%95) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "concat"}> ({
+    "irdl.operation"() <{sym_name = "pad"}> ({
       %96 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%96) {variadicity = #irdl<variadicity_array [variadic]>, names = ["inputs"]} : (!irdl.attribute) -> ()
+      "irdl.operands"(%96) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %97 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%97) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "fused"}> ({
+    "irdl.operation"() <{sym_name = "concat"}> ({
       %98 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%98) {variadicity = #irdl<variadicity_array [variadic]>, names = ["inputs"]} : (!irdl.attribute) -> ()
       %99 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%99) {variadicity = #irdl<variadicity_array [variadic]>, names = ["outputs"]} : (!irdl.attribute) -> ()
-      %100 = "irdl.region"() : () -> !irdl.region
-      "irdl.regions"(%100) {names = ["body"]} : (!irdl.region) -> ()
+      "irdl.results"(%99) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+    }) : () -> ()
+    "irdl.operation"() <{sym_name = "fused"}> ({
+      %100 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%100) {variadicity = #irdl<variadicity_array [variadic]>, names = ["inputs"]} : (!irdl.attribute) -> ()
+      %101 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%101) {variadicity = #irdl<variadicity_array [variadic]>, names = ["outputs"]} : (!irdl.attribute) -> ()
+      %102 = "irdl.region"() : () -> !irdl.region
+      "irdl.regions"(%102) {names = ["body"]} : (!irdl.region) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "yield"}> ({
-      %101 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%101) {variadicity = #irdl<variadicity_array [variadic]>, names = ["values"]} : (!irdl.attribute) -> ()
+      %103 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%103) {variadicity = #irdl<variadicity_array [variadic]>, names = ["values"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "neuron"}> ({
-      %102 = "irdl.any"() : () -> !irdl.attribute
-      %103 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%102, %103) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["inputs", "states"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %104 = "irdl.any"() : () -> !irdl.attribute
       %105 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%104, %105) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["outputs", "new_states"]} : (!irdl.attribute, !irdl.attribute) -> ()
-      %106 = "irdl.region"() : () -> !irdl.region
-      "irdl.regions"(%106) {names = ["body"]} : (!irdl.region) -> ()
+      "irdl.operands"(%104, %105) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["inputs", "states"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %106 = "irdl.any"() : () -> !irdl.attribute
+      %107 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%106, %107) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["outputs", "new_states"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %108 = "irdl.region"() : () -> !irdl.region
+      "irdl.regions"(%108) {names = ["body"]} : (!irdl.region) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "scan"}> ({
-      %107 = "irdl.any"() : () -> !irdl.attribute
-      %108 = "irdl.any"() : () -> !irdl.attribute
       %109 = "irdl.any"() : () -> !irdl.attribute
       %110 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%107, %108, %109, %110) {variadicity = #irdl<variadicity_array [variadic, variadic, variadic, optional]>, names = ["sequences", "initial", "invariants", "count"]} : (!irdl.attribute, !irdl.attribute, !irdl.attribute, !irdl.attribute) -> ()
       %111 = "irdl.any"() : () -> !irdl.attribute
       %112 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%111, %112) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["final", "stacked"]} : (!irdl.attribute, !irdl.attribute) -> ()
-      %113 = "irdl.region"() : () -> !irdl.region
-      "irdl.regions"(%113) {names = ["body"]} : (!irdl.region) -> ()
+      "irdl.operands"(%109, %110, %111, %112) {variadicity = #irdl<variadicity_array [variadic, variadic, variadic, optional]>, names = ["sequences", "initial", "invariants", "count"]} : (!irdl.attribute, !irdl.attribute, !irdl.attribute, !irdl.attribute) -> ()
+      %113 = "irdl.any"() : () -> !irdl.attribute
+      %114 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%113, %114) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["final", "stacked"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %115 = "irdl.region"() : () -> !irdl.region
+      "irdl.regions"(%115) {names = ["body"]} : (!irdl.region) -> ()
     }) : () -> ()
   }) : () -> ()
 }) : () -> ()

@@ -212,6 +212,7 @@ def reductions() -> None:
             [tensor(IMAGE, f32)],
             lambda x, count=count: ops.MeanPool(x, **window, count_outside=count),
         )
+    example("count_pool", [tensor(IMAGE, spike)], lambda x: ops.CountPool(x, (3, 2), (2, 1)))
     example("channel_mean", [tensor(IMAGE, f32)], ops.ChannelMean)
     example("softmax", [tensor((2, 3, 7), f32)], ops.Softmax)
 
