@@ -35,8 +35,6 @@ DIGITS = "digits_snn_lif_direct_T10_legacy"
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", UNROLLED)
 def test_a_recorded_network_spikes_as_it_did(name: str, target: str, tmp_path: Path):
-    if target != "native" and not name.startswith(("snntorch", "spikingjelly", "torch_bsnn_if")):
-        pytest.skip("native shows it; two kinds are enough elsewhere")
     case = load_case(name)
     path = case.write_model(tmp_path)
     artifact = bnncc.compile(path, target=target, output=tmp_path / "library")
