@@ -31,9 +31,11 @@ class FoldBatchNorm(RewritePattern):
         if len(arrays) != 4:
             return
         scale, bias, mean, variance = arrays
-        factor = scale / np.sqrt(variance + op.epsilon.value.data)
-        factors = ops.Constant(factor.astype(np.float32))
-        offsets = ops.Constant((bias - mean * factor).astype(np.float32))
+        # A variance below 0 gives NaN, as it does in the graph.
+        with np.errstate(all="ignore"):
+            factor = scale / np.sqrt(variance + op.epsilon.value.data)
+            factors = ops.Constant(factor.astype(np.float32))
+            offsets = ops.Constant((bias - mean * factor).astype(np.float32))
         product = ops.Mul(op.input, factors.result)
         replace(rewriter, op, [factors, product, offsets, ops.Add(product.result, offsets.result)])
 
