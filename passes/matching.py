@@ -66,6 +66,16 @@ def has_one_use(value: SSAValue) -> bool:
     return value.has_one_use()
 
 
+def first_move(op: Operation) -> Operation:
+    """The first of the reshapes and transposes before an operation's first operand that nobody else reads, or
+    the operation itself."""
+    while isinstance(before := op.operands[0].owner, ops.Reshape | ops.Transpose):
+        if not has_one_use(op.operands[0]):
+            break
+        op = before
+    return op
+
+
 def binary_input(value: SSAValue) -> SSAValue | None:
     """The value of a domain behind a cast of it to numbers, or None."""
     cast = producer(value, ops.Cast)

@@ -22,7 +22,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.types import LEVEL_BITS, element_of, level_type, shape_of
 from bnncc.passes.infer_domains import scaled_input
 from bnncc.passes.levels import Levels, weight_levels
-from bnncc.passes.matching import apply_patterns, constant_of, has_one_use, producer, uniform_value
+from bnncc.passes.matching import apply_patterns, constant_of, first_move, producer, uniform_value
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,7 @@ class RecognizeLevels(RewritePattern):
         weight = constant_of(op.weight)
         if weight is None or weight.dtype != np.float32:
             return
-        reader: Operation = op
-        while isinstance(before := reader.operands[0].owner, ops.Reshape | ops.Transpose):
-            if not has_one_use(reader.operands[0]):
-                break
-            reader = before
+        reader = first_move(op)
         value = reader.operands[0]
         if element_of(value) != f32 or scaled_input(value) is not None:
             return

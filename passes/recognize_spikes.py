@@ -29,7 +29,7 @@ from bnncc.passes.matching import (
     apply_patterns,
     binary_input,
     constant_of,
-    has_one_use,
+    first_move,
     producer,
     replace,
     uniform_value,
@@ -89,11 +89,7 @@ class RecognizeSpikes(RewritePattern):
 
     def _prove(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
         """Let the contraction, or what is reshaped to be its input, read cast(count) * number."""
-        reader: Operation = op
-        while isinstance(before := reader.operands[0].owner, ops.Reshape | ops.Transpose):
-            if not has_one_use(reader.operands[0]):
-                break
-            reader = before
+        reader = first_move(op)
         value = reader.operands[0]
         if element_of(value) != f32 or scaled_input(value) is not None:
             return
