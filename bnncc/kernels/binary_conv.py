@@ -28,7 +28,6 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import binary_along, emit
 from bnncc.kernels.binary_plan import BinaryPlan, Threshold
-from bnncc.kernels.borders import Cases
 from bnncc.kernels.counting import Form, extent_of
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
@@ -49,6 +48,7 @@ from bnncc.kernels.nest import (
     walk_chunks,
 )
 from bnncc.kernels.tiles import Sums, local_piece, store_tile
+from bnncc.plan.borders import Cases
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS, Element
 

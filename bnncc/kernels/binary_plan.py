@@ -26,9 +26,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnncc.kernels.borders import Borders
 from bnncc.kernels.interleave import interleave, merge_groups, merged_groups, pack_channels, pad_lanes
 from bnncc.kernels.nest import Channels, Level, Levels, count_steps, fuse
+from bnncc.plan.borders import Borders
 from bnncc.plan.expression import Accumulator, Channel, Compare, Flip
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS, Element

@@ -26,7 +26,6 @@ from xdsl.dialects.builtin import (
     Signedness,
     StringAttr,
     TensorType,
-    i8,
     i32,
     i64,
 )
@@ -248,8 +247,8 @@ def lookup(table: SSAValue, *indices: SSAValue) -> SSAValue:
 
 
 def position_table(values: Sequence[int]) -> SSAValue:
-    """Small non-negative numbers by position, i8: read them by `looked_up`."""
-    return constant(np.asarray(values, np.int8), i8)
+    """Non-negative numbers by position, i32: read them by `looked_up`."""
+    return constant(np.asarray(values, np.int32), i32)
 
 
 def looked_up(table: SSAValue, position: SSAValue) -> SSAValue:

@@ -31,7 +31,7 @@ from bnncc.dialect.operations import unpack
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of
 from bnncc.linalg import builders as b
 from bnncc.linalg.bits import WORD, Plane, Planes, pack_known
-from bnncc.linalg.borders import Borders
+from bnncc.plan.borders import Borders
 from bnncc.plan.kernel import Window
 
 FORMS = ("direct", "im2col")
@@ -211,7 +211,7 @@ def binary_conv(op: ops.Conv2d, x: Planes, weight: np.ndarray, form: str) -> SSA
     sums = _affine(sums, x, weight)
     image = x.shape[1:3]
     borders = Borders.of(at.window, image, at.result[1:3])
-    if outside == steps.lowest or borders.all_inside:
+    if outside == steps.lowest or borders.inside:
         return sums
     return _corrected(sums, borders, weight, outside - steps.lowest)
 
@@ -359,10 +359,13 @@ def _affine(counts: SSAValue, x: Planes, weight: np.ndarray) -> SSAValue:
 
 def _corrected(sums: SSAValue, borders: Borders, weight: np.ndarray, difference: int) -> SSAValue:
     """The sums with what lies outside the image counted otherwise, by `difference`."""
-    outside = ~borders.inside()
-    missing = np.einsum("abrs,orsc->abo", outside.astype(np.int64), weight.astype(np.int64))
-    table = b.constant((difference * missing).astype(np.int32), i32)
-    rows, columns = b.position_table(borders.rows), b.position_table(borders.columns)
+    _, height, width, outputs = shape_of(sums)
+    outside = borders.outside_taps().astype(np.int64)
+    missing = np.einsum("crs,orsk->co", outside, weight.astype(np.int64))
+    cases = missing.reshape(borders.rows.count, borders.columns.count, outputs)
+    table = b.constant((difference * cases).astype(np.int32), i32)
+    rows = b.position_table([borders.rows.case(y) for y in range(height)])
+    columns = b.position_table([borders.columns.case(x) for x in range(width)])
 
     def body(value: SSAValue) -> list[SSAValue]:
         place = b.looked_up(rows, b.here(1)), b.looked_up(columns, b.here(2))

@@ -14,8 +14,8 @@ from bnncc.dialect.operations import unpack
 from bnncc.dialect.types import element_of, shape_of
 from bnncc.linalg import builders as b
 from bnncc.linalg.bits import Planes, Value
-from bnncc.linalg.borders import Borders
 from bnncc.linalg.scalars import maximum
+from bnncc.plan.borders import Borders
 from bnncc.plan.kernel import Window
 
 Pool = ops.MaxPool | ops.MeanPool | ops.CountPool
@@ -41,9 +41,13 @@ def mean_pool(op: ops.MeanPool, x: SSAValue) -> SSAValue:
     if op.count_outside.value.data:
         taps = np.full((1, 1, 1), window.height * window.width, np.float32)
     else:
-        borders = Borders.of(window, shape_of(op.input)[1:3], shape_of(op.result)[1:3])
-        counts = borders.inside().sum((2, 3), dtype=np.float32)
-        taps = counts[np.ix_(borders.rows, borders.columns)][..., None]
+        _, height, width, _ = shape_of(op.result)
+        borders = Borders.of(window, shape_of(op.input)[1:3], (height, width))
+        inside = (~borders.outside_taps()).sum((1, 2), dtype=np.float32)
+        rows = [borders.rows.case(y) for y in range(height)]
+        columns = [borders.columns.case(x) for x in range(width)]
+        counts = inside.reshape(borders.rows.count, borders.columns.count)
+        taps = counts[np.ix_(rows, columns)][..., None]
     return b.elementwise([total, b.constant(taps, f32)], shape_of(op.result), [f32], _divide)[0]
 
 

@@ -61,7 +61,7 @@ class Borders:
     columns: Cases
 
     @staticmethod
-    def of(window: Window, image: tuple[int, int], output: tuple[int, int]) -> Borders:
+    def of(window: Window, image: Sequence[int], output: Sequence[int]) -> Borders:
         """image: rows and columns of the input; output: of the result."""
         return Borders(
             Cases.of([window.valid_rows(y, image[0]) for y in range(output[0])]),
