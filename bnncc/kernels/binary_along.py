@@ -66,8 +66,14 @@ ACCUMULATORS = 8
 """Registers that a tile may take for its sums: a quarter of them. With 16, LLVM keeps fewer activations in
 registers and executes more instructions, 3.6 to 4.2 a vector where it is 3.4 to 3.6."""
 
+BYTE = 255
+"""The most that a byte holds."""
+
 MOST_COUNTS = 31
 """Counts of up to 8 that a byte holds the sum of."""
+
+FEW_COUNTS = MOST_COUNTS // 4
+"""Counts of up to 8 of which a byte holds the sum for four pixels or channels."""
 
 
 def is_possible(isa: Isa) -> bool:
@@ -174,38 +180,36 @@ class Along(Form):
     def _block(self, slots: _Slots, starts: Sequence[_Places], row: Index, buffers: Buffers) -> list[Value]:
         """The sums of a block of channels whose weights start at `row`, in vectors of SUMS."""
 
-        def chunk(planes: tuple[int, int], steps: Sequence[_Steps]) -> list[Value]:
-            number, plane = planes
-            operands = _Operands(
-                self, buffers[self.names[number]], starts[number], buffers["weight"], row, plane
-            )
-            counts = _Counter(slots, operands).count(steps)
-            return counts if self.dtype == "int16" else [T.Cast(f"int32x{SUMS}", count) for count in counts]
+        def operands(number: int, plane: int) -> _Operands:
+            return _Operands(self, buffers[self.names[number]], starts[number], buffers["weight"], row, plane)
 
-        turns = list(self.plan.exponents())
-        if len(turns) == 1 and self._is_one_chunk:
-            return chunk(turns[0][0], next(self._chunks()))
+        turns = [planes for pairs in self.plan.exponents() for planes in pairs]
+        if len(turns) == 1 and self._fits_short:
+            return _Counter(slots, operands(*turns[0])).count(self.stages)
         totals = {(i, 0): emit.local(self.dtype, SUMS, "total") for i in range(slots.stored // SUMS)}
         for total in totals.values():
             self.clear(total)
         for planes in self.doubled(totals):
-            for steps in self._chunks():
-                for total, count in zip(totals.values(), chunk(planes, steps), strict=True):
-                    emit.store(total, emit.load(total, 0, SUMS) + count, 0)
+            for sums in self._parts(slots, operands(*planes)):
+                for total, value in zip(totals.values(), sums, strict=True):
+                    emit.store(total, emit.load(total, 0, SUMS) + T.Cast(f"{self.dtype}x{SUMS}", value), 0)
         return [emit.load(total, 0, SUMS) for total in totals.values()]
 
     @property
-    def _is_one_chunk(self) -> bool:
-        return sum(count_steps(stage.levels) for stage in self.stages) <= MOST_COUNTS
+    def _fits_short(self) -> bool:
+        """Whether 16 bits hold the sum over all steps of a pair of planes."""
+        return 32 * self.plan.steps < 1 << 15
 
-    def _chunks(self) -> Iterator[list[_Steps]]:
-        """What is counted at once: all stages where they are few steps, else some steps of one, in loops."""
-        if self._is_one_chunk:
-            yield [_Steps.of(stage, 0, 0, stage.levels) for stage in self.stages]
+    def _parts(self, slots: _Slots, operands: _Operands) -> Iterator[list[Value]]:
+        """The sums of all steps; where 16 bits do not hold them, of some steps at a time."""
+        if self._fits_short:
+            yield _Counter(slots, operands).count(self.stages)
             return
         for stage in self.stages:
             for offset, number, levels in walk_chunks(stage.levels, MOST_COUNTS):
-                yield [_Steps.of(stage, offset, number, levels)]
+                counter = _Counter(slots, operands)
+                counter.add(_Steps.of(stage, offset, number, levels))
+                yield counter.finished()
 
 
 @dataclass(frozen=True)
@@ -356,27 +360,94 @@ Key = tuple[Slot, ...]
 """The slots that share a vector."""
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Sums of some steps: of each key of `group` slots a vector of bytes that are at most `most`, or of lanes
+    of 16 bits (`most` is 0 then)."""
+
+    group: int
+    values: dict[Key, Value]
+    most: int
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether its lanes are of 16 bits."""
+        return not self.most
+
+    def widened(self) -> _Part:
+        """In lanes of 16 bits."""
+        if self.is_wide:
+            return self
+        return _Part(self.group, {key: _widened(value) for key, value in self.values.items()}, 0)
+
+    def plus(self, other: _Part) -> _Part:
+        """The sums of both. A vector of bytes is added to one of 16 bits by one instruction."""
+        left, right = self, other
+        if self.is_wide or other.is_wide or self.most + other.most > BYTE:
+            left, right = self.widened(), other.widened()
+        values = {key: emit.bind(value + right.values[key]) for key, value in left.values.items()}
+        return _Part(self.group, values, left.most + right.most)
+
+
 class _Counter:
     """Counts some steps for all slots."""
 
     def __init__(self, slots: _Slots, operands: _Operands):
         self.order, self.operands = slots.order, operands
-        self.group = 1
-        self.values: dict[Key, Value] = {}
-        self.most = 0
-        """What a lane of `values` holds at most; widened, where it is beyond a byte."""
-        self.is_wide = False
+        self.parts: list[_Part] = []
+        """What is counted so far, to be added up."""
 
-    def count(self, chunk: Sequence[_Steps]) -> list[Value]:
-        """The sums in vectors of SUMS lanes of 16 bits."""
-        for steps in chunk:
-            while self.group < steps.stage.shared:
-                self._merge()
-            self._add(steps)
-        while self.group < SUMS:
-            self._merge()
-        self._widen()
-        return [self.values[key] for key in self._keys(SUMS)]
+    def count(self, stages: Sequence[_Stage]) -> list[Value]:
+        """Count all steps of all stages: the sums in vectors of SUMS lanes of 16 bits."""
+        for stage in stages:
+            if count_steps(stage.levels) > 2 * MOST_COUNTS:
+                self._loop(stage)
+            else:
+                self._add_all(_Steps.of(stage, 0, 0, stage.levels))
+        return self.finished()
+
+    def _add_all(self, steps: _Steps) -> None:
+        """Count up to twice the steps that a byte holds the sum of: first a few, whose sums are merged at
+        once and then take a quarter of the registers."""
+        many = len(steps.offsets)
+        few = max(FEW_COUNTS, many - MOST_COUNTS) if many > MOST_COUNTS else 0
+        for offsets in (steps.offsets[:few], steps.offsets[few:]):
+            if offsets:
+                self.add(_Steps(steps.stage, offsets))
+
+    def finished(self) -> list[Value]:
+        """The sums so far, in vectors of SUMS lanes of 16 bits."""
+        self._raise(SUMS)
+        total = functools.reduce(_Part.plus, self.parts).widened()
+        return [total.values[key] for key in self._keys(SUMS)]
+
+    def add(self, steps: _Steps) -> None:
+        """Count some steps, no more than a byte holds the sum of."""
+        group, most = steps.stage.shared, 8 * len(steps.offsets)
+        counts = {}
+        self._raise(group)
+        if self.parts and (last := self.parts[-1]).group == group:
+            if not last.is_wide and last.most + most <= BYTE:
+                counts, most = last.values, last.most + most
+                self.parts.pop()
+        self.parts = [self._squeezed(part) for part in self.parts]
+        self.parts.append(_Part(group, self._counted(counts, steps), most))
+
+    def _loop(self, stage: _Stage) -> None:
+        """Count the steps of a stage in loops. Sums are merged after them: one instruction adds a vector of
+        bytes to a wider one, and merging would take as many again in each turn."""
+        group = stage.shared
+        self._raise(group)
+        totals = {key: emit.local("int16", SUMS, "total") for key in self._distinct_keys(group)}
+        for total in totals.values():
+            emit.store(total, emit.broadcast(T.int16(0), SUMS), 0)
+        for offset, number, levels in walk_chunks(stage.levels, MOST_COUNTS):
+            counts = self._counted({}, _Steps.of(stage, offset, number, levels))
+            for key, total in totals.items():
+                emit.store(total, emit.load(total, 0, SUMS) + _widened(counts[key]), 0)
+        self.parts.append(
+            _Part(group, {key: emit.bind(emit.load(total, 0, SUMS)) for key, total in totals.items()}, 0)
+        )
 
     def _keys(self, group: int) -> list[Key]:
         """The vectors of `group` slots; beyond the last slot its vector is repeated."""
@@ -385,47 +456,44 @@ class _Counter:
         halves = self._keys(group // 2)
         return [halves[i] + halves[min(i + 1, len(halves) - 1)] for i in range(0, len(halves), 2)]
 
-    def _add(self, steps: _Steps) -> None:
-        keys = sorted(set(self._keys(self.group)), key=lambda key: key[0])
-        fresh = bool(self.values) and (self.is_wide or self.most + 8 * len(steps.offsets) > 255)
-        counts: dict[Key, Value] = {} if fresh else self.values
+    def _distinct_keys(self, group: int) -> list[Key]:
+        return sorted(set(self._keys(group)), key=lambda key: key[0])
+
+    def _counted(self, counts: dict[Key, Value], steps: _Steps) -> dict[Key, Value]:
+        """`counts`, which may be empty, and the mismatches of some steps."""
+        keys = self._distinct_keys(steps.stage.shared)
         for offset, number in steps.offsets:
-            self._step(keys, counts, steps.stage.size, offset, number)
-        if not fresh:
-            self.most += 8 * len(steps.offsets)
-            return
-        self._widen()
-        for key in keys:
-            self.values[key] = emit.bind(self.values[key] + _widened(counts[key]))
+            weights = {c: self.operands.weights(c, number) for c in sorted({key[0][1] for key in keys})}
+            pixels: dict[tuple[int, ...], Value] = {}
+            for key in keys:
+                which = tuple(p for p, _ in key)
+                if which not in pixels:
+                    pixels[which] = self.operands.pixels(which, steps.stage.size, offset)
+                sign, *nonzero = weights[key[0][1]]
+                bits = T.popcount(functools.reduce(operator.and_, nonzero, pixels[which] ^ sign))
+                counts = {**counts, key: emit.bind(counts[key] + bits if key in counts else bits)}
+        return counts
 
-    def _step(
-        self, keys: list[Key], counts: dict[Key, Value], size: int, offset: Index, number: Index
-    ) -> None:
-        weights = {c: self.operands.weights(c, number) for c in sorted({key[0][1] for key in keys})}
-        pixels: dict[tuple[int, ...], Value] = {}
-        for key in keys:
-            which = tuple(p for p, _ in key)
-            if which not in pixels:
-                pixels[which] = self.operands.pixels(which, size, offset)
-            sign, *nonzero = weights[key[0][1]]
-            bits = T.popcount(functools.reduce(operator.and_, nonzero, pixels[which] ^ sign))
-            counts[key] = emit.bind(counts[key] + bits if key in counts else bits)
+    def _raise(self, group: int) -> None:
+        """Merge the parts of less than `group` slots a vector until they have as many."""
+        while self.parts and (lowest := min(part.group for part in self.parts)) < group:
+            low = [part for part in self.parts if part.group == lowest]
+            others = [part for part in self.parts if part.group != lowest]
+            self.parts = [*others, self._merged(functools.reduce(_Part.plus, low))]
 
-    def _merge(self) -> None:
+    def _squeezed(self, part: _Part) -> _Part:
+        """In as few vectors as its bytes allow."""
+        while part.group < SUMS and not part.is_wide and 2 * part.most <= BYTE:
+            part = self._merged(part)
+        return part
+
+    def _merged(self, part: _Part) -> _Part:
         """Two vectors become one of as many lanes, by adding neighbours."""
-        if not self.values:
-            self.group *= 2
-            return
-        if 2 * self.most > 255:
-            self._widen()
+        if 2 * part.most > BYTE:
+            part = part.widened()
+        half = part.group
         merged: dict[Key, Value] = {}
-        for key in self._keys(2 * self.group):
+        for key in self._keys(2 * half):
             if key not in merged:
-                left, right = (self.values[half] for half in (key[: self.group], key[self.group :]))
-                merged[key] = _added(left, right)
-        self.values, self.group, self.most = merged, 2 * self.group, 2 * self.most
-
-    def _widen(self) -> None:
-        if not self.is_wide:
-            self.values = {key: _widened(value) for key, value in self.values.items()}
-            self.is_wide = True
+                merged[key] = _added(part.values[key[:half]], part.values[key[half:]])
+        return _Part(2 * half, merged, 2 * part.most)

@@ -58,6 +58,9 @@ SHAPES = {
     "pointwise": pointwise(5, 96, 40),
     "dense": dense(1, 8300, 40),
     "dense-batch": dense(7, 330, 12),
+    "two-chunks-and-pieces": pointwise(5, 40 * 128 + 96, 12),
+    "just-a-loop": pointwise(4, 63 * 128, 9),
+    "sums-of-32-bits": dense(3, 33000, 10),
 }
 
 
@@ -143,6 +146,13 @@ def test_every_tile(name: str):
     kernels, program = tile_program()
     for tile in TILES:
         check(kernels[name, tile], program, seed=5)
+
+
+@pytest.mark.parametrize("fill", [1, -1])
+@pytest.mark.parametrize("name", SHAPES)
+def test_largest_and_smallest_sums_of_long_reductions(name: str, fill: int):
+    kernels, program = tile_program()
+    check(kernels[name, (1, 4, 2)], program, fill=fill)
 
 
 ISA_OF_SVE = Isa.of(targets.load("neoverse-v1"))
