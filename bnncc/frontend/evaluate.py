@@ -131,10 +131,12 @@ def evaluate_model(
     return ModelEvaluator(path, dims)(inputs)
 
 
-def evaluation_error(node: Node, error: Exception) -> BnnccError:
-    """The diagnostic for a node that could not be evaluated."""
+def evaluation_error(node: Node, error: Exception, *, of_file: bool = False) -> BnnccError:
+    """The diagnostic for a node that could not be evaluated.
+
+    of_file: all that it reads stands in the file, so that its values are to blame, whatever the error."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    bad_values = isinstance(cause, ValueError | IndexError | ArithmeticError | MemoryError)
+    bad_values = of_file or isinstance(cause, ValueError | IndexError | ArithmeticError | MemoryError)
     return BnnccError(
         node.location,
         f"{node.operator} cannot be evaluated: {type(cause).__name__}: {cause}",

@@ -250,7 +250,7 @@ class Importer:
         except (NotImplementedError, RuntimeImplementationError):
             return False
         except Exception as error:
-            raise evaluation_error(node, error) from error
+            raise evaluation_error(node, error, of_file=True) from error
         nan = next((known.nan for known in self.known_inputs(node) if known.nan), "")
         for name, kind, array in zip(proto.output, kinds, results, strict=True):
             if name:

@@ -15,7 +15,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.frontend import qonnx
 from bnncc.frontend.checks import Node
 from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, kind_from_proto, proto_of
-from bnncc.frontend.signatures import find_schema
+from bnncc.frontend.signatures import find_schema, mistyped
 
 KNOWN_VALUES = 4096
 """Constants of at most so many elements are shown to the shape inference (shapes, pads, axes, scales)."""
@@ -31,7 +31,7 @@ def result_kinds(
     `inputs` has the kind of every input, `constants` the value of those that are known. Raises BnnccError
     where the inputs do not fit the operator, or a result would be absurdly large."""
     try:
-        check_operands(node.proto, [inputs[name] if name else None for name in node.proto.input])
+        check_operands(node, [inputs[name] if name else None for name in node.proto.input])
         kinds = infer(node, opsets, inputs, constants)
         if node.operator == "Reshape":
             check_reshape(inputs[node.proto.input[0]], kinds[0])
@@ -117,12 +117,15 @@ def check_result(node: Node, name: str, kind: Kind) -> None:
         )
 
 
-def check_operands(node: onnx.NodeProto, kinds: Sequence[Kind | None]) -> None:
+def check_operands(node: Node, kinds: Sequence[Kind | None]) -> None:
     """What ONNX's inference does not look at; raises ValueError("... why ...")."""
-    check = OPERAND_CHECKS.get(node.op_type)
+    problem = mistyped(node.proto, node.opset, [kind.dtype if kind else None for kind in kinds])
+    if problem:
+        raise ValueError(problem)
+    check = OPERAND_CHECKS.get(node.operator)
     known = [kind for kind in kinds if kind is not None]
-    if check is not None and not node.domain and len(known) == len(kinds) > 1:
-        check(node, *known)
+    if check is not None and len(known) == len(kinds) > 1:
+        check(node.proto, *known)
 
 
 def check_conv(node: onnx.NodeProto, x: Kind, weight: Kind, bias: Kind | None = None) -> None:

@@ -7,16 +7,21 @@ that must be there is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+import numpy as np
 import onnx
-from onnx import AttributeProto, defs
+from onnx import AttributeProto, TensorProto, defs, helper
 
 from bnncc.diagnostics import did_you_mean
 from bnncc.frontend import qonnx
 from bnncc.frontend.qonnx import FLOAT, INT, STRING
+
+TENSOR_TYPE = re.compile(r"tensor\((\w+)\)")
+"""How ONNX's schemas write the type of a tensor."""
 
 ANY = (1 << 31) - 1
 """How ONNX's schemas write that there is no limit."""
@@ -39,12 +44,25 @@ TYPES: dict[int, str] = {
 
 
 @dataclass(frozen=True)
+class Operand:
+    """What an operator declares of an input.
+
+    types: the element types that it may have, as ONNX's schemas spell them. variable: inputs of the same one
+    have the same type; "" for one that may differ from all others."""
+
+    name: str
+    types: frozenset[str]
+    variable: str = ""
+
+
+@dataclass(frozen=True)
 class Signature:
     """What an operator declares.
 
     inputs, outputs: the least and the greatest number of them. needed: slots of inputs that may not be left
     out. attributes: name -> number of its type in AttributeProto. required: attributes without a default.
-    closed: there are no other attributes."""
+    closed: there are no other attributes. operands: the types of the inputs by position, of which the last
+    stands for all that follow; none where they are not declared."""
 
     inputs: tuple[int, int]
     outputs: tuple[int, int] = (1, 1)
@@ -52,6 +70,7 @@ class Signature:
     attributes: Mapping[str, int] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
     closed: bool = True
+    operands: tuple[Operand, ...] = ()
 
 
 FLOATS: int = AttributeProto.FLOATS
@@ -131,6 +150,37 @@ def problems_with(node: onnx.NodeProto, signature: Signature) -> Iterator[tuple[
         yield f"it lacks its attribute '{name}'", ""
 
 
+def mistyped(node: onnx.NodeProto, opset: int, types: Sequence[np.dtype | None]) -> str:
+    """What is wrong with the element types of a node's inputs, "" where they are what its operator declares.
+
+    types: by position, None for an input that is left out. Shape inference looks at few of them."""
+    signature = signature_of(node.domain, node.op_type, opset)
+    operands = signature.operands if signature else ()
+    bound: dict[str, tuple[str, str]] = {}
+    for slot, dtype in enumerate(types if operands else ()):
+        if dtype is None:
+            continue
+        operand = operands[min(slot, len(operands) - 1)]
+        found = type_name(dtype)
+        if found not in operand.types:
+            return f"its input '{operand.name}' must be {one_of(operand.types)}, and is {found}"
+        first, expected = bound.setdefault(operand.variable or f"input {slot}", (operand.name, found))
+        if found != expected:
+            return f"its inputs '{first}' and '{operand.name}' are of types {expected} and {found}"
+    return ""
+
+
+def type_name(dtype: np.dtype) -> str:
+    """An element type as ONNX's schemas spell it: "float", "int64"."""
+    return TensorProto.DataType.Name(helper.np_dtype_to_tensor_dtype(dtype)).lower()
+
+
+def one_of(types: Iterable[str]) -> str:
+    """ "int32 or int64"."""
+    *others, last = sorted(types)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def counted(count: int, what: str) -> str:
     """ "1 input", "2 inputs", "no inputs"."""
     return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
@@ -170,7 +220,18 @@ def schema_signature(schema: defs.OpSchema) -> Signature:
         frozenset(single),
         {name: entry.type.value for name, entry in declared},  # type: ignore[attr-defined]
         frozenset(name for name, entry in declared if entry.required),
+        operands=tuple(declared_operands(schema)),
     )
+
+
+def declared_operands(schema: defs.OpSchema) -> Iterator[Operand]:
+    """The inputs of an operator; those that it takes any number of stand at the end, once."""
+    constraints = {entry.type_param_str: entry.allowed_type_strs for entry in schema.type_constraints}
+    for entry in schema.inputs:
+        allowed = constraints.get(entry.type_str, [entry.type_str])
+        types = frozenset(found[1] for text in allowed if (found := TENSOR_TYPE.fullmatch(text)))
+        alone = entry.type_str not in constraints or not entry.is_homogeneous
+        yield Operand(entry.name, types, "" if alone else entry.type_str)
 
 
 def fused_signature(operator: str, opset: int) -> Signature | None:

@@ -484,6 +484,32 @@ def quant_attribute(model: ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.ones((), np.float32), "one"))
 
 
+def typed_pads(dtype: type) -> Callable[[ModelProto], None]:
+    def damage(model: ModelProto) -> None:
+        model.graph.node.insert(0, node("Pad", ["w", "pads"], ["padded"], name="pad1"))
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(8, dtype), "pads"))
+        named(model, "conv1").input[1] = "padded"
+
+    return damage
+
+
+def scalar_pad(model: ModelProto) -> None:
+    """`onnx.reference` fails by a TypeError."""
+    model.graph.node.insert(0, node("Pad", ["one", "none"], ["padded"], name="pad1"))
+    model.graph.node[3].CopyFrom(node("Add", ["n", "padded"], ["y"], name="add1"))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((), np.float32), "one"))
+    model.graph.initializer.append(numpy_helper.from_array(whole([]), "none"))
+
+
+def where_of_numbers(model: ModelProto) -> None:
+    model.graph.node[2].CopyFrom(node("Where", ["n", "n", "n"], ["y"], name="where1"))
+
+
+def concat_of_types(model: ModelProto) -> None:
+    model.graph.node[2].CopyFrom(node("Concat", ["n", "n", "i"], ["y"], name="concat1", axis=0))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 4, 6, 6), np.int32), "i"))
+
+
 def fused_attribute(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     proto = node("FusedConv", ["x", "w"], ["c"], name="conv1", domain="com.microsoft", activation=1)
@@ -599,6 +625,18 @@ VALUES: Sequence[tuple[str, Callable[[ModelProto], None], str, str, str]] = [
     ("groups", wrong_groups, "conv1", "4 output channels do not divide into 3 groups", ""),
     ("norm", wrong_norm, "norm1", "BatchNormalization: Dimension mismatch", "'s' float32[5]"),
     ("type", wrong_type, "conv1", "Conv: ", "'w' float64[4, 3, 3, 3]"),
+    ("types", wrong_type, "conv1", "its inputs 'X' and 'W' are of types float and double", ""),
+    (
+        "type of pads",
+        typed_pads(np.float32),
+        "pad1",
+        "'pads' must be int64, and is float",
+        "'pads' float32[8]",
+    ),
+    ("narrow pads", typed_pads(np.int32), "pad1", "'pads' must be int64, and is int32", ""),
+    ("condition", where_of_numbers, "where1", "'condition' must be bool, and is float", ""),
+    ("one of many", concat_of_types, "concat1", "are of types float and int32", ""),
+    ("scalar pad", scalar_pad, "pad1", "Pad cannot be evaluated: TypeError", "runs elsewhere"),
     ("rank", wrong_rank, "conv1", "an image of rank 4 and weights of rank 2 do not fit", ""),
     ("bias", wrong_bias, "conv1", "the bias has shape [3], but there are 4 output channels", ""),
     ("arity", too_few_inputs, "norm1", "it has 3 inputs, but the operator takes 5", "export it again"),
