@@ -212,6 +212,30 @@ class Artifact:
         """Run step `index` once."""
         self.bind_layer(index, arena, inputs, outputs, state)()
 
+    def bind_watched(
+        self,
+        done: Callable[[int, int], None],
+        arena: np.ndarray,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        state: np.ndarray | None = None,
+    ) -> Callable[[], None]:
+        """As `bind`, but slower: `done(step of the manifest, trip of the loop around it)` is called after each
+        step, to look at what it left in the arrays. Raises BnnccError where the library is not run in this
+        process."""
+        if self.emulator is not None:
+            hint = "compile it with --target native: the spikes are the same"
+            raise BnnccError(self.name, f"{self.target.name} cannot be watched layer by layer", hint)
+        callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_size_t)(done)
+        arrays = (arena, *(() if state is None else (state,)), *inputs, *outputs)
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
+        function = self._function("watch")
+
+        def call(_alive: object = (callback, arrays)) -> None:
+            self._check_status(function(callback, *pointers))
+
+        return call
+
     def run_sequence(self, inputs: Sequence[np.ndarray], state: np.ndarray) -> list[np.ndarray]:
         """Outputs [T, ...] for inputs [T, ...] of one batch, C-contiguous; `state` changes."""
         steps = len(inputs[0])

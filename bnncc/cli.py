@@ -159,6 +159,18 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--output", metavar="OUT.npz", type=Path, help="write the outputs (keys: their ONNX names)"
     )
+    sub.add_argument(
+        "--spikes",
+        metavar="RASTER.npz",
+        type=Path,
+        help="write the spikes of every layer (keys: layers), uint8 [steps, samples, neurons...]",
+    )
+    sub.add_argument(
+        "--plot",
+        metavar="RASTER.png",
+        type=Path,
+        help="draw the spikes and the rate of every layer (needs matplotlib: pip install 'bnncc[plot]')",
+    )
     _model_arguments(sub)
     _json_argument(sub)
 
@@ -316,20 +328,35 @@ def compile_command(chosen: argparse.Namespace) -> int:
 
 def run_command(chosen: argparse.Namespace) -> int:
     """bnncc run DIR|MODEL --input ... [--output OUT.npz]"""
-    from bnncc import arrays
+    from bnncc import arrays, plot, spikes
 
+    if chosen.plot:
+        plot.check_available()
+    rasters: list[spikes.Raster] = []
     with Progress() as progress:
         artifact = _artifact(chosen, progress)
         inputs = arrays.read_inputs(chosen.input, artifact.input_names)
         progress("running")
-        outputs = artifact.run(inputs)
+        if chosen.spikes or chosen.plot:
+            outputs, rasters = spikes.record(artifact, inputs)
+        else:
+            outputs = artifact.run(inputs)
     rows = [arrays.summarise(name, array) for name, array in outputs.items()]
     if chosen.output:
         arrays.write_arrays(chosen.output, outputs)
+    if chosen.spikes:
+        arrays.write_arrays(chosen.spikes, {raster.name: raster.spikes for raster in rasters})
+    if chosen.plot:
+        plot.write(chosen.plot, rasters)
     if chosen.json:
-        _print_json({"outputs": rows})
-    elif not chosen.output:
-        print("\n".join(map(arrays.render_summary, rows)))
+        layers = {"spikes": [raster.summary() for raster in rasters]} if rasters else {}
+        _print_json({"outputs": rows} | layers)
+        return ExitCode.FINE
+    lines = [] if chosen.output else list(map(arrays.render_summary, rows))
+    print(
+        "\n".join([*lines, *([spikes.render(rasters)] if rasters else [])]),
+        end="\n" if lines or rasters else "",
+    )
     return ExitCode.FINE
 
 

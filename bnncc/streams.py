@@ -59,7 +59,7 @@ def run_sequences(artifact: Artifact, inputs: Arrays) -> dict[str, np.ndarray]:
     given = checked(artifact, inputs, leading=1)
     samples, step = _samples(artifact, given), artifact.batch or 1
     parts = [
-        (arrays, _states(artifact, given, number * step))
+        (arrays, sample_states(artifact, given, number * step))
         for number, arrays in enumerate(sample_batches(artifact, given))
     ]
     if artifact.emulator is not None:
@@ -87,7 +87,7 @@ def _samples(artifact: Artifact, given: Arrays) -> int:
     return 1 if artifact.batch is None else first.shape[1]
 
 
-def _states(artifact: Artifact, given: Arrays, start: int) -> np.ndarray:
+def sample_states(artifact: Artifact, given: Arrays, start: int) -> np.ndarray:
     """State memory at the beginning of a batch of samples."""
     memory = artifact.state_memory()
     names = {port["name"] for port in artifact.manifest["states"]}

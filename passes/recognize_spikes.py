@@ -21,6 +21,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.operations import is_spiking
 from bnncc.dialect.sources import location_text
 from bnncc.dialect.types import Level, domain_values, element_of, level_type, shape_of, spike
 from bnncc.passes.infer_domains import SinkCast, SinkScale, contracted, scaled_input
@@ -71,6 +72,7 @@ class RecognizeSpikes(RewritePattern):
         """Check the weight, the activation, then what is cheaper."""
         weight = constant_of(op.weight)
         if weight is None or weight.dtype != np.float32 or element_of(op.input) != f32:
+            self._note_binary(op)
             return
         if isinstance(op, ops.Conv2d) and op.groups.value.data != 1:
             return
@@ -113,13 +115,27 @@ class RecognizeSpikes(RewritePattern):
         values = domain_values(domain)
         if values is None or min(values) != 0 or max(values) > HIGHEST_COUNT:
             return False
+        bits = self._note(op, domain)
+        if bits is None:
+            return self.rates.always
+        return self.rates.always or density.prefers_events(extents(op, max(values)), bits, self.rates.lanes)
+
+    def _note(self, op: ops.Conv2d | ops.Dense, domain: Attribute) -> float | None:
+        """Note how many bits of an input are set, of values from 0 on; None where nothing is known."""
+        highest = max(domain_values(domain) or {0})
         measured = self.rates.bits.get(location_text(op))
         if measured is None and domain != spike and not is_count(op.input):
-            return self.rates.always
-        bits = density.bits_of_count(density.DEFAULT, max(values)) if measured is None else measured
+            return None
+        bits = density.bits_of_count(density.DEFAULT, highest) if measured is None else measured
         op.attributes[DENSITY] = FloatAttr(bits, f32)
         op.attributes[ORIGIN] = StringAttr("assumed" if measured is None else "measured")
-        return self.rates.always or density.prefers_events(extents(op, max(values)), bits, self.rates.lanes)
+        return bits
+
+    def _note_binary(self, op: ops.Conv2d | ops.Dense) -> None:
+        """The same of a contraction that counts bits, for the report."""
+        domain = element_of(op.input)
+        if DENSITY not in op.attributes and is_spiking(domain) and element_of(op.weight) != f32:
+            self._note(op, domain)
 
 
 class CountSpikes(RewritePattern):

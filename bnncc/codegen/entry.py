@@ -7,7 +7,7 @@ portable C file all three stand together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -384,14 +384,23 @@ int {name}_{"step" if program.states else "run"}({run_parameters(program)})
     {_memory_variable(program)}
     const int status_ = {name}_check(&memory_);
     if (status_ == {upper}_OK) {{
-{_all_steps(program)}
+{_all_steps(program, _step_call)}
     }}
     return status_;
 }}"""
 
 
-def _all_steps(program: Program) -> str:
-    """All steps in order, those of a loop over time inside one."""
+def _step_call(program: Program, index: int) -> str:
+    return f"BNNCC_STEP({program.name}_on_layer, {index}, {program.name}_step_{index}(&memory_));"
+
+
+def _watched_call(program: Program, index: int) -> str:
+    trip = "memory_.time" if any(index in loop for loop in program.loops) else "0"
+    return f"{program.name}_step_{index}(&memory_), done_({index}, {trip});"
+
+
+def _all_steps(program: Program, call: Callable[[Program, int], str]) -> str:
+    """All steps in order, those of a loop over time inside one; call: the statement of one."""
     lines = []
     for index in range(len(program.steps)):
         inside = [loop for loop in program.loops if index in loop]
@@ -400,9 +409,7 @@ def _all_steps(program: Program) -> str:
                 trips = _trips(program, loop)
                 lines.append(f"        for (memory_.time = 0; memory_.time < {trips}; ++memory_.time) {{")
         indent = " " * (8 + 4 * len(inside))
-        lines.append(
-            f"{indent}BNNCC_STEP({program.name}_on_layer, {index}, {program.name}_step_{index}(&memory_));"
-        )
+        lines.append(indent + call(program, index))
         lines += ["        }" for loop in inside if loop.last == index]
     return "\n".join(lines)
 
@@ -416,6 +423,7 @@ def _trips(program: Program, loop: TimeLoop) -> str:
 def _layer_function(program: Program) -> str:
     name, upper = program.name, program.name.upper()
     parameters = f"int index_, {run_parameters(program)}"
+    watched = f"void (*done_)(int, size_t), {run_parameters(program)}"
     cases = "\n".join(
         f"    case {index}: {name}_step_{index}(&memory_); return {upper}_OK;"
         for index in range(len(program.steps))
@@ -435,6 +443,20 @@ int {name}_layer({parameters})
 {cases}
     default: return {upper}_ERROR_INDEX;
     }}
+}}
+
+/* All layers in order. done_ is called after each, with the trip of the loop around it: for tools that look at
+ * what a layer left in memory. */
+int {name}_watch({watched});
+
+int {name}_watch({watched})
+{{
+    {_memory_variable(program)}
+    const int status_ = {name}_check(&memory_);
+    if (status_ == {upper}_OK) {{
+{_all_steps(program, _watched_call)}
+    }}
+    return status_;
 }}
 #endif"""
 

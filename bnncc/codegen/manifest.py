@@ -18,7 +18,7 @@ from bnncc.codegen.header import ABI_VERSION, arena_bytes
 from bnncc.codegen.text import port_type
 from bnncc.plan.budget import FlashSizes
 from bnncc.plan.memory import ALIGNMENT
-from bnncc.plan.program import Buffer, Port, Program
+from bnncc.plan.program import Buffer, Port, Program, Step
 from bnncc.targets import Target
 
 Manifest = dict[str, Any]
@@ -130,6 +130,29 @@ def _buffer(program: Program, index: int, buffer: Buffer) -> dict[str, Any]:
     return place
 
 
+def _spiking(step: Step) -> dict[str, Any]:
+    """Synaptic operations, and which outputs are spikes: their buffers and how they lie there [n, h, w, c],
+    in elements."""
+    facts: dict[str, Any] = {}
+    if step.density is not None:
+        facts["synaptic_operations"] = step.synaptic_operations
+        facts["density"] = {"bits": step.density.bits, "measured": step.density.measured}
+    if step.spikes:
+        facts["spikes"] = [
+            {
+                "name": spikes.name,
+                "buffer": step.writes[spikes.output],
+                "element": (layout := step.kernel.outputs[spikes.output].layout).element.value,
+                "shape": list(layout.shape),
+                "strides": list(layout.strides),
+                "offset": layout.offset,
+                "recurrent": step.kernel.is_recurrent,
+            }
+            for spikes in step.spikes
+        ]
+    return facts
+
+
 def _step(network: Network, index: int) -> dict[str, Any]:
     step, calls = network.program.steps[index], network.calls[index]
     kernel = network.kernels[step.kernel]
@@ -141,6 +164,7 @@ def _step(network: Network, index: int) -> dict[str, Any]:
         "domains": step.domains,
         "macs": step.macs,
         "note": step.note,
+        **_spiking(step),
         "kernel": kernel.symbol,
         "description": kernel.description,
         "schedule": dict(kernel.schedule),

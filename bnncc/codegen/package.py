@@ -280,7 +280,7 @@ class _Writer:
         if "so" in self.options.emit and self.target.is_foreign:
             tools.archive([run_and_layers, *parts], self.folder / f"lib{self.name}_layers.a")
         elif "so" in self.options.emit:
-            exported = [f"{self.name}_run", f"{self.name}_layer"]
+            exported = [f"{self.name}_{suffix}" for suffix in ("run", "layer", "watch")]
             if self.network.program.states:
                 exported += [f"{self.name}_reset", f"{self.name}_step"]
             tools.link_shared([run_and_layers, *parts], self.folder / f"lib{self.name}.so", exported)

@@ -15,7 +15,7 @@ from xdsl.printer import Printer
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, public_outputs, states_of
-from bnncc.dialect.time import Scan
+from bnncc.dialect.time import NEURON, Scan
 from bnncc.dialect.types import Level, element_of, is_number, number_type, numpy_type, shape_of
 from bnncc.lowering.carried import Carrier, Schedule, update_in_place
 from bnncc.lowering.demands import halo_demands
@@ -85,7 +85,8 @@ class _Lowering:
         self.storage = Storage(
             {value: demand for block in self.blocks for value, demand in halo_demands(block).items()}
         )
-        self.steps = Steps(self.storage)
+        has_neurons = any(NEURON in op.attributes for op in main.walk())
+        self.steps = Steps(self.storage, has_neurons)
         self.opaque = OpaqueNodes(self.steps)
         self.carrier = Carrier(self.opaque, self._lower)
         self.operations: tuple[Operation, ...] = ()

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
-from xdsl.dialects.builtin import FloatAttr, StringAttr, i1
+from xdsl.dialects.builtin import i1
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
 from bnncc.dialect.types import element_of, is_number
+from bnncc.lowering.spikes import density_of
 
 FEW_LEVELS = 8
 JITTER = 1e-5
@@ -17,12 +18,14 @@ JITTER = 1e-5
 
 def about_spikes(op: Operation) -> str:
     """How many spikes a contraction has, and which form that gives it; "" for one of none."""
-    if "density" not in op.attributes:
+    density = density_of(op)
+    if density is None:
         return ""
-    bits, origin = op.attributes["density"], op.attributes["density_from"]
-    assert isinstance(bits, FloatAttr) and isinstance(origin, StringAttr)
     form = "float products of spikes" if is_number(element_of(op.operands[0])) else "events"
-    return f"{form}: {bits.value.data:.2g} bits set per input, {origin.data}"
+    if not is_number(element_of(op.operands[1])):
+        form = "bits of spikes counted"
+    origin = "measured" if density.measured else "assumed"
+    return f"{form}: {density.bits:.2g} bits set per input, {origin}"
 
 
 def why_real(activation: SSAValue, weight: np.ndarray) -> str:

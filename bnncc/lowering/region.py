@@ -17,6 +17,7 @@ from bnncc.lowering.expressions import ExpressionBuilder, unsupported
 from bnncc.lowering.geometry import broadcast, canonical, without_halo
 from bnncc.lowering.reasons import about_spikes, why_real
 from bnncc.lowering.roots import Contraction, contraction, describe, window_of
+from bnncc.lowering.spikes import density_of, fired
 from bnncc.lowering.steps import Steps
 from bnncc.lowering.storage import Plane
 from bnncc.plan import expression as ex
@@ -33,7 +34,7 @@ from bnncc.plan.kernel import (
     SpikeConv,
 )
 from bnncc.plan.layout import Element, Layout
-from bnncc.plan.program import Alternative
+from bnncc.plan.program import Alternative, Spikes
 
 
 class Region:
@@ -84,6 +85,8 @@ class Region:
             operation=self._operation(),
             when_zero=when_zero,
             note=self._note(when_zero is not None),
+            spikes=self._spikes(),
+            density=density_of(self.root),
         )
 
     def _root(self) -> tuple[Root, BinaryConv | None, tuple[int, ...], tuple[int, ...]]:
@@ -165,6 +168,14 @@ class Region:
         if read.is_binary or spikes:
             return spikes
         return why_real(outer_value(self.op, read.input), read.weight)
+
+    def _spikes(self) -> list[Spikes]:
+        """Those among the outputs of the kernel: a value of several planes takes several of them."""
+        if not self.steps.has_neurons:
+            return []
+        first = np.cumsum([0] + [len(self.steps.placement(value)) for value in self.op.outputs])
+        found = fired(self.op.results_inside)
+        return [replace(spikes, output=int(first[spikes.output])) for spikes in found]
 
     def _about(self) -> Operation:
         """The operation that names the step: the root, or the last one of a map."""

@@ -18,7 +18,7 @@ from bnncc.lowering.storage import STORED, Placement, Plane, Storage, value_name
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import Convert, FillHalo, KernelSpec, Map, Output
 from bnncc.plan.layout import Element, Layout
-from bnncc.plan.program import Alternative, Step
+from bnncc.plan.program import Alternative, Density, Spikes, Step
 
 MAPPED = frozenset({Element.F32, Element.I32, Element.BIT})
 """Elements that the kernels of maps store."""
@@ -27,8 +27,10 @@ MAPPED = frozenset({Element.F32, Element.I32, Element.BIT})
 class Steps:
     """The steps so far, the operation that each belongs to, and the storage they work on."""
 
-    def __init__(self, storage: Storage):
+    def __init__(self, storage: Storage, has_neurons: bool = False):
+        """has_neurons: whether the network has any, so that decisions are spikes."""
         self.storage = storage
+        self.has_neurons = has_neurons
         self.steps: list[Step] = []
         self.operations: list[Operation] = []
         self._padded: dict[tuple[SSAValue, object, int], Placement] = {}
@@ -49,6 +51,8 @@ class Steps:
         operation: str = "",
         when_zero: Alternative | None = None,
         note: str = "",
+        spikes: Sequence[Spikes] = (),
+        density: Density | None = None,
     ) -> None:
         """Append a step of `op`; `about` is what the report says it is (by default `op` itself)."""
         about = about or op
@@ -66,6 +70,8 @@ class Steps:
                 domains=domains(about),
                 macs=macs(about),
                 note=note,
+                spikes=tuple(spikes),
+                density=density,
             )
         )
 

@@ -35,6 +35,22 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Spikes:
+    """Output `output` of a step is what a layer of neurons fires. name: of the ONNX node that decides it."""
+
+    output: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Density:
+    """How many bits of an input are set on average, counted on samples or assumed."""
+
+    bits: float
+    measured: bool
+
+
+@dataclass(frozen=True)
 class Step:
     """One call of a kernel.
 
@@ -58,6 +74,15 @@ class Step:
     note: str = ""
     scratch: int | None = None
     """Arena buffer that the kernel may use as it likes, where it asks for one (`arena.with_scratch`)."""
+    spikes: tuple[Spikes, ...] = ()
+    """Which outputs are spikes of neurons."""
+    density: Density | None = None
+    """Of the input of a contraction of spikes."""
+
+    @property
+    def synaptic_operations(self) -> int | None:
+        """Additions of a weight for a spike, on average; None for a step that sums no spikes."""
+        return None if self.density is None else round(self.macs * self.density.bits)
 
 
 @dataclass(frozen=True)

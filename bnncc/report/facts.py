@@ -40,11 +40,15 @@ def report_facts(program: Program, manifest: Mapping[str, Any]) -> Facts:
 KEPT = ("name", "location", "operation", "domains", "macs", "note", "kernel", "description", "weights_bytes")
 """Of the manifest's steps."""
 
+OF_SPIKES = ("synaptic_operations", "density")
+"""The same, of steps that sum spikes."""
+
 
 def _layers(program: Program, manifest: Mapping[str, Any]) -> list[Facts]:
     live, rows = live_bytes(program), []
     for index, step in enumerate(program.steps):
-        row = {key: manifest["steps"][index][key] for key in KEPT}
+        known = manifest["steps"][index]
+        row = {key: known[key] for key in KEPT} | {key: known[key] for key in OF_SPIKES if key in known}
         moved = sum(program.buffers[buffer].bytes for buffer in (*step.reads, *step.writes))
         rows.append({**row, "ram_bytes": live[index], "moved_bytes": moved + row["weights_bytes"]})
     return rows

@@ -93,20 +93,38 @@ def _sizes(facts: Mapping[str, Any]) -> str:
 
 
 def _layers(facts: Mapping[str, Any], measured: Measured | None) -> str:
-    names = ["node", "operation", "domains", "MACs", "weights", "arena in use"]
-    names += [measured.unit] if measured else []
+    summing = [layer for layer in facts["layers"] if "synaptic_operations" in layer]
+    words = ["node", "operation", "domains"]
+    numbers = ["MACs", *(["SynOps"] if summing else []), "weights", "arena in use"]
+    numbers += [measured.unit] if measured else []
     head = "".join(
-        f"<th{' class=number' if 3 <= i <= 6 else ''}>{escape(name)}</th>"
-        for i, name in enumerate([*names, "kernel, remark"])
+        f"<th{' class=number' if name in numbers else ''}>{escape(name)}</th>"
+        for name in [*words, *numbers, "kernel, remark"]
     )
     rows = "\n".join(
-        _layer(layer, measured.values[i] if measured else None) for i, layer in enumerate(facts["layers"])
+        _layer(layer, bool(summing), measured.values[i] if measured else None)
+        for i, layer in enumerate(facts["layers"])
     )
-    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>'
+    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>{_synaptic(summing)}'
 
 
-def _layer(layer: Mapping[str, Any], value: float | None) -> str:
-    numbers = [layer["macs"], layer["weights_bytes"], layer["ram_bytes"]]
+def _synaptic(layers: Sequence[Mapping[str, Any]]) -> str:
+    """Synaptic operations against the multiply-accumulates of the same layers."""
+    if not layers:
+        return ""
+    found = sum(layer["synaptic_operations"] for layer in layers)
+    dense = sum(layer["macs"] for layer in layers)
+    measured = sum(layer["density"]["measured"] for layer in layers)
+    return (
+        f"<p>{found:,} synaptic operations for {dense:,} MACs of spikes ({found / max(1, dense):.1%}); "
+        f"spikes of {measured} of {len(layers)} layers counted on samples, the others assumed.</p>"
+    )
+
+
+def _layer(layer: Mapping[str, Any], sums_spikes: bool, value: float | None) -> str:
+    """sums_spikes: whether any layer does."""
+    additions = [layer.get("synaptic_operations")] if sums_spikes else []
+    numbers = [layer["macs"], *additions, layer["weights_bytes"], layer["ram_bytes"]]
     cells = [f'<td class="number">{number:,}</td>' if number else "<td></td>" for number in numbers]
     cells += [] if value is None else [f'<td class="number">{value:,.{1 if value < 100 else 0}f}</td>']
     remark = "; ".join(text for text in (layer["description"], layer["note"]) if text)

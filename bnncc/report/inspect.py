@@ -21,12 +21,24 @@ class Row:
     domains: str
     macs: int
     note: str
+    synaptic_operations: int | None = None
+    """Additions of a weight for a spike, on average, of a layer that sums spikes."""
+    spikes_measured: bool = False
+    """Whether they were counted on samples."""
 
 
 def inspect_rows(program: Program) -> list[Row]:
     """The layers of a lowered network in the order of execution; halos are left out."""
     return [
-        Row(step.location, step.operation, step.domains, step.macs, step.note)
+        Row(
+            step.location,
+            step.operation,
+            step.domains,
+            step.macs,
+            step.note,
+            step.synaptic_operations,
+            step.density is not None and step.density.measured,
+        )
         for step in program.steps
         if not isinstance(step.kernel.root, FillHalo)
     ]
@@ -35,13 +47,34 @@ def inspect_rows(program: Program) -> list[Row]:
 def render(rows: Sequence[Row]) -> str:
     """The rows as a table, and the sums below."""
     cells = [
-        (row.node, row.operation, row.domains, f"{row.macs:,}" if row.macs else "", row.note) for row in rows
+        (
+            row.node,
+            row.operation,
+            row.domains,
+            f"{row.macs:,}" if row.macs else "",
+            "" if row.synaptic_operations is None else f"{row.synaptic_operations:,}",
+            row.note,
+        )
+        for row in rows
     ]
-    text = table(("node", "operation", "domains", "MACs", "remark"), cells, right=(3,))
+    text = table(("node", "operation", "domains", "MACs", "SynOps", "remark"), cells, right=(3, 4))
     binary = sum(row.macs for row in rows if is_binary(row))
     total = sum(row.macs for row in rows)
     share = f" ({binary / total:.1%})" if total else ""
-    return f"{text}\n\n{total:,} MACs, {binary:,} of them binary{share}\n"
+    return f"{text}\n\n{total:,} MACs, {binary:,} of them binary{share}\n{_synaptic(rows)}"
+
+
+def _synaptic(rows: Sequence[Row]) -> str:
+    """What spikes save: synaptic operations against the multiply-accumulates of the same layers."""
+    summing = [row for row in rows if row.synaptic_operations is not None]
+    dense = sum(row.macs for row in summing)
+    if not dense:
+        return ""
+    found = sum(row.synaptic_operations or 0 for row in summing)
+    measured = sum(row.spikes_measured for row in summing)
+    origin = {0: "spikes assumed: --calibrate counts them", len(summing): "spikes counted on samples"}
+    where = origin.get(measured, f"spikes of {measured} of {len(summing)} layers counted on samples")
+    return f"{found:,} synaptic operations for {dense:,} MACs of spikes ({found / dense:.1%}; {where})\n"
 
 
 def render_decisions(decisions: Mapping[str, object]) -> str:
