@@ -220,7 +220,7 @@ class Artifact:
         outputs: Sequence[np.ndarray],
         state: np.ndarray | None = None,
     ) -> Callable[[], None]:
-        """As `bind`, but slower: `done(step of the manifest, trip of the loop around it)` is called after each
+        """As `bind`, slower: `done(step of the manifest, trip of the loop around it)` is called after each
         step, to look at what it left in the arrays. Raises BnnccError where the library is not run in this
         process."""
         if self.emulator is not None:

@@ -445,8 +445,8 @@ int {name}_layer({parameters})
     }}
 }}
 
-/* All layers in order. done_ is called after each, with the trip of the loop around it: for tools that look at
- * what a layer left in memory. */
+/* All layers in order. done_ is called after each, with the trip of the loop around it, for tools that want
+ * to look at what a layer left in memory. */
 int {name}_watch({watched});
 
 int {name}_watch({watched})

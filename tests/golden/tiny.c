@@ -144,4 +144,19 @@ int tiny_layer(int index_, void *arena, const float *input_1, float *logits)
     default: return TINY_ERROR_INDEX;
     }
 }
+
+/* All layers in order. done_ is called after each, with the trip of the loop around it, for tools that want
+ * to look at what a layer left in memory. */
+int tiny_watch(void (*done_)(int, size_t), void *arena, const float *input_1, float *logits);
+
+int tiny_watch(void (*done_)(int, size_t), void *arena, const float *input_1, float *logits)
+{
+    const struct tiny_memory memory_ = {(unsigned char *)arena, input_1, logits};
+    const int status_ = tiny_check(&memory_);
+    if (status_ == TINY_OK) {
+        tiny_step_0(&memory_), done_(0, 0);
+        tiny_step_1(&memory_), done_(1, 0);
+    }
+    return status_;
+}
 #endif
