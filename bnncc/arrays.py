@@ -99,9 +99,19 @@ def write_text(path: Path, text: str) -> None:
         raise BnnccError(str(path), f"cannot be written: {why.strerror}", "check the directory") from None
 
 
-def random_array(rng: np.random.Generator, shape: Sequence[int], dtype: str | np.dtype) -> np.ndarray:
-    """Something to feed a network: normal reals, integers over their range but at most -128 to 255."""
+MANY_STEPS = 8
+"""Steps of a loop that is asked to run any number of times."""
+
+
+def random_array(
+    rng: np.random.Generator, shape: Sequence[int], dtype: str | np.dtype, most: int | None = None
+) -> np.ndarray:
+    """Something to feed a network: normal reals, integers over their range but at most -128 to 255.
+
+    most: of an input that says how often a loop runs, at most so often (0: any number)."""
     dtype = np.dtype(dtype)
+    if most is not None:
+        return np.asarray(rng.integers(1, most or MANY_STEPS, shape, dtype=dtype.type, endpoint=True))
     if dtype.kind == "f":
         return np.asarray(rng.standard_normal(shape)).astype(dtype)
     if dtype.kind == "b":

@@ -120,8 +120,9 @@ class Artifact:
         """Outputs by ONNX name for inputs by ONNX name.
 
         Axis 0 of all inputs may hold more samples (or fewer) than the compiled batch: the library is called
-        as often as needed, and the outputs are as long as the inputs. Raises BnnccError where a name,
-        shape or type is wrong, or the artifact cannot run here.
+        as often as needed, and the outputs are as long as the inputs. Outputs of a loop that runs as often as
+        an input says have so many elements along axis 0. Raises BnnccError where a name, shape or type is
+        wrong, or the artifact cannot run here.
 
         A network with states takes sequences [T, N, ...] of N independent samples and gives such: every
         sample begins with states of zero, or with those given by their input names [N, ...]. Outputs are
@@ -133,11 +134,19 @@ class Artifact:
         emulator = self.emulator
         chunks = emulator.run(parts) if emulator else [self._run_once(part) for part in parts]
         if len(chunks) == 1 and samples in (None, self.batch):
-            return dict(zip(self.output_names, chunks[0], strict=True))
+            outputs = dict(zip(self.output_names, chunks[0], strict=True))
+            return outputs | self._shortened(outputs, inputs)
         return {
             name: np.concatenate([chunk[index] for chunk in chunks])[:samples]
             for index, name in enumerate(self.output_names)
         }
+
+    def _shortened(
+        self, outputs: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Those outputs that an input says the length of, without the zeros at their end."""
+        counts = {port["name"]: port["count"] for port in self.manifest["outputs"] if "count" in port}
+        return {name: outputs[name][: int(inputs[count].item())] for name, count in counts.items()}
 
     def step(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One step of a network with states: see `Stream.step`. Raises BnnccError for a network without."""

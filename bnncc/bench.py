@@ -185,7 +185,8 @@ def _first_batch(artifact: Artifact, inputs: Mapping[str, np.ndarray] | None) ->
     if inputs is not None:
         return list(next(artifact.batches(inputs)).values())
     rng = np.random.default_rng(0)
-    return [random_array(rng, port["shape"], port["dtype"]) for port in artifact.manifest["inputs"]]
+    ports = artifact.manifest["inputs"]
+    return [random_array(rng, port["shape"], port["dtype"], port.get("most")) for port in ports]
 
 
 def bench_artifact(

@@ -42,7 +42,10 @@ def golden_vectors(before: ModuleOp, after: ModuleOp, program: Program) -> Golde
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
         steps = (STEPS,) if program.states else ()
-        inputs = {port.name: random_array(rng, (*steps, *port.shape), port.dtype) for port in program.inputs}
+        inputs = {
+            port.name: random_array(rng, (*steps, *port.shape), port.dtype, port.most)
+            for port in program.inputs
+        }
         evaluate = reference.evaluate_steps if program.states else reference.evaluate
         expected, compiled = evaluate(before, inputs), evaluate(after, inputs)
         arrays = tuple(expected[port.name] for port in program.outputs)

@@ -133,7 +133,11 @@ def evaluate_scan(
         results = evaluate_block(op.block, [*slices, *states, *invariants], observe)
         states = results[: len(states)]
         collected.append(results[len(states) :])
-    return [*states, *(np.stack(column) for column in zip(*collected, strict=True))]
+    stacked = [np.zeros(shape_of(value), numpy_type(element_of(value))) for value in op.stacked]
+    for step, column in enumerate(collected):
+        for whole, value in zip(stacked, column, strict=True):
+            whole[step] = value
+    return [*states, *stacked]
 
 
 def _checked_count(op: time.Scan, count: np.ndarray) -> int:

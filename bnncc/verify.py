@@ -506,12 +506,14 @@ def _random_batches(artifact: Artifact, samples: int, seed: int) -> Iterator[dic
     rng = np.random.default_rng(seed)
     for number in range(samples):
         batch = {
-            port["name"]: random_array(rng, port["shape"], port["dtype"])
+            port["name"]: random_array(rng, port["shape"], port["dtype"], port.get("most"))
             for port in artifact.manifest["inputs"]
         }
         if number % 2:
-            for array in batch.values():
-                array[rng.random(array.shape) < ZEROS] = 0
+            for port in artifact.manifest["inputs"]:
+                array = batch[port["name"]]
+                if "most" not in port:
+                    array[rng.random(array.shape) < ZEROS] = 0
         yield batch
 
 

@@ -205,13 +205,16 @@ def _parameter_docs(program: Program) -> str:
     docs = [_port_doc(port, "input", "read only") for port in program.inputs]
     for port in program.outputs:
         unwanted = "may be NULL, if it is not wanted; else " if port.optional else ""
-        docs.append(_port_doc(port, "output", f"{unwanted}written wholly; must not overlap an input"))
+        part = f" (zeros after as many rows as '{in_comment(port.count)}' says)" if port.count else ""
+        docs.append(_port_doc(port, "output", f"{unwanted}written wholly{part}; must not overlap an input"))
     return "\n".join(docs)
 
 
 def _port_doc(port: Port, what: str, access: str) -> str:
     layout = f"{port_type(port)}{dimensions(port)}, row-major without gaps"
     values = f"; values: {RANGES[port.dtype]}" if what == "input" else ""
+    if port.most is not None:
+        values = f"; how often a loop runs: 0 to {port.most}" if port.most else "; how often a loop runs"
     text = (
         f"{port.c_name}: {what} '{in_comment(port.name)}', {layout}{values}. "
         f"The caller's, {access}; aligned as its type."

@@ -84,7 +84,7 @@ def manifest_text(manifest: Manifest) -> str:
 def batch_of(program: Program) -> int | None:
     """Samples of one call: the common extent of axis 0 of all inputs and outputs, None where they differ."""
     ports = (*program.inputs, *program.outputs, *(state.port for state in program.states))
-    extents = {port.shape[0] if port.shape else 0 for port in ports}
+    extents = {port.shape[0] if port.shape and not port.count else 0 for port in ports}
     return extents.pop() if len(extents) == 1 and 0 not in extents else None
 
 
@@ -116,6 +116,8 @@ def _port(port: Port) -> dict[str, Any]:
         "shape": list(port.shape),
         "buffer": port.buffer,
         **({"optional": True} if port.optional else {}),
+        **({"count": port.count} if port.count else {}),
+        **({"most": port.most} if port.most is not None else {}),
     }
 
 

@@ -21,6 +21,10 @@ output name"]. The output of one step is the input of the next; before the first
 PRIVATE = "bnn.private_states"
 """Unit attribute of a func @main whose new states are for the next step alone: no caller is given them."""
 
+GROWING = "bnn.growing"
+"""Attribute of func @main: outputs that have as many elements along dimension 0 as an input says (the rest of
+them are zeros), the input's ONNX name by the output's."""
+
 DECISIONS = "bnn.decisions"
 """Attribute of func @main: what was decided about the network that its file does not say, text by text."""
 
@@ -98,6 +102,19 @@ def verify_network(module: ModuleOp) -> None:
     for op in module.ops:
         if isinstance(op, FuncOp):
             verify_states(op)
+
+
+def set_growing(main: FuncOp, counts: Mapping[str, str]) -> None:
+    """Say which outputs are only as long as an input says: input name by output name."""
+    if counts:
+        main.attributes[GROWING] = DictionaryAttr({name: StringAttr(text) for name, text in counts.items()})
+
+
+def growing_of(main: FuncOp) -> dict[str, str]:
+    """The input that says how long an output is, by the output's name."""
+    found = main.attributes.get(GROWING)
+    entries = found.data.items() if isinstance(found, DictionaryAttr) else ()
+    return {name: text.data for name, text in entries if isinstance(text, StringAttr)}
 
 
 def set_decisions(main: FuncOp, facts: Mapping[str, str]) -> None:

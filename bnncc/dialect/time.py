@@ -150,7 +150,8 @@ class Scan(IRDLOperation):
     collected. Results: the states after the last step, then what was collected, stacked [T, ...].
 
     `trips` is T. With a `count`, an i64 scalar known when the network runs, the body runs so many times; then
-    `trips` is the most that there can be (0: any number), and nothing is collected.
+    `trips` is the most that there can be (0: any number, if nothing is cut or collected), and what is
+    collected is 0 for the steps that did not run.
     """
 
     name = "bnn.scan"
@@ -202,8 +203,8 @@ class Scan(IRDLOperation):
             expect(self.steps > 0, "at least one step", self.steps)
         else:
             expect(element_of(self.count) == i64, "a count of i64", element_of(self.count))
-            expect(not self.stacked, "nothing collected where the count is known at run time only", "results")
-            expect(self.steps > 0 or not self.sequences, "a bound of the steps for sequences", self.steps)
+            bound = self.steps > 0 or not (self.sequences or self.stacked)
+            expect(bound, "a bound of the steps for what is cut and collected", self.steps)
         for value in self.sequences:
             extent = shape_of(value)[:1]
             expect(extent == (self.steps,), f"sequences of {self.steps} steps", shape_of(value))

@@ -1,100 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loop, Scan and If written out: a C library of fixed arrays runs a known number of steps.
+"""Loop, Scan and If: loops become one `bnn.scan` where they can (see `loops`), else they are written out.
 
-Each iteration of a body becomes nodes of their own in the graph, their values named after the node and the
-iteration. What decides how often a body runs must be known here. Both branches of an `If` are computed where
-its condition is not known, and one result is taken.
+Written out, each iteration of a body becomes nodes of their own in the graph, their values named after the
+node and the iteration; how often the body runs must be known here then. Both branches of an `If` are computed
+where its condition is not known, and one result is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend import checks
 from bnncc.frontend.checks import Node
-from bnncc.frontend.kinds import Kind
-
-MOST_NODES = 4_000
-"""A graph that grows by more nodes than these when its loops are written out is refused."""
+from bnncc.frontend.loops import NotRolled, RolledLoop
+from bnncc.frontend.writing import Graph, TooManyNodes, Writer
 
 BATCHED_SCAN = 9
 """Before this operator set, a Scan's tensors had a batch dimension in front."""
 
-AXES_INPUT = 13
-"""Since this operator set, Unsqueeze has its axes as an input."""
-
 WHERE = 9
 """The first operator set with Where."""
 
-UNROLL = "export with a fixed number of time steps, unrolled, or one step at a time"
+
+def import_control_flow(graph: Graph, node: Node) -> None:
+    """Import what a Loop, Scan or If stands for. Raises BnnccError where that cannot be done."""
+    if node.operator == "If" or (node.operator == "Scan" and node.opset < BATCHED_SCAN):
+        return Expansion(graph, node).run()
+    loop = RolledLoop(graph, node)
+    try:
+        return loop.run()
+    except (NotRolled, BnnccError) as problem:
+        if loop.count:
+            raise loop.refused(str(problem)) if isinstance(problem, NotRolled) else problem from None
+        why = problem.message if isinstance(problem, BnnccError) else str(problem)
+    try:
+        return Expansion(graph, node).run()
+    except TooManyNodes as error:
+        message = f"{error.message}; it cannot be one loop: {why}"
+        raise BnnccError(error.location, message, error.hint) from None
 
 
-class Graph(Protocol):
-    """The graph that grows: what the importer of a model offers."""
-
-    @property
-    def kinds(self) -> Mapping[str, Kind]:
-        """Of every value so far, by name."""
-        ...
-
-    @property
-    def opsets(self) -> Mapping[str, int]:
-        """Domain -> version."""
-        ...
-
-    def import_node(self, node: Node) -> None:
-        """Append a node."""
-        ...
-
-    def known(self, name: str) -> np.ndarray | None:
-        """A value that depends on no input of the network, else None."""
-        ...
-
-    def define_constant(self, name: str, array: np.ndarray, location: str) -> None:
-        """Remember a value that is known."""
-        ...
-
-
-class ControlFlow:
-    """Writes out the control flow of one graph."""
-
-    def __init__(self, graph: Graph):
-        self.graph = graph
-        self.written = 0
-
-    def expand(self, node: Node) -> None:
-        """Import the nodes that a Loop, Scan or If stands for. Raises BnnccError where that is not known."""
-        Expansion(self, node).run()
-
-    def count(self, node: Node) -> None:
-        """One more node, or one more time that a body is gone through."""
-        self.written += 1
-        if self.written > MOST_NODES:
-            raise BnnccError(
-                node.location,
-                f"{node.operator}: written out, the loops of the model have more than {MOST_NODES} nodes",
-                "export the model one step at a time",
-            )
-
-
-class Expansion:
+class Expansion(Writer):
     """One node with subgraphs while it is written out."""
 
-    def __init__(self, flow: ControlFlow, node: Node):
-        self.flow, self.graph, self.node = flow, flow.graph, node
-        self.attributes: dict[str, Any] = {
-            a.name: helper.get_attribute_value(a) for a in node.proto.attribute
-        }
-        self.opset = flow.graph.opsets[""]
-        self.prefix = node.proto.name or next(name for name in node.proto.output if name)
+    def __init__(self, graph: Graph, node: Node):
+        super().__init__(graph, node)
         self.bodies: dict[str, list[Node]] = {}
-        self.names = 0
 
     def run(self) -> None:
         """By operator."""
@@ -107,7 +63,7 @@ class Expansion:
                 self.batched_scan()
             case _:
                 inputs = list(self.node.proto.input)
-                self.deliver(self.scan(inputs, self.integers("scan_input_axes")))
+                self.deliver(self.scan(inputs, self.given("scan_input_axes")))
 
     # The operators.
 
@@ -121,9 +77,9 @@ class Expansion:
         self.expect(int(np.prod(self.graph.kinds[condition].sizes)) == 1)
         branches = [self.body(name, (), name) for name in ("then_branch", "else_branch")]
         for name, taken, other in zip(self.node.proto.output, *branches, strict=False):
-            kinds = self.graph.kinds[taken], self.graph.kinds[other]
-            if kinds[0] != kinds[1] or self.opset < WHERE:
-                gives = f"{kinds[0]} and {kinds[1]}"
+            kinds = self.graph.kinds.get(taken), self.graph.kinds.get(other)
+            if None in kinds or kinds[0] != kinds[1] or self.opset < WHERE:
+                gives = " and ".join("a sequence" if kind is None else str(kind) for kind in kinds)
                 raise self.refused(
                     f"its condition is known only when the network runs, and its branches give {gives}"
                 )
@@ -158,7 +114,7 @@ class Expansion:
         state, scanned = list(inputs[: len(inputs) - count]), inputs[len(inputs) - count :]
         self.expect(len(state) <= len(self.attributes["body"].output))
         axes = [*axes, *[0] * count][:count]
-        backwards = [*self.integers("scan_input_directions"), *self.integers("directions"), *[0] * count]
+        backwards = [*self.given("scan_input_directions"), *self.given("directions"), *[0] * count]
         lengths = {self.size(name, axis) for name, axis in zip(scanned, axes, strict=True)}
         if len(lengths) != 1:
             raise self.refused(f"its inputs have {sorted(lengths)} steps, but must have equally many")
@@ -166,13 +122,13 @@ class Expansion:
         slices: list[list[str]] = []
         for step in range(length):
             places = [length - 1 - step if back else step for back in backwards[:count]]
-            pieces = [self.slice(n, a, i) for n, a, i in zip(scanned, axes, places, strict=True)]
+            pieces = [self.element(n, a, i) for n, a, i in zip(scanned, axes, places, strict=True)]
             results = self.body("body", (*state, *pieces), f"{label}{step}")
             state, outputs = results[: len(state)], results[len(state) :]
             slices.append(outputs)
         count = len(slices[0])
-        axes = [*self.integers("scan_output_axes"), *[0] * count][:count]
-        backwards = [*self.integers("scan_output_directions"), *[0] * count][:count]
+        axes = [*self.given("scan_output_axes"), *[0] * count][:count]
+        backwards = [*self.given("scan_output_directions"), *[0] * count][:count]
         columns = [[row[i] for row in slices] for i in range(count)]
         columns = [column[::-1] if back else column for column, back in zip(columns, backwards, strict=True)]
         return [*state, *(self.stacked(column, axis) for column, axis in zip(columns, axes, strict=True))]
@@ -184,7 +140,7 @@ class Expansion:
             raise self.refused("its sequences have lengths of their own")
         samples = []
         for sample in range(self.size(inputs[0], 0)):
-            pieces = [self.slice(name, 0, sample) for name in inputs]
+            pieces = [self.element(name, 0, sample) for name in inputs]
             samples.append(self.scan(pieces, (), f"{sample}/"))
         self.deliver([self.stacked(list(results), 0) for results in zip(*samples, strict=True)])
 
@@ -204,9 +160,9 @@ class Expansion:
         names |= {
             name: prefix + name for node in self.bodies[attribute] for name in node.proto.output if name
         }
-        self.flow.count(self.node)
+        self.graph.tally.count(self.node)
         for node in self.bodies[attribute]:
-            self.flow.count(self.node)
+            self.graph.tally.count(self.node)
             renamed = onnx.NodeProto()
             renamed.CopyFrom(node.proto)
             rename(renamed, names)
@@ -222,69 +178,11 @@ class Expansion:
         self.expect(known.size == 1)
         return int(known.reshape(-1)[0])
 
-    def expect(self, fits: bool) -> None:
-        """Raise unless the node and its subgraph fit together."""
-        if not fits:
-            raise BnnccError(
-                self.node.location,
-                f"{self.node.operator}: its inputs, outputs and attributes do not fit its subgraph",
-                checks.EXPORT_AGAIN,
-            )
-
     def deliver(self, values: Iterable[str]) -> None:
         """These values are the results of the node."""
         for name, value in zip(self.node.proto.output, values, strict=False):
             if name:
                 self.emit("Identity", [value], name)
-
-    def slice(self, name: str, axis: int, index: int) -> str:
-        """x[..., index, ...] without that dimension."""
-        return self.emit("Gather", [name, self.constant(np.array(index, np.int64))], axis=axis)
-
-    def stacked(self, values: Sequence[str], axis: int) -> str:
-        """Values of equal shapes along a new dimension."""
-        rank = len(self.graph.kinds[values[0]].shape) + 1
-        axes = [axis % rank]
-        parts = []
-        for value in values:
-            if self.opset < AXES_INPUT:
-                parts.append(self.emit("Unsqueeze", [value], axes=axes))
-            else:
-                parts.append(self.emit("Unsqueeze", [value, self.constant(np.array(axes, np.int64))]))
-        return self.emit("Concat", parts, axis=axis % rank)
-
-    def size(self, name: str, axis: int) -> int:
-        """The extent of a dimension."""
-        sizes = self.graph.kinds[name].sizes
-        self.expect(-len(sizes) <= axis < len(sizes))
-        return sizes[axis]
-
-    def integers(self, name: str) -> list[int]:
-        """An attribute, [] where it is not given."""
-        return list(self.attributes.get(name, ()))
-
-    def constant(self, array: np.ndarray) -> str:
-        """A constant."""
-        name = self.new_name("constant")
-        self.graph.define_constant(name, array, self.node.location)
-        return name
-
-    def new_name(self, what: str) -> str:
-        """A name for a value that the file does not name."""
-        self.names += 1
-        return f"{self.prefix}/{what}.{self.names}"
-
-    def emit(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
-        """Import a node of our own; the name of its result."""
-        self.flow.count(self.node)
-        name = output or self.new_name(operator)
-        proto = helper.make_node(operator, inputs, [name], **attributes)
-        self.graph.import_node(Node(proto, self.node.location, self.opset))
-        return name
-
-    def refused(self, why: str) -> BnnccError:
-        """The diagnostic where the node cannot be written out."""
-        return BnnccError(self.node.location, f"{self.node.operator}: {why}", UNROLL)
 
 
 def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 
@@ -19,11 +19,13 @@ def input_kinds(
     inputs: Sequence[onnx.ValueInfoProto],
     dims: Mapping[str, int],
     problems: list[BnnccError],
+    counts: Collection[str] = (),
 ) -> dict[str, Kind]:
     """Name -> static kind of every input of the graph, but those that `problems` tells of.
 
     A dimension goes by the name that the file gives it, else by `input.axis` ("x.2"). A leading one that
-    `dims` does not name is the batch. Raises BnnccError where `dims` is wrong."""
+    `dims` does not name is the batch. counts: inputs that say how often a loop runs, which `dims` may bound.
+    Raises BnnccError where `dims` is wrong."""
     for name, size in dims.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise BnnccError(f"--dim {name}", f"a dimension must be a positive integer, not {size!r}")
@@ -35,6 +37,7 @@ def input_kinds(
             problems.append(problem)
     names = {value.name: dimension_names(value) for value in inputs}
     symbols = {symbol: None for sizes in names.values() for symbol in sizes if symbol is not None}
+    symbols |= dict.fromkeys(name for name in names if name in counts)
     unknown = [name for name in dims if name not in symbols]
     if unknown:
         listed = f"the symbolic dimensions of {file}: {', '.join(symbols) or 'none'}"

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ class Model:
     nodes: those that the outputs depend on, each after what it reads.
     outputs: names, in order.
     opsets: domain -> version, "" for ONNX's own.
+    most_steps: how often a Loop runs at most, by the name of the input that says how often it does.
     broken: names of values that have a problem of their own, of which nothing more is to be said.
     """
 
@@ -45,6 +46,7 @@ class Model:
     outputs: tuple[str, ...]
     opsets: Mapping[str, int]
     broken: frozenset[str] = frozenset()
+    most_steps: Mapping[str, int] = field(default_factory=dict)
 
     def initializer(self, name: str) -> np.ndarray:
         """The value of an initializer; raises BnnccError where its data do not fit its type and shape."""
@@ -99,7 +101,8 @@ def check_model(
     needed = {name for node in nodes for name in node.reads} | set(outputs)
     initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in initializers]
-    kinds = input_kinds(file, inputs, dims, problems)
+    counts = trip_counts(nodes)
+    kinds = input_kinds(file, inputs, dims, problems, counts)
     problems += bad.values()
     return Model(
         file,
@@ -109,7 +112,14 @@ def check_model(
         outputs,
         opsets,
         frozenset(broken.union(value.name for value in inputs if value.name not in kinds)),
+        {name: size for name, size in dims.items() if name in counts},
     )
+
+
+def trip_counts(nodes: Sequence[checks.Node]) -> set[str]:
+    """What says how often a Loop runs."""
+    loops = (node.proto.input for node in nodes if node.operator == "Loop")
+    return {inputs[0] for inputs in loops if inputs and inputs[0]}
 
 
 def parse(path: Path) -> onnx.ModelProto:

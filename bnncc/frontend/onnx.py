@@ -9,28 +9,31 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from onnx.reference.op_run import RuntimeImplementationError
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, NameLoc, NoneAttr, StringAttr
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, NameLoc, NoneAttr, StringAttr, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 
 from bnncc.diagnostics import BnnccError
-from bnncc.dialect.network import INPUTS, OUTPUTS
+from bnncc.dialect.network import INPUTS, OUTPUTS, set_growing
 from bnncc.dialect.operations import Constant, Onnx
 from bnncc.dialect.sources import set_source
 from bnncc.frontend.attributes import parameters_of
 from bnncc.frontend.checks import WRITTEN_OUT, Node, raise_problems, unexpected
-from bnncc.frontend.control_flow import ControlFlow
+from bnncc.frontend.control_flow import import_control_flow
 from bnncc.frontend.evaluate import evaluate_node, evaluation_error
 from bnncc.frontend.kinds import Kind, dialect_type, kind_of
 from bnncc.frontend.masked_assignments import check_mask
 from bnncc.frontend.model import Model, read_model
+from bnncc.frontend.sequences import Listed, import_sequence_node, is_about_sequences
 from bnncc.frontend.shapes import attribute, check_result, result_kinds
+from bnncc.frontend.writing import Tally
 
 LARGEST_CONSTANT = 256 << 20
 """A node that would make more bytes than this out of constants is refused."""
@@ -63,14 +66,12 @@ def load_onnx(path: str | os.PathLike[str], dims: Mapping[str, int] | None = Non
 class Known:
     """A value that depends on no input.
 
-    name: of the tensor in the file. nan: what is wrong with the initializers behind it, or "". op: the
-    constant in the module, once something reads it."""
+    name: of the tensor in the file. nan: what is wrong with the initializers behind it, or ""."""
 
     array: np.ndarray
     name: str
     location: str
     nan: str = ""
-    op: Constant | None = None
 
 
 Value = SSAValue | Known
@@ -86,16 +87,26 @@ class Importer:
         self.problems = problems
         self.broken = set(model.broken)
         """ONNX names of values that there are no more words about."""
-        self.block = Block(arg_types=[dialect_type(kind) for kind in model.inputs.values()])
-        self.values: dict[str, Value] = {}
+        self.block = Block()
+        self.values: MutableMapping[str, Value] = {}
         """By ONNX name."""
-        self.kinds: dict[str, Kind] = {}
+        self.kinds: MutableMapping[str, Kind] = {}
         """By ONNX name."""
-        self.opsets = model.opsets
-        self.control_flow = ControlFlow(self)
+        self.lists: MutableMapping[str, Listed] = {}
+        """What sequences hold, by ONNX name."""
+        self.growing: MutableMapping[str, str] = {}
+        """Values whose first dimension an input says, by ONNX name; such are outputs only."""
+        self.constants_made: dict[Known, Constant] = {}
+        self.opsets, self.most_steps = model.opsets, model.most_steps
+        self.tally = Tally()
         self.folded = 0
         """Bytes of the constants that were evaluated here."""
-        for (name, kind), argument in zip(model.inputs.items(), self.block.args, strict=True):
+
+    def define_inputs(self) -> None:
+        """The arguments of the function, and the initializers."""
+        model = self.model
+        for name, kind in model.inputs.items():
+            argument = self.block.insert_arg(dialect_type(kind), len(self.block.args))
             argument.name_hint = identifier(name)
             self.define(name, argument, kind)
         for name in model.initializers:
@@ -106,6 +117,7 @@ class Importer:
 
     def run(self) -> ModuleOp:
         """The module, verified; raises all problems at once."""
+        self.define_inputs()
         for node in self.model.nodes:
             results = [name for name in node.proto.output if name]
             if self.broken.intersection(node.reads):
@@ -121,6 +133,8 @@ class Importer:
         function = FuncOp("main", types, Region(self.block))
         function.attributes[INPUTS] = strings(self.model.inputs)
         function.attributes[OUTPUTS] = strings(self.model.outputs)
+        growing = {name: self.growing[name] for name in self.model.outputs if name in self.growing}
+        set_growing(function, growing)
         module = ModuleOp([function])
         module.verify()
         return module
@@ -137,6 +151,12 @@ class Importer:
     def check_outputs(self) -> None:
         """Results that are known now have elements too."""
         for name in self.model.outputs:
+            if name in self.lists:
+                raise BnnccError(
+                    f"{self.model.file}:{name}",
+                    f"the output '{name}' is a sequence of tensors",
+                    "join them into one tensor, by ConcatFromSequence",
+                )
             if 0 in self.kinds[name].sizes:
                 raise BnnccError(
                     f"{self.model.file}:{name}",
@@ -167,11 +187,11 @@ class Importer:
         value = self.values[name]
         if isinstance(value, SSAValue):
             return value
-        if value.op is None:
-            value.op = Constant(value.array)
-            set_source(value.op, value.name, range(value.array.ndim))
-            self.append(value.op, value.location, value.name)
-        return value.op.result
+        if value not in self.constants_made:
+            op = self.constants_made[value] = Constant(value.array)
+            set_source(op, value.name, range(value.array.ndim))
+            self.append(op, value.location, value.name)
+        return self.constants_made[value].result
 
     def append(self, op: Operation, location: str, name: str) -> None:
         """Put an operation at the end of the function."""
@@ -183,7 +203,10 @@ class Importer:
         """Forward, evaluate, or append one node."""
         self.refuse_training(node)
         if node.operator in WRITTEN_OUT:
-            return self.control_flow.expand(node)
+            return import_control_flow(self, node)
+        if is_about_sequences(self, node):
+            return import_sequence_node(self, node)
+        self.refuse_growing(node)
         if node.masked:
             check_mask(node, self.kinds)
         if node.domain == "" and node.proto.op_type in ("Identity", "Dropout"):
@@ -223,11 +246,36 @@ class Importer:
                 "export the model for inference (PyTorch: model.eval() before the export)",
             )
 
+    def refuse_growing(self, node: Node) -> None:
+        """What is as long as an input says is handed out as it is: a library has fixed arrays."""
+        for name in node.reads:
+            if name in self.growing and node.operator != "Identity":
+                raise BnnccError(
+                    node.location,
+                    f"{node.operator} reads '{name}', which has as many elements as the input "
+                    f"'{self.growing[name]}' says",
+                    "make it an output of the model as it is, or fix the number of steps",
+                )
+
+    def input_name(self, value: SSAValue) -> str:
+        """What the model calls one of its inputs."""
+        return next(name for name in self.model.inputs if self.values[name] is value)
+
+    def body(self, prefix: str) -> Body | None:
+        """An importer for the body of a loop."""
+        return Body(self, prefix)
+
+    def source_name(self, name: str) -> str:
+        """What a value of this graph is called among all that are evaluated."""
+        return name
+
     def forward(self, node: Node) -> None:
         """The first result is the first input; a second one is Dropout's mask, all true."""
         source, outputs = node.proto.input[0], node.proto.output
         if outputs[0]:
             self.define(outputs[0], self.values[source], self.kinds[source])
+            if source in self.growing:
+                self.growing[outputs[0]] = self.growing[source]
         if len(outputs) > 1:
             mask = np.ones(self.kinds[source].sizes, np.bool_)
             self.define_known(outputs[1], Known(mask, outputs[1], node.location))
@@ -307,7 +355,7 @@ class Importer:
             if name:
                 self.define(name, result, kind)
         if len(op.results) == 1:
-            set_source(op, proto.output[0], range(len(kinds[0].shape)))
+            set_source(op, self.source_name(proto.output[0]), range(len(kinds[0].shape)))
 
     def check_weights(self, node: Node) -> None:
         """Trained numbers are finite."""
@@ -321,6 +369,56 @@ class Importer:
                     f"{node.operator}: {problem}",
                     "the training diverged; train or export again",
                 )
+
+
+class Body(Importer):
+    """The body of a loop: values of its own, and what it reads of the graph around it.
+
+    The arguments of its block are slices, then states, then invariants."""
+
+    def __init__(self, outer: Importer, prefix: str):
+        """prefix: the name of the node whose body it is."""
+        super().__init__(outer.model, outer.problems)
+        self.prefix, self.tally = prefix, outer.tally
+        self.own: dict[str, Value] = {}
+        self.values = ChainMap(self.own, outer.values)
+        self.kinds = ChainMap({}, outer.kinds)
+        self.lists = ChainMap({}, outer.lists)
+        self.growing = ChainMap({}, outer.growing)
+        self.slices = 0
+        self.invariants: dict[SSAValue, SSAValue] = {}
+        """What it reads of the graph around it, and the arguments that these are."""
+
+    def slice(self, type_: TensorType) -> BlockArgument:
+        """One more argument that is another one in every step."""
+        self.slices += 1
+        return self.block.insert_arg(type_, self.slices - 1)
+
+    def state(self, type_: TensorType) -> BlockArgument:
+        """One more argument that is carried from step to step."""
+        return self.block.insert_arg(type_, len(self.block.args) - len(self.invariants))
+
+    def is_outer(self, name: str) -> bool:
+        """Whether a value is of the graph around it."""
+        return name not in self.own
+
+    def operand(self, name: str) -> SSAValue:
+        """A value in the body."""
+        value = super().operand(name)
+        block = value.owner if isinstance(value.owner, Block) else value.owner.parent
+        if block is self.block:
+            return value
+        if value not in self.invariants:
+            self.invariants[value] = self.block.insert_arg(value.type, len(self.block.args))
+        return self.invariants[value]
+
+    def body(self, prefix: str) -> Body | None:
+        """Loops in loops are written out."""
+        return None
+
+    def source_name(self, name: str) -> str:
+        """As if the body were written out: what it is in the first step."""
+        return f"{self.prefix}/0/{name}"
 
 
 def unusable(name: str, array: np.ndarray, usable: Callable[[np.ndarray], np.ndarray]) -> str:

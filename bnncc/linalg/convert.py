@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 from xdsl.builder import ImplicitBuilder
@@ -320,7 +321,7 @@ class Converter:
     def scan(self, op: time.Scan) -> list[Value]:
         """scf.for over the steps; it carries the states and what was collected so far."""
         states = [self.values[value] for value in op.initial]
-        stacks = [self.stack(value) for value in op.stacked]
+        stacks = [self.stack(value, filled=op.count is not None) for value in op.stacked]
         carried = flat([*states, *stacks])
         body = Block(arg_types=[IndexType(), *(value.type for value in carried)])
         step, *inside = body.args
@@ -347,13 +348,14 @@ class Converter:
         count = self.number(op.count)
         return arith.IndexCastOp(b.lookup(count, *([b.index(0)] * len(shape_of(count)))), IndexType()).result
 
-    def stack(self, value: SSAValue) -> Value:
-        """Where a collected value is gathered."""
+    def stack(self, value: SSAValue, filled: bool) -> Value:
+        """Where a collected value is gathered; zeros to begin with, where `filled`."""
         element, shape = element_of(value), shape_of(value)
+        make = partial(b.filled, value=0) if filled else b.empty
         if is_number(element):
-            return b.empty(shape, b.signless(element))
+            return make(shape, kind=b.signless(element))
         type_ = plane_type(shape)
-        words = [b.empty(type_.get_shape(), type_.element_type) for _ in range(plane_count(element))]
+        words = [make(type_.get_shape(), kind=type_.element_type) for _ in range(plane_count(element))]
         return Planes.of_words(element, shape, words)
 
     def like(self, value: SSAValue, given: Iterator[SSAValue]) -> Value:

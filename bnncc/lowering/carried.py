@@ -93,7 +93,9 @@ class Carrier:
         planes = [self.state(a, v, "state", "arena") for a, v in zip(states, new, strict=True)]
         for plane, value in zip(planes, op.initial, strict=True):
             self._start(plane, value, op)
-        targets = [self._collect(whole_, value) for whole_, value in zip(op.stacked, collected, strict=True)]
+        targets = [
+            self._collect(whole_, value, op) for whole_, value in zip(op.stacked, collected, strict=True)
+        ]
         kept = set(new)
         copied = [
             (value, plane)
@@ -159,10 +161,12 @@ class Carrier:
         self.storage.buffers.append(buffer)
         return Plane(len(self.storage.buffers) - 1, layout)
 
-    def _collect(self, result: SSAValue, value: SSAValue) -> Plane:
-        """Where a step puts what is collected."""
+    def _collect(self, result: SSAValue, value: SSAValue, op: Scan) -> Plane:
+        """Where a step puts what is collected; steps that do not run leave zeros there."""
         sequence = self.storage.destination(result)[0]
         self._place(result, sequence)
+        if op.count is not None:
+            self.steps.clear(sequence, op)
         return self._slice(value, sequence)
 
 

@@ -14,7 +14,15 @@ from xdsl.ir import Block, Operation, SSAValue, Use
 from xdsl.printer import Printer
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, public_outputs, states_of
+from bnncc.dialect.network import (
+    INPUTS,
+    OUTPUTS,
+    growing_of,
+    main_function,
+    names_of,
+    public_outputs,
+    states_of,
+)
 from bnncc.dialect.time import NEURON, Scan
 from bnncc.dialect.types import Level, element_of, is_number, number_type, numpy_type, shape_of
 from bnncc.lowering.carried import Carrier, Schedule, update_in_place
@@ -45,7 +53,7 @@ from bnncc.plan.kernel import (
 )
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.names import c_names
-from bnncc.plan.program import Port, Program, State
+from bnncc.plan.program import Port, Program, State, TimeLoop
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ class _Lowering:
         arena, offsets = planned(steps, buffers, loops)
         memory = (offsets, arena.bytes, arena.lower_bound)
         states = tuple(self.states)
+        inputs = tuple(replace(port, most=_most(port, loops)) for port in inputs)
         return Program(name, inputs, outputs, buffers, steps, *memory, states, state_bytes(buffers), loops)
 
     # The user's side.
@@ -140,14 +149,14 @@ class _Lowering:
         last = self.block.last_op
         assert isinstance(last, ReturnOp)
         names, carried = names_of(self.main, OUTPUTS), states_of(self.main).values()
-        ports, wanted = [], set(public_outputs(self.main))
+        ports, wanted, growing = [], set(public_outputs(self.main)), growing_of(self.main)
         for value, name, c_name in zip(last.arguments, names, spelled, strict=True):
             if name not in wanted:
                 continue
             layout = Layout.packed(_port_element(value), canonical(shape_of(value)))
             buffer = self.storage.new_buffer(name, layout.bytes, "output", len(ports))
             plane = Plane(buffer, layout)
-            port = _port(value, name, c_name, buffer)
+            port = replace(_port(value, name, c_name, buffer), count=growing.get(name, ""))
             if name in carried:
                 self.state_outputs.append((value, plane))
                 port = replace(port, optional=True)
@@ -318,6 +327,12 @@ def _holds_constants(use: Use, constant: ops.Constant) -> bool:
         initial = start <= use.index < start + len(use.operation.initial)
         return initial and constant.array.dtype == np.float32 and not constant.array.any()
     return isinstance(use.operation, ops.Onnx)
+
+
+def _most(port: Port, loops: Sequence[TimeLoop]) -> int | None:
+    """The most that an input may say, if it says how often loops run."""
+    trips = [loop.trips for loop in loops if loop.count == port.buffer]
+    return min((trip for trip in trips if trip), default=0) if trips else None
 
 
 def _port_element(value: SSAValue) -> Element:

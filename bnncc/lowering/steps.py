@@ -88,6 +88,18 @@ class Steps:
         spec = KernelSpec(Map(), (), (), (Output(target.layout, ex.Scalar(value)),))
         self.step(op, spec, (), (target.buffer,), operation="fill")
 
+    def clear(self, target: Plane, op: Operation) -> None:
+        """Set every element of a plane to zero."""
+        if target.layout.element is Element.F32:
+            self.fill(target, 0.0, op)
+            return
+        zeros = self.storage.new_plane("zeros", Layout.packed(Element.F32, target.layout.shape))
+        self.fill(zeros, 0.0, op)
+        if target.layout.element is Element.BIT:
+            self.pack(zeros, target, op)
+        else:
+            self.copy(zeros, target, op, "clear")
+
     def copy(self, source: Plane, target: Plane, op: Operation, why: str) -> None:
         """Element by element, whatever the strides of both are, between types where these differ."""
         layout = without_halo(source.layout)

@@ -107,6 +107,11 @@ class Port:
     buffer: int
     optional: bool = False
     """An output that the caller may do without: a state, which comes back from every step."""
+    count: str = ""
+    """The name of the input that says how many elements along the first dimension of this output the network
+    makes; those after them are 0."""
+    most: int | None = None
+    """Of an input that says how often a loop runs: the most that it may say, 0 where there is no limit."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options, compile_model
-from bnncc.frontend import control_flow
+from bnncc.frontend import writing
 from bnncc.frontend.onnx import load_onnx
 from tests.e2e.commands import Shell
 
@@ -186,11 +186,22 @@ def test_the_names_of_a_body_may_come_again_outside(tmp_path: Path):
 
 
 def test_a_loop_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(control_flow, "MOST_NODES", 60)
-    model = counted_loop()
+    monkeypatch.setattr(writing, "MOST_NODES", 30)
+    model = loop_that_stops_early()
     onnx.save(model, tmp_path / "model.onnx")
     load_onnx(tmp_path / "model.onnx")
+    model.graph.node[0].attribute[0].g.initializer[0].CopyFrom(
+        numpy_helper.from_array(np.array(10**18, np.int64), "most")
+    )
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(10**18, np.int64), "count"))
     onnx.save(model, tmp_path / "model.onnx")
-    with pytest.raises(BnnccError, match="the loops of the model have more than 60 nodes"):
+    with pytest.raises(BnnccError, match="more than 30 nodes; it cannot be one loop: it runs 10000000000"):
+        load_onnx(tmp_path / "model.onnx")
+
+
+def test_what_a_loop_collects_fits_into_memory(tmp_path: Path):
+    model = counted_loop()
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(10**9, np.int64), "count"))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(BnnccError, match="written out, the loops of the model have more than"):
         load_onnx(tmp_path / "model.onnx")

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loop and Scan as one loop of the library: what onnxruntime computes, in code that does not grow with the
+steps; how often a Loop runs may be an input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import bnncc
+from bnncc import targets
+from bnncc.artifact import Artifact
+from bnncc.diagnostics import BnnccError, ExitCode
+from tests.e2e.commands import Shell
+from tests.loop_models import counted, scanned, spikes
+from tests.models import write
+
+TARGETS = [name for name in ("native", "x86-64-v3", "c") if targets.load(name).runs_here()]
+
+
+def expected(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What onnxruntime computes."""
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, map(np.asarray, session.run(names, dict(inputs))), strict=True))
+
+
+def assert_same(artifact: Artifact, model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> None:
+    """The same shapes, spikes exactly, membranes up to rounding."""
+    got, wanted = artifact.run(dict(inputs)), expected(model, inputs)
+    assert set(got) == set(wanted)
+    for name, array in wanted.items():
+        assert got[name].shape == array.shape, name
+        np.testing.assert_allclose(got[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+        if name == "spikes":
+            np.testing.assert_array_equal(got[name], array)
+
+
+def one_loop(artifact: Artifact, trips: int) -> None:
+    """All is in one loop of the library."""
+    (loop,) = artifact.manifest["loops"]
+    assert loop["trips"] == trips
+    assert len(artifact.manifest["steps"]) < 25
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("collect", ["scan", "sequence", "nothing"])
+def test_an_input_says_how_often_a_loop_runs(collect: str, target: str, tmp_path: Path):
+    model = counted(None, collect=collect)
+    artifact = bnncc.compile(write(tmp_path, model), dims={"T": 12}, target=target, output=tmp_path / "lib")
+    one_loop(artifact, 12)
+    for steps in (12, 5, 1, 0, 12):
+        inputs = {"x": spikes(12, seed=steps), "steps": np.array(steps, np.int64)}
+        if steps == 0 and collect == "sequence":  # onnxruntime cannot join nothing
+            assert artifact.run(inputs)["spikes"].shape == (0, 1, 5)
+        else:
+            assert_same(artifact, model, inputs)
+
+
+def test_too_many_steps_are_an_error_and_nothing_is_written(tmp_path: Path, bnncc: Shell):
+    path = write(tmp_path, counted(None))
+    bnncc.fine("compile", path, "-o", tmp_path / "lib", "--dim", "T=7")
+    header = (tmp_path / "lib" / "model.h").read_text()
+    assert "MODEL_ERROR_STEPS" in header and "how often a loop runs: 0 to 7" in header
+    assert "zeros after as many rows as 'steps' says" in " ".join(header.replace(" * ", " ").split())
+    x = spikes(7)
+    for wrong in (8, -1, 1 << 40):
+        np.savez(tmp_path / "x.npz", x=x, steps=np.array(wrong, np.int64))
+        answer = bnncc("run", tmp_path / "lib", "--input", tmp_path / "x.npz", "--output", tmp_path / "y.npz")
+        assert answer.code == ExitCode.USER and "number of steps" in answer.err
+        assert not (tmp_path / "y.npz").exists()
+
+
+@pytest.mark.parametrize("collect", ["scan", "sequence"])
+def test_an_option_says_how_much_is_collected_at_most(collect: str, tmp_path: Path):
+    """x is longer than the loop may run; then nothing but the option bounds it."""
+    model = counted(None, most=40, collect=collect)
+    artifact = bnncc.compile(write(tmp_path, model), dims={"steps": 9}, output=tmp_path / "lib")
+    one_loop(artifact, 9)
+    assert_same(artifact, model, {"x": spikes(40), "steps": np.array(8, np.int64)})
+    with pytest.raises(BnnccError, match="number of steps"):
+        artifact.run({"x": spikes(40), "steps": np.array(10, np.int64)})
+
+
+def without_sequence(collects: bool) -> onnx.ModelProto:
+    """Nothing that the body reads says how often it may run: the same x goes in at every step."""
+    model = counted(None, most=1, collect="scan" if collects else "nothing")
+    body = model.graph.node[0].attribute[0].g
+    body.node[0].CopyFrom(onnx.helper.make_node("Squeeze", ["x", "axes"], ["xi"]))
+    body.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "axes"))
+    return model
+
+
+def test_states_alone_need_no_bound(tmp_path: Path):
+    model = without_sequence(collects=False)
+    artifact = bnncc.compile(write(tmp_path, model), output=tmp_path / "lib")
+    one_loop(artifact, 0)
+    for steps in (0, 1, 1000):
+        assert_same(artifact, model, {"x": spikes(1), "steps": np.array(steps, np.int64)})
+
+
+def test_what_is_collected_needs_a_bound(tmp_path: Path):
+    path = write(tmp_path, without_sequence(collects=True))
+    with pytest.raises(
+        BnnccError, match=r"model.onnx:time: Loop: it collects as much as the input 'steps'"
+    ) as e:
+        bnncc.compile(path, output=tmp_path / "lib")
+    assert "--dim steps=VALUE" in str(e.value) and not (tmp_path / "lib").exists()
+    artifact = bnncc.compile(path, dims={"steps": 6}, output=tmp_path / "lib")
+    assert_same(artifact, without_sequence(True), {"x": spikes(1), "steps": np.array(4, np.int64)})
+
+
+def test_who_reads_what_has_no_fixed_length_is_named(tmp_path: Path):
+    with pytest.raises(
+        BnnccError, match=r"ReduceSum.*reads 'spikes', which has as many elements as the input"
+    ):
+        bnncc.compile(write(tmp_path, counted(None, total=True)), dims={"T": 5}, output=tmp_path / "lib")
+
+
+def test_a_count_that_is_computed_is_refused(tmp_path: Path):
+    model = counted(None)
+    model.graph.node.insert(0, onnx.helper.make_node("Add", ["steps", "steps"], ["twice"]))
+    model.graph.node[1].input[0] = "twice"
+    with pytest.raises(BnnccError, match=r"model.onnx:time: Loop: how often it runs is computed"):
+        bnncc.compile(write(tmp_path, model), dims={"T": 5}, output=tmp_path / "lib")
+
+
+def test_verify_goes_through_a_loop_of_any_length(tmp_path: Path, bnncc: Shell):
+    report = bnncc.fine("verify", write(tmp_path, counted(None)), "--dim", "T=6", "--json").json
+    assert report["passed"] and report["layers"]
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17])
+@pytest.mark.parametrize("collect", ["scan", "sequence", "nothing"])
+def test_a_loop_of_a_known_length(collect: str, opset: int, tmp_path: Path):
+    if collect == "sequence" and opset < 13:
+        opset = 14  # onnxruntime has no loops of sequences before set 13
+    model = counted(9, 9, collect, opset)
+    artifact = bnncc.compile(write(tmp_path, model), output=tmp_path / "lib")
+    one_loop(artifact, 9)
+    assert_same(artifact, model, {"x": spikes(9)})
+
+
+def test_a_loop_may_read_less_than_there_is(tmp_path: Path):
+    model = counted(5, 9, total=True)
+    artifact = bnncc.compile(write(tmp_path, model), output=tmp_path / "lib")
+    assert artifact.manifest["loops"][0]["trips"] == 5
+    assert_same(artifact, model, {"x": spikes(9)})
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"axis": 1, "to": 1},
+        {"axis": -1, "to": -1},
+        {"backwards": True},
+        {"axis": 2, "backwards": True, "to": 2},
+        {"opset": 11, "backwards": True},
+    ],
+    ids=str,
+)
+def test_a_scan_in_every_direction(options: dict, target: str, tmp_path: Path):
+    model = scanned(7, **options)
+    artifact = bnncc.compile(write(tmp_path, model), target=target, output=tmp_path / "lib")
+    assert artifact.manifest["loops"][0]["trips"] == 7
+    x = np.moveaxis(spikes(7), 0, options.get("axis", 0))
+    assert_same(artifact, model, {"x": np.ascontiguousarray(x)})
+
+
+@pytest.mark.parametrize("make", [scanned, lambda steps: counted(steps, steps)], ids=["scan", "loop"])
+def test_a_thousand_steps_are_compiled_like_ten(make, tmp_path: Path):
+    """In code, and nearly in time."""
+    sizes, seconds = [], []
+    for steps in (10, 1000):
+        path = write(tmp_path, make(steps))
+        begin = time.process_time()
+        artifact = bnncc.compile(path, output=tmp_path / str(steps))
+        seconds.append(time.process_time() - begin)
+        sizes.append(artifact.manifest["code_bytes"])
+        assert_same(artifact, make(steps), {"x": spikes(steps)})
+    assert abs(sizes[1] / sizes[0] - 1) <= 0.05, sizes
+    assert seconds[1] < seconds[0] + 5, seconds
+
+
+def test_few_steps_are_written_out(tmp_path: Path):
+    artifact = bnncc.compile(write(tmp_path, scanned(2)), output=tmp_path / "lib")
+    assert "loops" not in artifact.manifest
+    assert_same(artifact, scanned(2), {"x": spikes(2)})
