@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bnncc.diagnostics import BnnccError
+from bnncc.spike_words import random_words
 
 CLASSES = 1000
 """A last dimension up to this long counts as scores of classes: its argmax is shown."""
@@ -119,6 +120,13 @@ def random_array(
     limits = np.iinfo(dtype)
     low, high = max(limits.min, -128), min(limits.max, 255)
     return np.asarray(rng.integers(low, high, shape, dtype=dtype.type, endpoint=True))
+
+
+def random_input(rng: np.random.Generator, port: Mapping[str, Any]) -> np.ndarray:
+    """The same for an input of the manifest; of packed spikes an eighth is set."""
+    if "spikes" in port:
+        return random_words(rng, tuple(port["shape"]), port["spikes"]["channels"])
+    return random_array(rng, port["shape"], port["dtype"], port.get("most"))
 
 
 def summarise(name: str, array: np.ndarray) -> dict[str, Any]:

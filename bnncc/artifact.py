@@ -22,7 +22,8 @@ import numpy as np
 
 from bnncc import targets
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
-from bnncc.streams import Stream, run_sequences
+from bnncc.spike_words import binned
+from bnncc.streams import Stream, run_sequences, with_words
 
 if TYPE_CHECKING:
     from bnncc.emulator import Emulator
@@ -37,10 +38,12 @@ STATUS = {
     2: "the arena is not aligned (or the state)",
     3: "there is no such layer",
     4: "an input asks for a number of steps that is out of range",
+    5: "packed spikes have bits beyond their channels",
+    6: "an event lies outside the input, or before the one in front of it",
 }
 
 STEPS_OUT_OF_RANGE = 4
-"""The status that only the user's numbers can bring about."""
+"""From this status on, only the user's numbers can bring it about."""
 
 _KEYS: Mapping[str, type] = {
     "name": str,
@@ -147,6 +150,22 @@ class Artifact:
         """Those outputs that an input says the length of, without the zeros at their end."""
         counts = {port["name"]: port["count"] for port in self.manifest["outputs"] if "count" in port}
         return {name: outputs[name][: int(inputs[count].item())] for name, count in counts.items()}
+
+    def run_events(
+        self, events: np.ndarray, step_length: int, steps: int | None = None, start: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Outputs [T, ...] for the events of a camera, of a network compiled with --input-type events, from
+        states of zero: see `bnncc.spike_words.binned`. Raises BnnccError."""
+        return self.run(self.events_input(events, step_length, steps, start))
+
+    def events_input(
+        self, events: np.ndarray, step_length: int, steps: int | None = None, start: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """What `run` takes for such events."""
+        ports = self.manifest["inputs"]
+        if len(ports) != 1 or "spikes" not in ports[0]:
+            raise BnnccError(self.name, "the network takes no events", "compile it with --input-type events")
+        return {ports[0]["name"]: binned(ports[0], events, step_length, steps, start)}
 
     def step(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One step of a network with states: see `Stream.step`. Raises BnnccError for a network without."""
@@ -281,6 +300,7 @@ class Artifact:
                 self.name, f"inputs must be arrays by name, found {type(inputs).__name__}", known
             )
         hint = f"the inputs are {known}"
+        inputs = with_words(self.manifest, inputs)
         problems = [
             BnnccError(self.name, f"there is no input '{name}'", did_you_mean(name, self.input_names) + hint)
             for name in inputs
@@ -338,7 +358,7 @@ class Artifact:
 
     def _check_status(self, status: int) -> None:
         if status:
-            code = ExitCode.USER if status == STEPS_OUT_OF_RANGE else ExitCode.FAILURE
+            code = ExitCode.USER if status >= STEPS_OUT_OF_RANGE else ExitCode.FAILURE
             raise BnnccError(self.name, STATUS.get(status, f"status {status}"), exit_code=code)
 
     def _here(self, suffix: str, layer: int | None, arrays: Sequence[np.ndarray]) -> Callable[[], int]:

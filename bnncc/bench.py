@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from bnncc import mca
-from bnncc.arrays import random_array
+from bnncc.arrays import random_input
 from bnncc.artifact import Artifact
 from bnncc.report.html import Measured
 from bnncc.report.table import table
@@ -185,8 +185,7 @@ def _first_batch(artifact: Artifact, inputs: Mapping[str, np.ndarray] | None) ->
     if inputs is not None:
         return list(next(artifact.batches(inputs)).values())
     rng = np.random.default_rng(0)
-    ports = artifact.manifest["inputs"]
-    return [random_array(rng, port["shape"], port["dtype"], port.get("most")) for port in ports]
+    return [random_input(rng, port) for port in artifact.manifest["inputs"]]
 
 
 def bench_artifact(

@@ -21,6 +21,8 @@ from bnncc.diagnostics import BnnccError, ExitCode, joined
 from bnncc.progress import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bnncc import driver
     from bnncc.artifact import Artifact
 
@@ -171,6 +173,17 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
         type=Path,
         help="draw the spikes and the rate of every layer (needs matplotlib: pip install 'bnncc[plot]')",
     )
+    events = sub.add_argument_group("events (arrays t, x, y, p) as the input of a network with states")
+    events.add_argument(
+        "--step-length",
+        metavar="TIME",
+        type=_positive,
+        help="of one step, in the unit of t; says that --input is events",
+    )
+    events.add_argument("--steps", metavar="N", type=_positive, help="default: up to the last event")
+    events.add_argument(
+        "--start", metavar="TIME", type=int, help="of the first step (default: the first event's)"
+    )
     _model_arguments(sub)
     _json_argument(sub)
 
@@ -217,7 +230,11 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         default=[],
         help="a symbolic dimension's size",
     )
-    group.add_argument("--input-type", choices=("u8",), help="image inputs are bytes, not float32")
+    group.add_argument(
+        "--input-type",
+        choices=("u8", "spikes", "events"),
+        help="image inputs are bytes, or spikes packed in words, or events of a camera, not float32",
+    )
     group.add_argument(
         "--input-layout", choices=("nhwc", "nchw"), help="the layout of image inputs, if not the model's"
     )
@@ -335,7 +352,7 @@ def run_command(chosen: argparse.Namespace) -> int:
     rasters: list[spikes.Raster] = []
     with Progress() as progress:
         artifact = _artifact(chosen, progress)
-        inputs = arrays.read_inputs(chosen.input, artifact.input_names)
+        inputs = _run_inputs(chosen, artifact)
         progress("running")
         if chosen.spikes or chosen.plot:
             outputs, rasters = spikes.record(artifact, inputs)
@@ -358,6 +375,18 @@ def run_command(chosen: argparse.Namespace) -> int:
         end="\n" if lines or rasters else "",
     )
     return ExitCode.FINE
+
+
+def _run_inputs(chosen: argparse.Namespace, artifact: Artifact) -> Mapping[str, np.ndarray]:
+    """Arrays by name, or events binned into steps."""
+    from bnncc import arrays, spike_words
+
+    if chosen.step_length is None:
+        return arrays.read_inputs(chosen.input, artifact.input_names)
+    if len(chosen.input) != 1:
+        raise BnnccError("--input", "events are one file of arrays t, x, y and p")
+    events = spike_words.read_events(arrays.read_arrays(Path(chosen.input[0])), chosen.input[0])
+    return artifact.events_input(events, chosen.step_length, chosen.steps, chosen.start)
 
 
 def verify_command(chosen: argparse.Namespace) -> int:

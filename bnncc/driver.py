@@ -142,7 +142,7 @@ def spike_rates(module: ModuleOp, options: Options, say: Say) -> Rates:
 
 def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:
     """Model file to the plan: buffers, steps, arena. Imports no TVM."""
-    return lower(front(path, options, progress), name_of(path, options))
+    return lower(front(path, options, progress), name_of(path, options), options.camera.type == "events")
 
 
 def decisions(lowered: Lowered) -> dict[str, str]:

@@ -12,6 +12,7 @@ from bnncc import reference
 from bnncc.arrays import random_array
 from bnncc.diagnostics import BnnccError
 from bnncc.plan.program import Program
+from bnncc.spike_words import random_words
 
 SEEDS = 20
 """Random inputs tried before giving up."""
@@ -43,7 +44,9 @@ def golden_vectors(before: ModuleOp, after: ModuleOp, program: Program) -> Golde
         rng = np.random.default_rng(seed)
         steps = (STEPS,) if program.states else ()
         inputs = {
-            port.name: random_array(rng, (*steps, *port.shape), port.dtype, port.most)
+            port.name: random_words(rng, (*steps, *port.shape), port.channels)
+            if port.spikes
+            else random_array(rng, (*steps, *port.shape), port.dtype, port.most)
             for port in program.inputs
         }
         evaluate = reference.evaluate_steps if program.states else reference.evaluate

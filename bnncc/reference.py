@@ -21,7 +21,8 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect import time
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, states_of
 from bnncc.dialect.operations import unpack, vector_of
-from bnncc.dialect.types import domain_values, element_of, numpy_type, shape_of
+from bnncc.dialect.types import domain_values, element_of, numpy_type, shape_of, spike
+from bnncc.spike_words import unpacked
 
 Observer = Callable[[Operation, list[np.ndarray]], list[np.ndarray] | None]
 """Told of an operation and its results; returns results to go on with instead, or None to keep them."""
@@ -76,6 +77,8 @@ def check_inputs(main: FuncOp, inputs: Mapping[str, np.ndarray]) -> list[np.ndar
         if name not in inputs:
             raise BnnccError(name, "this input of the network is missing")
         array = np.asarray(inputs[name])
+        if element_of(argument) == spike and array.dtype == np.uint32:
+            array = unpacked(array, shape_of(argument)[-1])
         if array.shape != shape_of(argument):
             raise BnnccError(name, f"expected an array of shape {shape_of(argument)}, got {array.shape}")
         arguments.append(array.astype(numpy_type(element_of(argument)), copy=False))

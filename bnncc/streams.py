@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnncc.diagnostics import BnnccError, did_you_mean, joined
+from bnncc.spike_words import as_words
 
 if TYPE_CHECKING:
     from bnncc.artifact import Artifact
@@ -128,6 +129,7 @@ def checked(artifact: Artifact, inputs: Arrays, leading: int) -> dict[str, np.nd
         message = f"inputs must be arrays by name, found {type(inputs).__name__}"
         raise BnnccError(artifact.name, message, _described(artifact, leading))
     manifest = artifact.manifest
+    inputs = with_words(manifest, inputs)
     ports = {port["name"]: port for port in (*manifest["inputs"], *manifest["states"])}
     needed = [port["name"] for port in manifest["inputs"]]
     hint = _described(artifact, leading)
@@ -150,6 +152,14 @@ def checked(artifact: Artifact, inputs: Arrays, leading: int) -> dict[str, np.nd
     if problems:
         raise joined(problems)
     return dict(inputs)
+
+
+def with_words(manifest: Mapping[str, Any], inputs: Arrays) -> Arrays:
+    """The inputs, dense spikes packed where the library wants words."""
+    wanted = {port["name"]: port for port in manifest["inputs"] if "spikes" in port}
+    return {
+        name: as_words(wanted[name], array) if name in wanted else array for name, array in inputs.items()
+    }
 
 
 def _described(artifact: Artifact, leading: int) -> str:

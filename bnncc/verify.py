@@ -25,7 +25,7 @@ from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc import driver, reference
-from bnncc.arrays import random_array
+from bnncc.arrays import random_input
 from bnncc.artifact import Artifact
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function
@@ -505,10 +505,7 @@ def _random_batches(artifact: Artifact, samples: int, seed: int) -> Iterator[dic
     is tried too."""
     rng = np.random.default_rng(seed)
     for number in range(samples):
-        batch = {
-            port["name"]: random_array(rng, port["shape"], port["dtype"], port.get("most"))
-            for port in artifact.manifest["inputs"]
-        }
+        batch = {port["name"]: random_input(rng, port) for port in artifact.manifest["inputs"]}
         if number % 2:
             for port in artifact.manifest["inputs"]:
                 array = batch[port["name"]]

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from bnncc import runtime
-from bnncc.codegen import stateful
+from bnncc.codegen import events, stateful
 from bnncc.codegen import weights as arrays
 from bnncc.codegen.text import in_comment, port_type, run_parameters, starred, wrapped
 from bnncc.codegen.weights import WeightPool, Weights
@@ -294,6 +294,7 @@ def _file(network: Network, banner: str, outside: str) -> str:
         _check_function(program),
         _run_function(program),
         *(stateful.functions(program) if program.states else ()),
+        events.functions(program) if program.events is not None else "",
         _layer_function(program),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -361,7 +362,7 @@ static int {name}_check(const struct {name}_memory *memory)
         return {upper}_ERROR_NULL;
     if ({aligned})
         return {upper}_ERROR_ALIGNMENT;
-{_count_checks(program)}    return {upper}_OK;
+{_count_checks(program)}{events.word_checks(program)}    return {upper}_OK;
 }}"""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import textwrap
 
-from bnncc.codegen import stateful
+from bnncc.codegen import events, stateful
 from bnncc.codegen.text import dimensions, elements, in_comment, port_type, run_parameters, starred
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Port, Program
@@ -94,11 +94,11 @@ enum {name}_status {{
     /* The arena's address is no multiple of {upper}_ARENA_ALIGNMENT. */
     {upper}_ERROR_ALIGNMENT = 2,
     /* There is no such layer. */
-    {upper}_ERROR_INDEX = 3{_steps_status(program)}
+    {upper}_ERROR_INDEX = 3{_steps_status(program)}{events.statuses(program)}
 }};
 
 {stateful.prototypes(program, _parameter_docs(program)) if program.states else _run_prototype(program)}
-#ifdef BNNCC_PROFILE
+{events.prototypes(program) + chr(10) if program.events is not None else ""}#ifdef BNNCC_PROFILE
 #define {upper}_LAYERS {len(program.steps)}
 
 /* Yours to define where the library was compiled with BNNCC_PROFILE: called before (after = 0) and after
@@ -215,6 +215,12 @@ def _port_doc(port: Port, what: str, access: str) -> str:
     values = f"; values: {RANGES[port.dtype]}" if what == "input" else ""
     if port.most is not None:
         values = f"; how often a loop runs: 0 to {port.most}" if port.most else "; how often a loop runs"
+    if port.spikes:
+        shape = "".join(f"[{extent}]" for extent in (port.spikes[0], *port.spikes[2:], port.channels))
+        values = (
+            f"; spikes{shape}, packed: channel c is bit c % 32 of word c / 32 of its pixel, "
+            "bits beyond the channels are 0"
+        )
     text = (
         f"{port.c_name}: {what} '{in_comment(port.name)}', {layout}{values}. "
         f"The caller's, {access}; aligned as its type."

@@ -118,6 +118,7 @@ def _port(port: Port) -> dict[str, Any]:
         **({"optional": True} if port.optional else {}),
         **({"count": port.count} if port.count else {}),
         **({"most": port.most} if port.most is not None else {}),
+        **({"spikes": {"channels": port.channels, "shape": list(port.spikes)}} if port.spikes else {}),
     }
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects.builtin import FunctionType, ModuleOp, f32
-from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, main_function, names_of, states_of
 from bnncc.dialect.sources import set_source
-from bnncc.dialect.types import element_of, shape_of, tensor, ui8
+from bnncc.dialect.types import element_of, shape_of, spike, tensor, ui8
 
 NCHW_TO_NHWC = (0, 2, 3, 1)
 NHWC_TO_NCHW = (0, 3, 1, 2)
@@ -25,8 +25,9 @@ FEW_CHANNELS = 4
 
 @dataclass(frozen=True)
 class CameraInput:
-    """type: "u8" or None (float32). layout: "nhwc", "nchw" or None (as the model). mean, std: one number for
-    all channels or one for each, in units of the stored values (0..255 for u8)."""
+    """type: "u8", or "spikes" or "events" (packed bits of spikes, channels last), or None (float32). layout:
+    "nhwc", "nchw" or None (as the model). mean, std: one number for all channels or one for each, in units of
+    the stored values (0..255 for u8)."""
 
     type: str | None = None
     layout: str | None = None
@@ -35,6 +36,11 @@ class CameraInput:
 
     def __bool__(self) -> bool:
         return bool(self.type or self.layout or self.mean)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether inputs are bits of spikes."""
+        return self.type in ("spikes", "events")
 
     def chosen(self) -> dict[str, str]:
         """The options that say so."""
@@ -50,9 +56,15 @@ def adapt_inputs(module: ModuleOp, camera: CameraInput) -> None:
     if not camera:
         return
     main = main_function(module)
-    for argument, name in zip(main.body.block.args, names_of(main, INPUTS), strict=True):
+    names = names_of(main, INPUTS)
+    if camera.is_packed:
+        _check_packed(camera, [name for name in names if name not in states_of(main)], bool(states_of(main)))
+    for argument, name in zip(main.body.block.args, names, strict=True):
         if element_of(argument) == f32 and name not in states_of(main):
-            _adapt(argument, name, camera)
+            if camera.is_packed:
+                _adapt_spikes(argument, name, camera)
+            else:
+                _adapt(argument, name, camera)
     inputs = [argument.type for argument in main.body.block.args]
     main.function_type = FunctionType.from_lists(inputs, list(main.function_type.outputs))
 
@@ -76,15 +88,54 @@ def _adapt(argument: BlockArgument, name: str, camera: CameraInput) -> None:
     if turn is not None:
         chain.append(ops.Transpose(chain[-1].results[0] if chain else adapted, turn))
     last = chain[-1].results[0] if chain else adapted
-    for op in reversed(chain):
-        first = block.first_op
-        assert first is not None
-        block.insert_op_before(op, first)
+    _insert(block, chain)
     for use in users:
         use.operation.operands[use.index] = last
     if chain:
         set_source(chain[-1], name, range(4))
     block.erase_arg(argument)
+
+
+def _check_packed(camera: CameraInput, inputs: list[str], has_states: bool) -> None:
+    """What other options and the network must be for inputs of spikes."""
+    option = f"--input-type {camera.type}"
+    if camera.layout or camera.mean:
+        hint = "leave --input-layout and --normalize out"
+        raise BnnccError(option, "spikes are bits, channels last: nothing is normalised", hint)
+    if camera.type == "events" and not has_states:
+        hint = "--state BEFORE=AFTER makes one of a graph of one time step; --input-type spikes needs none"
+        raise BnnccError(option, "events are for a network that runs step by step, with states", hint)
+    if camera.type == "events" and len(inputs) != 1:
+        raise BnnccError(option, f"events are for one input, the network has {', '.join(inputs)}")
+
+
+def _adapt_spikes(argument: BlockArgument, name: str, camera: CameraInput) -> None:
+    """Packed bits, channels last, become the numbers 0 and 1 that the model wants."""
+    shape, users, block = shape_of(argument), list(argument.uses), argument.owner
+    if len(shape) not in (2, 4):
+        message = f"the input has shape {shape}, which is no image [n, c, h, w] and no row [n, c]"
+        raise BnnccError(name, message, f"--input-type {camera.type} is for networks of one time step")
+    if camera.type == "events" and shape[0] != 1:
+        raise BnnccError(name, f"events are for one sample at a time, a step takes {shape[0]}")
+    stored = tuple(shape[axis] for axis in NCHW_TO_NHWC) if len(shape) == 4 else shape
+    adapted = block.insert_arg(tensor(stored, spike), argument.index)
+    adapted.name_hint = argument.name_hint
+    chain: list[Operation] = [ops.Cast(adapted, f32)]
+    if len(shape) == 4:
+        chain.append(ops.Transpose(chain[-1].results[0], NHWC_TO_NCHW))
+    _insert(block, chain)
+    for use in users:
+        use.operation.operands[use.index] = chain[-1].results[0]
+    set_source(chain[-1], name, range(len(shape)))
+    block.erase_arg(argument)
+
+
+def _insert(block: Block, chain: list[Operation]) -> None:
+    """Put operations in front of all others."""
+    for op in reversed(chain):
+        first = block.first_op
+        assert first is not None
+        block.insert_op_before(op, first)
 
 
 def _prologue(

@@ -24,7 +24,7 @@ from bnncc.dialect.network import (
     states_of,
 )
 from bnncc.dialect.time import NEURON, Scan
-from bnncc.dialect.types import Level, element_of, is_number, number_type, numpy_type, shape_of
+from bnncc.dialect.types import Level, element_of, is_number, number_type, numpy_type, shape_of, spike
 from bnncc.lowering.carried import Carrier, Schedule, update_in_place
 from bnncc.lowering.demands import halo_demands
 from bnncc.lowering.expressions import unsupported
@@ -51,8 +51,8 @@ from bnncc.plan.kernel import (
     Softmax,
     Window,
 )
-from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.names import c_names
+from bnncc.plan.layout import Element, Halo, Layout, words
+from bnncc.plan.names import STATEFUL, c_names
 from bnncc.plan.program import Port, Program, State, TimeLoop
 
 
@@ -73,13 +73,14 @@ class Lowered:
         return stream.getvalue() + "\n"
 
 
-def lower(module: ModuleOp, name: str) -> Lowered:
-    """Lower the `main` function of a module that went through the whole pipeline.
+def lower(module: ModuleOp, name: str, takes_events: bool = False) -> Lowered:
+    """Lower the `main` function of a module that went through the whole pipeline. takes_events: keep memory
+    for the events of a step, which become its input of spikes.
 
     Raises BnnccError where a value or an operation has no stored form or kernel."""
     main = main_function(module)
     lowering = _Lowering(main)
-    program = lowering.program(name)
+    program = lowering.program(name, takes_events)
     return Lowered(program, module, lowering.operations, lowering.storage.placements)
 
 
@@ -103,14 +104,19 @@ class _Lowering:
         self.state_outputs: list[tuple[SSAValue, Plane]] = []
         """New states, and where the caller wants them."""
 
-    def program(self, name: str) -> Program:
+    def program(self, name: str, takes_events: bool) -> Program:
         count = len(self.block.args)
-        spelled = c_names(names_of(self.main, INPUTS) + names_of(self.main, OUTPUTS))
+        reserved = STATEFUL if states_of(self.main) else ()
+        spelled = c_names(names_of(self.main, INPUTS) + names_of(self.main, OUTPUTS), reserved)
         inputs = self._inputs(spelled[:count])
         outputs = self._outputs(spelled[count:])
         concats = [op for block in self.blocks for op in block.ops if isinstance(op, ops.Concat)]
         for concat in reversed(concats):
             self.storage.reserve_slices(concat)
+        events = None
+        if takes_events:
+            (port,) = inputs
+            events = self.storage.new_buffer("events", self.storage.buffers[port.buffer].bytes, "state")
         for op in self.block.ops:
             self._lower(op)
         written = tuple(self.steps.steps), tuple(self.steps.operations)
@@ -123,7 +129,8 @@ class _Lowering:
         memory = (offsets, arena.bytes, arena.lower_bound)
         states = tuple(self.states)
         inputs = tuple(replace(port, most=_most(port, loops)) for port in inputs)
-        return Program(name, inputs, outputs, buffers, steps, *memory, states, state_bytes(buffers), loops)
+        kept = (states, state_bytes(buffers), loops, events)
+        return Program(name, inputs, outputs, buffers, steps, *memory, *kept)
 
     # The user's side.
 
@@ -139,8 +146,14 @@ class _Lowering:
                 port = _port(argument, name, c_name, plane.buffer)
                 self.states.append(State(port, carried[name], plane.layout))
                 continue
-            layout = Layout.packed(_port_element(argument), canonical(shape_of(argument)))
+            packed = element_of(argument) == spike
+            element = Element.BIT if packed else _port_element(argument)
+            layout = Layout.packed(element, canonical(shape_of(argument)))
             buffer = self.storage.new_buffer(name, layout.bytes, "input", len(ports))
+            if packed:
+                self.storage.placements[argument] = (Plane(buffer, layout),)
+                ports.append(_spikes_port(argument, name, c_name, buffer))
+                continue
             self.opaque.add_plain(argument, Plane(buffer, layout))
             ports.append(_port(argument, name, c_name, buffer))
         return tuple(ports)
@@ -338,6 +351,12 @@ def _most(port: Port, loops: Sequence[TimeLoop]) -> int | None:
 def _port_element(value: SSAValue) -> Element:
     element = element_of(value)
     return plain_element(value) if is_number(element) else STORED[number_type(np.dtype(numpy_type(element)))]
+
+
+def _spikes_port(value: SSAValue, name: str, c_name: str, buffer: int) -> Port:
+    """Packed words; in ONNX the channels of an image come second."""
+    n, *image, channels = shape_of(value)
+    return Port(name, c_name, (n, *image, words(channels)), "uint32", buffer, spikes=(n, channels, *image))
 
 
 def _port(value: SSAValue, name: str, c_name: str, buffer: int) -> Port:

@@ -37,9 +37,14 @@ def c_identifier(name: str) -> str:
     return f"tensor_{text}" if text[0].isdigit() or text in RESERVED else text
 
 
-def c_names(names: Iterable[str]) -> tuple[str, ...]:
-    """A C name for each ONNX name, in order, no two alike even when written in capitals."""
-    taken: set[str] = set()
+STATEFUL = ("state", "steps", "events", "count", "start", "step_length")
+"""Parameters of the functions of a network with states."""
+
+
+def c_names(names: Iterable[str], reserved: Iterable[str] = ()) -> tuple[str, ...]:
+    """A C name for each ONNX name, in order, no two alike even when written in capitals, and none of those
+    that are reserved."""
+    taken = {name.upper() for name in reserved}
     result = []
     for name in names:
         base = candidate = c_identifier(name)

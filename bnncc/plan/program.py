@@ -112,6 +112,13 @@ class Port:
     makes; those after them are 0."""
     most: int | None = None
     """Of an input that says how often a loop runs: the most that it may say, 0 where there is no limit."""
+    spikes: tuple[int, ...] = ()
+    """The shape of the ONNX tensor whose spikes this input holds as packed words, channels last."""
+
+    @property
+    def channels(self) -> int:
+        """Of packed spikes; 0 for any other port."""
+        return self.spikes[1] if self.spikes else 0
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,8 @@ class Program:
     states: tuple[State, ...] = ()
     state_bytes: int = 0
     loops: tuple[TimeLoop, ...] = ()
+    events: int | None = None
+    """The buffer in the state memory where the events of a step become packed spikes, if that is wanted."""
 
     def whole(self, buffer: int) -> int:
         """The buffer that a part is of, or the buffer itself."""
