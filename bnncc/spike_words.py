@@ -104,7 +104,8 @@ def binned(
     if steps is None:
         steps = int(step[-1]) + 1 if events.size else 1
     kept, step = events[step < steps], step[step < steps].astype(np.int64)
-    bit, pixel = (kept["x"], 0) if len(shape) == 2 else (kept["p"], kept["y"].astype(int) * width + kept["x"])
+    bit = kept["x"] if len(shape) == 2 else kept["p"]
+    pixel = np.zeros(len(kept), int) if len(shape) == 2 else kept["y"].astype(int) * width + kept["x"]
     words = np.zeros((steps, height * width, shape[-1]), np.uint32)
     np.bitwise_or.at(words, (step, pixel, bit // 32), np.uint32(1) << (bit % 32).astype(np.uint32))
     return words.reshape(steps, *shape)

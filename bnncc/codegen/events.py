@@ -97,8 +97,8 @@ struct {name}_event {{
 /*
  * {name}_step with the `count` events of one step as the input, in any order; what comes twice counts once,
  * and t is not looked at. Returns {upper}_OK, or another {name}_status ({upper}_ERROR_EVENT
- * for an event out of range): then the states are as they were. events: the caller's, read only; may be NULL if
- * count is 0.
+ * for an event out of range): then the states are as they were. events: the caller's, read only; may be NULL
+ * if count is 0.
  */
 int {name}_step_events({parameters(program)});
 

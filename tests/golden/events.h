@@ -126,8 +126,8 @@ struct events_event {
 /*
  * events_step with the `count` events of one step as the input, in any order; what comes twice counts once,
  * and t is not looked at. Returns EVENTS_OK, or another events_status (EVENTS_ERROR_EVENT
- * for an event out of range): then the states are as they were. events: the caller's, read only; may be NULL if
- * count is 0.
+ * for an event out of range): then the states are as they were. events: the caller's, read only; may be NULL
+ * if count is 0.
  */
 int events_step_events(void *arena, void *state, const struct events_event *events, size_t count, float *s, float *m);
 
