@@ -267,6 +267,12 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
     )
     _time_arguments(sub)
     group.add_argument(
+        "--backend",
+        choices=("tvm", "mlir"),
+        default="tvm",
+        help="what makes the kernels: tvm (default), or LLVM's tools from what --emit linalg writes",
+    )
+    group.add_argument(
         "--calibrate",
         metavar="SAMPLES.npz",
         type=Path,
@@ -479,6 +485,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         assume_sign_zero=int(chosen.assume_sign_zero) if chosen.assume_sign_zero else None,
         cc=chosen.cc,
         calibrate=chosen.calibrate,
+        backend=chosen.backend,
         optimize=chosen.optimize,
         package=getattr(chosen, "package", None),
         profile=getattr(chosen, "profile", False),

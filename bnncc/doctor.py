@@ -38,7 +38,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything; takes some seconds, as TVM is loaded once in a process of its own."""
     found = [_python(), *(_package(*requirement) for requirement in requirements())]
-    found += [_loads("tvm"), *_tools(), _processor(), *_emulators(), _analyser()]
+    found += [_loads("tvm"), *_tools(), _processor(), *_emulators(), _analyser(), _mlir()]
     return found + [_package(name, "", needed=False) for name in OPTIONAL]
 
 
@@ -133,10 +133,21 @@ def _emulators() -> list[Finding]:
 
 def _analyser() -> Finding:
     """What `bnncc bench` names cycles with."""
-    from bnncc import mca
+    from bnncc import llvm, mca
 
     mend = "apt-get install llvm"
-    return Finding("llvm-mca", mca.tool("llvm-mca"), "" if mca.has_tools() else "not installed", False, mend)
+    return Finding("llvm-mca", llvm.tool("llvm-mca"), "" if mca.has_tools() else "not installed", False, mend)
+
+
+def _mlir() -> Finding:
+    """What `--backend mlir` drives."""
+    from bnncc import llvm
+    from bnncc.codegen import mlir
+
+    found = llvm.tools(mlir.NAMES, mlir.OLDEST)
+    wrong = "" if found else f"{', '.join(mlir.NAMES)} of LLVM {mlir.OLDEST} or newer are not all installed"
+    what = f"LLVM {llvm.version_of(found[0])}: {', '.join(found)}" if found else ""
+    return Finding("mlir-opt", what, wrong, False, mlir.INSTALL_HINT)
 
 
 def _processor() -> Finding:

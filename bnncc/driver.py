@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bnncc import artifact, calibrate, codegen, targets
+from bnncc.codegen import upstream
 from bnncc.diagnostics import BnnccError, did_you_mean
 from bnncc.dialect.network import decisions_of, main_function
 from bnncc.dialect.parsing import module_text
@@ -29,6 +30,7 @@ from bnncc.frontend.torch import Export, export_module
 from bnncc.golden import Golden, golden_vectors
 from bnncc.linalg.convert import convert_module
 from bnncc.lowering import Lowered, lower
+from bnncc.lowering.upstream import lower_upstream
 from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.plan.budget import Budgets, FlashExceeded
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
 Goal = Literal["size", "speed"] | None
 """What kernels are chosen for; None: a balance."""
+
+Road = Literal["tvm", "mlir"]
+"""Which compiler makes the kernels."""
 
 Say = Callable[[str], None]
 """Called with what is being done, in a few words."""
@@ -62,6 +67,7 @@ class Options:
     profile: call `<name>_on_layer` before and after every layer. budgets: bytes of RAM and flash that the
     network may take. states: output name by input name of the states that a graph of one time step carries to
     the next.
+    backend: who makes the kernels: TVM, or mlir-opt and LLVM from what `--emit linalg` writes.
     calibrate: a .npz of samples, or arrays by input name, on which spikes are counted (`bnncc.calibrate`).
     """
 
@@ -84,6 +90,7 @@ class Options:
     current: str | None = None
     v_min: float | str | None = None
     preset: str | None = None
+    backend: Road = "tvm"
     states: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -101,6 +108,8 @@ class Options:
             facts["assume-sign-zero"] = f"{self.assume_sign_zero:+d}"
         if self.preset is not None:
             facts["preset"] = self.preset
+        if self.backend != "tvm":
+            facts["backend"] = self.backend
         facts |= {f"state {before}": after for before, after in self.states.items()}
         return facts
 
@@ -142,7 +151,15 @@ def spike_rates(module: ModuleOp, options: Options, say: Say) -> Rates:
 
 def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:
     """Model file to the plan: buffers, steps, arena. Imports no TVM."""
-    return lower(front(path, options, progress), name_of(path, options), options.camera.type == "events")
+    return lower_module(front(path, options, progress), name_of(path, options), options)
+
+
+def lower_module(module: ModuleOp, name: str, options: Options) -> Lowered:
+    """What `front` returned to the plan of the chosen back end."""
+    takes_events = options.camera.type == "events"
+    if options.backend == "mlir":
+        return lower_upstream(module, name, takes_events)
+    return lower(module, name, takes_events)
 
 
 def decisions(lowered: Lowered) -> dict[str, str]:
@@ -193,6 +210,9 @@ def build(
     target = targets.load(options.target)
     codegen.check_emit(options.emit)
     codegen.check_package(options.package)
+    if options.backend == "mlir":
+        target = upstream.object_target(target)
+        upstream.check_choice(options.emit, options.package)
     directory = Path(output) if output is not None else _temporary_directory()
     codegen.check_output(directory)
     goals = _goals(options, target)
@@ -210,7 +230,7 @@ def _goals(options: Options, target: Target) -> tuple[Goal, ...]:
     """What kernels are chosen for: the user's word; else, of a budget of flash, the fastest that keep it."""
     if options.optimize is not None:
         return (options.optimize,)
-    if options.budgets.flash is None or target.popcount != "none":
+    if options.backend == "mlir" or options.budgets.flash is None or target.popcount != "none":
         return (None,)
     return ("speed", None, "size")
 
@@ -226,8 +246,7 @@ def _write(
 ) -> None:
     """Kernels for a goal, and the artifact with them."""
     say("generating kernels")
-    from bnncc.kernels import build as backend
-
+    backend = _backend(lowered, options)
     kernels = codegen.make_kernels(lowered.program, target, backend, goal)
     also_portable = target.kind != "c" and ("c" in options.emit or options.package is not None)
     portable = codegen.make_kernels(lowered.program, targets.load("c"), backend) if also_portable else {}
@@ -247,6 +266,15 @@ def _write(
         reports=lambda manifest: reports(program, manifest),
     )
     codegen.emit(program, kernels, target, directory, wanted, backend)
+
+
+def _backend(lowered: Lowered, options: Options) -> codegen.Backend:
+    """Who makes the kernels; TVM is loaded here."""
+    if options.backend == "mlir":
+        return upstream.UpstreamBackend(lowered.program)
+    from bnncc.kernels import build
+
+    return build
 
 
 def _modules(module: ModuleOp, emit: tuple[str, ...]) -> dict[str, str]:

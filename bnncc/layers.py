@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import f32, i1
+from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation, SSAValue
 
 from bnncc.artifact import Artifact
 from bnncc.dialect import operations as ops
+from bnncc.dialect.time import Scan
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, numpy_type, shape_of
 from bnncc.lowering import Lowered
 from bnncc.lowering.geometry import canonical
 from bnncc.lowering.storage import Plane
 from bnncc.plan import simulate
+from bnncc.plan.kernel import Upstream
 from bnncc.plan.layout import Element
 
 
@@ -36,12 +39,17 @@ class LayerRunner:
         """Every operation with a kernel of its own, and its main step (halos and copies come before it)."""
         last = {op: index for index, op in enumerate(self.operations)}
         for op, index in last.items():
-            if isinstance(op, ops.Fused | ops.Softmax | ops.CountPool):
+            is_upstream = isinstance(self.program.steps[index].kernel.root, Upstream)
+            if isinstance(op, ops.Fused | ops.Softmax | ops.CountPool) or (
+                is_upstream and not isinstance(op, ReturnOp | Scan)
+            ):
                 yield op, index
 
     def run(self, op: Operation, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The operation's results for these values of its operands, from the compiled code."""
         for value, array in zip(op.operands, operands, strict=True):
+            if isinstance(value.owner, ops.Constant) and value not in self.placements:
+                continue  # part of the kernel
             for plane, part in zip(self.placements[value], _planes(value, array), strict=True):
                 self._write(plane, part)
         for index, owner in enumerate(self.operations):

@@ -8,18 +8,15 @@ kernel is its innermost one with the most instructions.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnncc.llvm import tool
 from bnncc.targets import Target
 
 ITERATIONS = 100
-VERSIONS = ("", *(f"-{version}" for version in range(30, 13, -1)))
-"""Suffixes of LLVM's tools, as distributions install them."""
-
 COUNTING = ("cnt", "vcnt", "vpopcnt", "popcnt", "cpop", "vcpop")
 """How instructions begin that count bits."""
 
@@ -66,12 +63,6 @@ def loops(archive: Path, target: Target, symbols: frozenset[str]) -> Mapping[str
                 counts = sum(instruction.startswith(COUNTING) for instruction in body)
                 found[name] = Loop(len(body), counts, cycles)
     return found
-
-
-def tool(name: str) -> str:
-    """The path of one of LLVM's tools; empty if it is not installed."""
-    paths = (shutil.which(name + version) for version in VERSIONS)
-    return next((path for path in paths if path), "")
 
 
 def _output(command: list[str], text: str = "") -> str:

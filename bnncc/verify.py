@@ -137,7 +137,7 @@ def verify_model(
 
     Raises BnnccError for wrong inputs and models."""
     module = driver.front(path, options, progress)
-    lowered = driver.lower(module, driver.name_of(path, options))
+    lowered = driver.lower_module(module, driver.name_of(path, options), options)
     artifact = driver.build(lowered, path, None, options, progress)
     graph = _evaluator(path, options)
     feed = (lambda batch: _graph_inputs(path, options, batch)) if options.camera else None

@@ -6,6 +6,7 @@ from bnncc.codegen.manifest import Manifest
 from bnncc.codegen.output import check_output
 from bnncc.codegen.package import (
     EMITTABLE,
+    Backend,
     EmitOptions,
     check_emit,
     check_package,
@@ -17,6 +18,7 @@ from bnncc.codegen.package import (
 __all__ = [
     "EMITTABLE",
     "PACKAGES",
+    "Backend",
     "EmitOptions",
     "Manifest",
     "check_emit",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -12,11 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from bnncc import llvm
 from bnncc.diagnostics import BnnccError, ExitCode
 
 NAMES = ("mlir-opt", "mlir-translate", "opt", "llc")
-OLDEST, NEWEST = 19, 30
-"""Versions of LLVM that are looked for, newest first; older ones lack passes."""
+OLDEST = 19
+"""The oldest version that will do; older ones lack passes."""
 INSTALL_HINT = "apt-get install mlir-19-tools llvm-19"
 
 BUFFERIZE = (
@@ -27,11 +27,11 @@ BUFFERIZE = (
     "cse",
     "one-shot-bufferize{bufferize-function-boundaries=1"
     " function-boundary-type-conversion=identity-layout-map}",
-    "buffer-results-to-out-params{PUBLIC}",
+    "buffer-results-to-out-params{hoist-static-allocs=1 PUBLIC}",
 )
 """From tensors to buffers: the results become arguments."""
 
-LOOPS = (
+LOWERED = (
     "func.func(convert-linalg-to-loops,convert-vector-to-scf{full-unroll=1})",
     "expand-strided-metadata",
     "lower-affine",
@@ -39,15 +39,18 @@ LOOPS = (
     "convert-vector-to-llvm",
     "convert-math-to-llvm",
     "convert-math-to-libm",
-    "convert-arith-to-llvm",
-    "convert-index-to-llvm",
-    "finalize-memref-to-llvm",
-    "convert-func-to-llvm{use-bare-ptr-memref-call-conv=1}",
-    "convert-cf-to-llvm",
+    "convert-arith-to-llvm{index-bitwidth=INDEX}",
+    "convert-index-to-llvm{index-bitwidth=INDEX}",
+    "finalize-memref-to-llvm{index-bitwidth=INDEX}",
+    "convert-func-to-llvm{use-bare-ptr-memref-call-conv=1 index-bitwidth=INDEX}",
+    "convert-cf-to-llvm{index-bitwidth=INDEX}",
     "convert-ub-to-llvm",
     "reconcile-unrealized-casts",
 )
-"""From buffers to LLVM: a function of bare pointers, arguments then results."""
+"""From buffers to LLVM: a function of bare pointers, arguments then results. INDEX: bits of an index."""
+
+LIFETIMES = ("buffer-deallocation-pipeline",)
+"""Frees buffers where their blocks end."""
 
 STACK = (
     "func.func(promote-buffers-to-stack{max-alloc-size-in-bytes=16777216})",
@@ -57,6 +60,41 @@ STACK = (
 
 
 MEMREF_COPY = re.compile(r"memref\.copy (%\S+), (%\S+) : (memref<.*>) to (memref<.*>)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ObjectOptions:
+    """What is compiled for: LLVM's triple, options that name the processor, whether there is no operating
+    system. level: how much LLVM optimises, "3" unless there is none."""
+
+    triple: str
+    processor: tuple[str, ...] = ()
+    is_bare: bool = False
+    level: str = "3"
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """Options of `opt`. Without a C library loops must not become calls of memset."""
+        return ("-passes=default<Os>", "-disable-simplify-libcalls") if self.is_bare else (f"-O{self.level}",)
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Options of `llc`."""
+        if self.is_bare:
+            return ("--relocation-model=static", "--function-sections", "--stack-size-section", *self._abi)
+        return ("--relocation-model=pic", *self._abi)
+
+    @property
+    def index_bits(self) -> int:
+        """How wide indices are."""
+        return 32 if self.triple.startswith(("thumb", "arm", "riscv32")) else 64
+
+    @property
+    def _abi(self) -> tuple[str, ...]:
+        """RISC-V says in objects how floats are passed, which must be alike in all."""
+        if not self.triple.startswith("riscv"):
+            return ()
+        return ("--target-abi=lp64d",) if self.triple.startswith("riscv64") else ("--target-abi=ilp32",)
 
 
 @dataclass(frozen=True)
@@ -72,7 +110,7 @@ class Tools:
         """A module after a pass pipeline. Raises BnnccError with the tool's own words."""
         public = "modify-public-functions=1" if self.has_public_option else ""
         pipeline = ",".join([*([before] if before else []), *passes])
-        pipeline = pipeline.replace("{PUBLIC}", f"{{{public}}}" if public else "")
+        pipeline = pipeline.replace(" PUBLIC}", f" {public}}}" if public else "}")
         return run((self.mlir_opt, f"--pass-pipeline=builtin.module({pipeline})"), text)
 
     @property
@@ -80,41 +118,37 @@ class Tools:
         """Whether public functions keep their results unless asked (MLIR 20 and newer)."""
         return "modify-public-functions" in help_text(self.mlir_opt)
 
-    def compile(self, text: str, triple: str, options: Sequence[str] = ("-O3",), before: str = "") -> bytes:
+    def compile(self, text: str, options: ObjectOptions, before: str = "") -> bytes:
         """An object file of a module in upstream dialects: its functions take pointers of their arguments,
         then of their results. before: a pass to run first."""
         buffers = self.convert(text, (*BUFFERIZE, *STACK), before)
-        # Of strided memory memref.copy would be a call of a library that not every MLIR comes with.
-        copied = MEMREF_COPY.sub(r"linalg.copy ins(\1 : \3) outs(\2 : \4)", buffers)
-        return self.object_code(self.convert(copied, LOOPS), triple, options)
+        return self.object_code(with_copies_as_loops(buffers), options)
 
-    def object_code(self, llvm_dialect: str, triple: str, options: Sequence[str]) -> bytes:
-        """An object file of a module in the LLVM dialect. Without a triple `opt` would know no target."""
-        target = (f"-mtriple={triple}", *options)
-        llvm = run((self.mlir_translate, "--mlir-to-llvmir"), llvm_dialect)
-        optimised = run((self.opt, "-S", *target), llvm)
+    def object_code(self, buffers: str, options: ObjectOptions) -> bytes:
+        """An object file of a module on buffers. Without a triple `opt` would know no target."""
+        passes = [step.replace("INDEX", str(options.index_bits)) for step in LOWERED]
+        llvm_dialect = self.convert(buffers, passes)
+        target = (f"-mtriple={options.triple}", *options.processor)
+        llvm_ir = run((self.mlir_translate, "--mlir-to-llvmir"), llvm_dialect)
+        optimised = run((self.opt, "-S", *target, *options.passes), llvm_ir)
         with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
             path = Path(folder) / "module.o"
-            command = (self.llc, *target, "--relocation-model=pic", "-filetype=obj", "-o", str(path))
-            run(command, optimised)
+            run((self.llc, *target, *options.code, "-filetype=obj", "-o", str(path)), optimised)
             return path.read_bytes()
+
+
+def with_copies_as_loops(buffers: str) -> str:
+    """Of strided memory memref.copy would be a call of a library that not every MLIR comes with."""
+    return MEMREF_COPY.sub(r"linalg.copy ins(\1 : \3) outs(\2 : \4)", buffers)
 
 
 def find_tools() -> Tools:
     """The newest version whose four programs are all there. Raises BnnccError where there is none."""
-    for suffix in ("", *(f"-{version}" for version in range(NEWEST, OLDEST - 1, -1))):
-        found = [shutil.which(name + suffix) for name in NAMES]
-        if all(found) and version_of(str(found[0])) >= OLDEST:
-            return Tools(*map(str, found))
-    message = f"{', '.join(NAMES)} of LLVM {OLDEST} or newer were not found"
-    raise BnnccError("--backend mlir", message, INSTALL_HINT, ExitCode.FAILURE)
-
-
-@lru_cache
-def version_of(program: str) -> int:
-    """The major version of one of LLVM's programs, 0 if it does not say."""
-    found = re.search(r"LLVM version (\d+)", run((program, "--version"), ""))
-    return int(found[1]) if found else 0
+    found = llvm.tools(NAMES, OLDEST)
+    if not found:
+        message = f"{', '.join(NAMES)} of LLVM {OLDEST} or newer were not found"
+        raise BnnccError("--backend mlir", message, INSTALL_HINT, ExitCode.FAILURE)
+    return Tools(*found)
 
 
 @lru_cache

@@ -274,7 +274,8 @@ class _Writer:
             for job in jobs:
                 job.result()
         if stack:
-            self.stack = self._stack_bytes(elf.stack_sizes(run.read_bytes()))
+            sizes = [elf.stack_sizes(path.read_bytes()) for path in (run, *parts[1:])]
+            self.stack = self._stack_bytes({name: size for found in sizes for name, size in found.items()})
         if "lib" in self.options.emit:
             tools.archive([run, *parts], self.folder / f"lib{self.name}.a")
         if "so" in self.options.emit and self.target.is_foreign:

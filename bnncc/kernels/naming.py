@@ -29,6 +29,7 @@ from bnncc.plan.kernel import (
     Root,
     Softmax,
     SpikeConv,
+    Upstream,
 )
 
 GRAMMAR = re.compile(
@@ -100,6 +101,8 @@ def root_name(root: Root) -> str:
             return "convert"
         case Opaque(operator=operator):
             return f"onnx{re.sub('[^a-z0-9]', '', operator.lower())}"
+        case Upstream(operation=operation):
+            return re.sub("[^a-z0-9]", "", operation)
 
 
 def _operation(spec: KernelSpec) -> tuple[str, str, str]:

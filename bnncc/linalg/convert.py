@@ -28,6 +28,7 @@ from bnncc.dialect.types import element_of, is_number, shape_of, spike
 from bnncc.linalg import builders as b
 from bnncc.linalg import contractions, layout, scalars, windows
 from bnncc.linalg.bits import Plane, Planes, Value, bits_of, plane_count, plane_type
+from bnncc.linalg.nodes import convert_node
 
 ELEMENTWISE = (*ops.UNARY, *ops.BINARY, ops.Compare, ops.Clip, ops.PRelu, ops.BatchNorm)
 
@@ -183,10 +184,13 @@ class Converter:
             case _ if isinstance(op, ELEMENTWISE):
                 return [self.elementwise(op, [self.number(operand) for operand in op.operands])]
             case ops.Onnx():
+                found = convert_node(op, self.number)
+                if found is not None:
+                    return [found]
                 raise BnnccError(
                     location_text(op),
                     f"upstream MLIR has nothing for {op.operator.data}, which is no operation of bnn",
-                    "--emit lib compiles it through TVM",
+                    "TVM compiles it: --backend tvm, without --emit linalg",
                 )
         raise BnnccError(location_text(op), f"{op.name} cannot be written in upstream MLIR")
 

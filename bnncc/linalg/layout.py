@@ -61,7 +61,7 @@ def concat(op: ops.Concat, inputs: Sequence[Value]) -> Value:
     axis, shape = op.axis.value.data, shape_of(op.result)
     first = inputs[0]
     if not isinstance(first, Planes):
-        return _joined([v for v in inputs if not isinstance(v, Planes)], shape, axis)
+        return joined([v for v in inputs if not isinstance(v, Planes)], shape, axis)
     parts = [value.planes for value in inputs if isinstance(value, Planes)]
     planes = [_joined_plane(column, shape, axis) for column in zip(*parts, strict=True)]
     return Planes(first.element, planes)
@@ -70,13 +70,14 @@ def concat(op: ops.Concat, inputs: Sequence[Value]) -> Value:
 def _joined_plane(parts: Sequence[Plane], shape: tuple[int, ...], axis: int) -> Plane:
     is_last = axis == len(shape) - 1
     if is_last and not all(part.shape[-1] % WORD == 0 for part in parts[:-1]):
-        return Plane(shape, bits=_joined([part.bits for part in parts], shape, axis))
+        return Plane(shape, bits=joined([part.bits for part in parts], shape, axis))
     words = [part.words for part in parts]
     last = sum(shape_of(word)[-1] for word in words) if is_last else shape_of(words[0])[-1]
-    return Plane(shape, words=_joined(words, (*shape[:-1], last), axis))
+    return Plane(shape, words=joined(words, (*shape[:-1], last), axis))
 
 
-def _joined(parts: Sequence[SSAValue], shape: tuple[int, ...], axis: int) -> SSAValue:
+def joined(parts: Sequence[SSAValue], shape: Sequence[int], axis: int) -> SSAValue:
+    """Tensors of numbers one after the other along an axis."""
     whole, at = b.empty(shape, element_of(parts[0])), 0
     for part in parts:
         start = [at if d == axis else 0 for d in range(len(shape))]

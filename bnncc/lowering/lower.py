@@ -128,7 +128,7 @@ class _Lowering:
         arena, offsets = planned(steps, buffers, loops)
         memory = (offsets, arena.bytes, arena.lower_bound)
         states = tuple(self.states)
-        inputs = tuple(replace(port, most=_most(port, loops)) for port in inputs)
+        inputs = tuple(replace(port, most=most_steps(port, loops)) for port in inputs)
         kept = (states, state_bytes(buffers), loops, events)
         return Program(name, inputs, outputs, buffers, steps, *memory, *kept)
 
@@ -143,7 +143,7 @@ class _Lowering:
         for argument, name, c_name in zip(self.block.args, names, spelled, strict=True):
             if name in carried:
                 plane = self.carrier.state(argument, results[carried[name]], name, "state")
-                port = _port(argument, name, c_name, plane.buffer)
+                port = port_of(argument, name, c_name, plane.buffer)
                 self.states.append(State(port, carried[name], plane.layout))
                 continue
             packed = element_of(argument) == spike
@@ -152,10 +152,10 @@ class _Lowering:
             buffer = self.storage.new_buffer(name, layout.bytes, "input", len(ports))
             if packed:
                 self.storage.placements[argument] = (Plane(buffer, layout),)
-                ports.append(_spikes_port(argument, name, c_name, buffer))
+                ports.append(spikes_port(argument, name, c_name, buffer))
                 continue
             self.opaque.add_plain(argument, Plane(buffer, layout))
-            ports.append(_port(argument, name, c_name, buffer))
+            ports.append(port_of(argument, name, c_name, buffer))
         return tuple(ports)
 
     def _outputs(self, spelled: Sequence[str]) -> tuple[Port, ...]:
@@ -169,7 +169,7 @@ class _Lowering:
             layout = Layout.packed(_port_element(value), canonical(shape_of(value)))
             buffer = self.storage.new_buffer(name, layout.bytes, "output", len(ports))
             plane = Plane(buffer, layout)
-            port = replace(_port(value, name, c_name, buffer), count=growing.get(name, ""))
+            port = replace(port_of(value, name, c_name, buffer), count=growing.get(name, ""))
             if name in carried:
                 self.state_outputs.append((value, plane))
                 port = replace(port, optional=True)
@@ -342,7 +342,7 @@ def _holds_constants(use: Use, constant: ops.Constant) -> bool:
     return isinstance(use.operation, ops.Onnx)
 
 
-def _most(port: Port, loops: Sequence[TimeLoop]) -> int | None:
+def most_steps(port: Port, loops: Sequence[TimeLoop]) -> int | None:
     """The most that an input may say, if it says how often loops run."""
     trips = [loop.trips for loop in loops if loop.count == port.buffer]
     return min((trip for trip in trips if trip), default=0) if trips else None
@@ -353,13 +353,14 @@ def _port_element(value: SSAValue) -> Element:
     return plain_element(value) if is_number(element) else STORED[number_type(np.dtype(numpy_type(element)))]
 
 
-def _spikes_port(value: SSAValue, name: str, c_name: str, buffer: int) -> Port:
+def spikes_port(value: SSAValue, name: str, c_name: str, buffer: int) -> Port:
     """Packed words; in ONNX the channels of an image come second."""
     n, *image, channels = shape_of(value)
     return Port(name, c_name, (n, *image, words(channels)), "uint32", buffer, spikes=(n, channels, *image))
 
 
-def _port(value: SSAValue, name: str, c_name: str, buffer: int) -> Port:
+def port_of(value: SSAValue, name: str, c_name: str, buffer: int) -> Port:
+    """An input or output of the network."""
     assert isinstance(value.type, TensorType)
     dtype = np.dtype(numpy_type(element_of(value))).name
     return Port(name, c_name, tuple(shape_of(value)), dtype, buffer)

@@ -196,7 +196,31 @@ class Opaque:
         return next(argument for argument in self.arguments if argument.slot == slot)
 
 
-Root = BinaryConv | RealConv | SpikeConv | Pool | ChannelMean | Map | Softmax | FillHalo | Convert | Opaque
+@dataclass(frozen=True)
+class Upstream:
+    """An operation as a function of upstream MLIR: `text` is a module of one function @kernel whose arguments
+    are the inputs, then the constants of the spec, and whose results are the outputs, all of them row-major.
+
+    operation: a word for what it is, for names."""
+
+    operation: str
+    text: str
+    inputs: tuple[Layout, ...]
+
+
+Root = (
+    BinaryConv
+    | RealConv
+    | SpikeConv
+    | Pool
+    | ChannelMean
+    | Map
+    | Softmax
+    | FillHalo
+    | Convert
+    | Opaque
+    | Upstream
+)
 
 
 @dataclass(frozen=True)
@@ -279,6 +303,8 @@ class KernelSpec:
                 return ()
             case Opaque() as root:
                 return tuple(flat_layout(a.element, a.shape) for a in map(root.argument, root.fed))
+            case Upstream() as root:
+                return root.inputs
             case root:
                 return (root.input,)
 

@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 import bnncc
-from bnncc import mca, targets
+from bnncc import llvm, targets
 from bnncc.artifact import Artifact
 from bnncc.bench import count_artifact
 from bnncc.diagnostics import BnnccError, ExitCode
@@ -114,7 +114,7 @@ def test_a_damaged_library_gives_other_answers(target: str, digits: Path, tmp_pa
 
 def instructions_beyond_armv6m(library: Path) -> list[str]:
     """Lines of the disassembly of what Armv6-M does not have."""
-    objdump = mca.tool("llvm-objdump")
+    objdump = llvm.tool("llvm-objdump")
     assert objdump, "the tests want llvm-objdump: python -m tests.install"
     command = [objdump, "-d", "--triple=thumbv6m-none-eabi", "--mcpu=cortex-m0plus", library]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -18,7 +18,7 @@ from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from bnncc.codegen.mlir import find_tools
+from bnncc.codegen.mlir import ObjectOptions, find_tools
 from bnncc.dialect.operations import Constant
 from bnncc.dialect.parsing import module_text
 from bnncc.dialect.types import (
@@ -45,7 +45,9 @@ class Compiled:
     def __init__(self, module: ModuleOp, folder: Path, form: str = "direct"):
         self.functions = {op.sym_name.data: op for op in module.ops if isinstance(op, FuncOp)}
         self.text = module_text(convert_module(module, form))
-        code = find_tools().compile(self.text, f"{platform.machine()}-unknown-linux-gnu", ("-O1",))
+        code = find_tools().compile(
+            self.text, ObjectOptions(f"{platform.machine()}-unknown-linux-gnu", level="1")
+        )
         # A file that is loaded must not be written again.
         folder = Path(tempfile.mkdtemp(dir=folder))
         (folder / "module.o").write_bytes(code)
