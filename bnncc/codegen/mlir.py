@@ -27,9 +27,14 @@ BUFFERIZE = (
     "cse",
     "one-shot-bufferize{bufferize-function-boundaries=1"
     " function-boundary-type-conversion=identity-layout-map}",
-    "buffer-results-to-out-params{hoist-static-allocs=1 PUBLIC}",
 )
-"""From tensors to buffers: the results become arguments."""
+"""From tensors to buffers."""
+
+COPIED_RESULTS = ("buffer-results-to-out-params{PUBLIC}",)
+"""The results become arguments, which they are copied to."""
+
+WRITTEN_RESULTS = ("buffer-results-to-out-params{hoist-static-allocs=1 PUBLIC}",)
+"""The results are written there at once; MLIR 19 crashes where a function gives back an argument."""
 
 LOWERED = (
     "func.func(convert-linalg-to-loops,convert-vector-to-scf{full-unroll=1})",
@@ -110,7 +115,7 @@ class Tools:
         """A module after a pass pipeline. Raises BnnccError with the tool's own words."""
         public = "modify-public-functions=1" if self.has_public_option else ""
         pipeline = ",".join([*([before] if before else []), *passes])
-        pipeline = pipeline.replace(" PUBLIC}", f" {public}}}" if public else "}")
+        pipeline = pipeline.replace("PUBLIC", public).replace("{}", "").replace(" }", "}")
         return run((self.mlir_opt, f"--pass-pipeline=builtin.module({pipeline})"), text)
 
     @property
@@ -121,7 +126,7 @@ class Tools:
     def compile(self, text: str, options: ObjectOptions, before: str = "") -> bytes:
         """An object file of a module in upstream dialects: its functions take pointers of their arguments,
         then of their results. before: a pass to run first."""
-        buffers = self.convert(text, (*BUFFERIZE, *STACK), before)
+        buffers = self.convert(text, (*BUFFERIZE, *COPIED_RESULTS, *STACK), before)
         return self.object_code(with_copies_as_loops(buffers), options)
 
     def object_code(self, buffers: str, options: ObjectOptions) -> bytes:

@@ -111,7 +111,8 @@ class UpstreamBackend:
         """All functions on buffers, and what scratch memory each needs."""
         share = target.is_bare
         if share not in self._buffers:
-            buffers = self.tools.convert(module_of(self.symbols), (*mlir.BUFFERIZE, *mlir.LIFETIMES))
+            passes = (*mlir.BUFFERIZE, *mlir.WRITTEN_RESULTS, *mlir.LIFETIMES)
+            buffers = self.tools.convert(module_of(self.symbols), passes)
             self._buffers[share] = without_allocations(mlir.with_copies_as_loops(buffers), share)
         return self._buffers[share]
 
