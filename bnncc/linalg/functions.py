@@ -78,9 +78,7 @@ def zeros_function(like: SSAValue) -> Function:
     """The function that gives zeros for every tensor that a value is."""
 
     def build(converter: Converter) -> list[SSAValue]:
-        found = converter.stack(like)
-        tensors = flat([found])
-        return [b.filled(shape_of(tensor), 0, element_of(tensor)) for tensor in tensors]
+        return flat([converter.stack(like, filled=True)])
 
     return _function([], [], build, "direct")
 

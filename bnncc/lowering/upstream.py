@@ -49,15 +49,15 @@ ROOTS = (*ops.CONTRACTIONS, ops.MaxPool, ops.MeanPool, ops.CountPool, ops.Channe
 """What a region is named after, the first of them in it."""
 
 
-def lower_upstream(
-    module: ModuleOp, name: str, takes_events: bool = False, form: str = "direct"
-) -> Lowered:
+def lower_upstream(module: ModuleOp, name: str, takes_events: bool = False, form: str = "direct") -> Lowered:
     """Lower @main; takes_events as for `lower`, `form` says how convolutions are written
     (`linalg.contractions.FORMS`).
 
     Raises BnnccError for an operation that upstream MLIR has nothing for."""
     lowering = _Lowering(main_function(module), form)
-    return Lowered(lowering.program(name, takes_events), module, tuple(lowering.operations), lowering.placements)
+    return Lowered(
+        lowering.program(name, takes_events), module, tuple(lowering.operations), lowering.placements
+    )
 
 
 class _Lowering:
