@@ -39,7 +39,7 @@ class Ties:
     def __init__(self, graph: ModelEvaluator, values: Tensors):
         self._values = values
         self._wide = evaluate_wide(graph, values)
-        self._producers = {name: entry for entry in graph.nodes for name in entry[0].proto.output if name}
+        self._producers = {name: entry for entry in graph.trace for name in entry[0].proto.output if name}
         self._known: dict[str, np.ndarray | None] = {}
 
     def behind(self, name: str) -> np.ndarray | None:
@@ -125,7 +125,7 @@ class Ties:
 def evaluate_wide(graph: ModelEvaluator, values: Tensors) -> dict[str, np.ndarray]:
     """Every real tensor in float64, but decisions as they are in `values`."""
     wide = {name: array.astype(np.float64) if _is_real(array) else array for name, array in values.items()}
-    for node, evaluate in graph.nodes:
+    for node, evaluate in graph.trace:
         if node.proto.op_type in STEPS:
             continue
         try:

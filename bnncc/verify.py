@@ -17,36 +17,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.builtin import f32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc import driver, reference
 from bnncc.arrays import random_input
 from bnncc.artifact import Artifact
+from bnncc.comparison import ROUNDING, Comparison, Evaluator, Row, close, compare, relative_error
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import main_function
-from bnncc.dialect.sources import get_source, location_text
-from bnncc.dialect.time import Scan
-from bnncc.dialect.types import element_of, numpy_type
+from bnncc.dialect.sources import get_source
+from bnncc.dialect.types import element_of
 from bnncc.driver import Options, Say
 from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.frontend.nir.evaluate import NirEvaluator
 from bnncc.frontend.nir.file import is_nir
-from bnncc.frontend.nir.rounding import NirTies
 from bnncc.layers import LayerRunner
 from bnncc.lowering import Lowered
 from bnncc.passes.matching import ELEMENTWISE
 from bnncc.report.table import table
-from bnncc.rounding import Ties
 from bnncc.streams import checked, sample_batches
-
-ROUNDING = 2e-5
-"""Allowed error of a real value, relative to the largest magnitude in its tensor: a few thousand float32
-terms summed in another order stay well below."""
 
 OUTPUT_ROUNDING = 1e-3
 """The same for the network's outputs, where the errors of many layers add up."""
@@ -56,28 +48,6 @@ STEPS = 8
 
 ZEROS = 0.02
 """The share of exact zeros in every second random batch."""
-
-
-Evaluator = ModelEvaluator | NirEvaluator
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: `against` is "onnx" or "nir" (passes) or "reference" (kernel)."""
-
-    layer: str
-    operation: str
-    against: str
-    values: int
-    differing: int
-    explained: int
-    error: float
-    """Largest difference of a real value, relative to the largest magnitude of its tensor."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether every difference is explained."""
-        return self.differing == self.explained
 
 
 @dataclass(frozen=True)
@@ -215,10 +185,10 @@ class _Verifier:
     def add(self, batch: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Compare the layers, and the outputs that were got, for one batch; the graph's tensors."""
         fed = self.feed(batch) if self.feed else batch
-        comparison = _Comparison(self.lowered.module, self.graph, fed, batch)
+        comparison = Comparison(self.lowered.module, self.graph, fed, batch)
         for row in comparison.rows():
             _merge(self.rows, row)
-        for row in _layer_rows(self.lowered, self.runner, comparison.values):
+        for row in _layer_rows(self.lowered, self.runner, comparison):
             _merge(self.rows, row)
         for row in _output_rows(got, comparison):
             _merge(self.outputs, row)
@@ -229,178 +199,54 @@ class _Verifier:
         return Report(tuple(self.rows.values()), tuple(self.outputs.values()), samples)
 
 
-@dataclass(frozen=True)
-class _Alone:
-    """The folded arithmetic by itself. flipped: whether its first bit that is not the graph's lies within
-    rounding of the threshold."""
-
-    outputs: Mapping[str, np.ndarray]
-    flipped: bool
-
-
-class _Comparison:
-    """One batch through the graph and through the reference, the latter anchored to the former.
-
-    graph: every tensor of the model's graph. values: every value of the module's main block."""
-
-    def __init__(
-        self,
-        module: ModuleOp,
-        evaluator: Evaluator,
-        fed: Mapping[str, np.ndarray],
-        batch: Mapping[str, np.ndarray],
-    ):
-        """fed: the graph's inputs; batch: the module's."""
-        self.values: dict[SSAValue, np.ndarray] = {}
-        self.graph = evaluator(fed)
-        self._evaluator = evaluator
-        self._rows: list[Row] = []
-        self._known: dict[Operation, np.ndarray] = {}
-        self._module, self._batch = module, batch
-        main = main_function(module)
-        arguments = reference.check_inputs(main, batch)
-        self.values.update(zip(main.body.block.args, arguments, strict=True))
-        reference.evaluate(module, batch, self._observe)
-        for op in main.body.block.ops:
-            if isinstance(op, Scan):
-                self._first_step(op)
-
-    @property
-    def against(self) -> str:
-        """What the graph is called in a row."""
-        return "nir" if isinstance(self._evaluator, NirEvaluator) else "onnx"
-
-    def rows(self) -> list[Row]:
-        """The reference's own arithmetic against the graph."""
-        return self._rows
-
-    def _first_step(self, op: Scan) -> None:
-        """The values inside a loop, in its first step."""
-        operands = [self.values[operand] for operand in op.operands]
-        if op.count is not None:
-            operands.pop()
-        sequences = len(op.sequences)
-        arguments = [*(array[0] for array in operands[:sequences]), *operands[sequences:]]
-        self.values.update(zip(op.block.args, arguments, strict=True))
-
-        def note(inner: Operation, results: list[np.ndarray]) -> None:
-            if inner.parent is op.block:
-                self.values.update(zip(inner.results, results, strict=True))
-
-        reference.evaluate_block(op.block, arguments, note)
-
-    @cached_property
-    def ties(self) -> Ties | NirTies:
-        """The decisions of the graph that hang on rounding."""
-        if isinstance(self._evaluator, NirEvaluator):
-            return NirTies(self._evaluator, self.graph)
-        return Ties(self._evaluator, self.graph)
-
-    def alone(self) -> _Alone:
-        """The folded arithmetic from the inputs on, fed nothing of the graph's."""
-        flips: list[bool] = []
-
-        def watch(op: Operation, results: list[np.ndarray]) -> None:
-            if op in self._known and (differs := _differs(results[0], self._known[op])).any():
-                near, source = self._near(op), get_source(op)
-                if near is None and _is_real(self._known[op]):
-                    return  # no decision, but what follows from one
-                if near is None:  # an operation between lost its source
-                    flips.append(source is not None and self.ties.before(source[0]))
-                else:
-                    flips.append(not (differs & ~near).any())
-
-        outputs = reference.evaluate(self._module, self._batch, watch)
-        # What comes after the first flip may differ by as much as it likes.
-        return _Alone(outputs, bool(flips) and flips[0])
-
-    def _near(self, op: Operation) -> np.ndarray | None:
-        """Where the graph's tensor that an operation stands for hangs on rounding."""
-        source = get_source(op)
-        near = self.ties.behind(source[0]) if source is not None else None
-        return None if source is None or near is None else near.transpose(source[1])
-
-    def _observe(self, op: Operation, results: list[np.ndarray]) -> list[np.ndarray]:
-        anchored = self._anchored(op, results)
-        parent = op.parent_op()
-        if parent is not None and not isinstance(parent, ops.Fused):
-            self.values.update(zip(op.results, anchored, strict=True))
-        return anchored
-
-    def _anchored(self, op: Operation, results: list[np.ndarray]) -> list[np.ndarray]:
-        source = get_source(op)
-        if source is None or isinstance(op, ops.Constant) or len(results) != 1:
-            return results
-        name, permutation = source
-        if name not in self.graph or len(permutation) != self.graph[name].ndim:
-            return results
-        expected = self.graph[name].transpose(permutation)
-        if expected.shape != results[0].shape:
-            return results
-        expected = expected.astype(numpy_type(element_of(op.results[0])))
-        near = self._near(op) if (results[0] != expected).any() else None
-        about = op.name.removeprefix("bnn.")
-        self._rows.append(_compare(location_text(op), about, self.against, results[0], expected, near))
-        self._known[op] = expected
-        return [np.ascontiguousarray(expected)]
-
-
-def _layer_rows(
-    lowered: Lowered, runner: LayerRunner, values: Mapping[SSAValue, np.ndarray]
-) -> Iterator[Row]:
+def _layer_rows(lowered: Lowered, runner: LayerRunner, comparison: Comparison) -> Iterator[Row]:
     """Each compiled layer against the reference, fed the same values."""
     for op, first in runner.layers():
-        operands = [values[operand] for operand in op.operands]
-        inner: dict[SSAValue, np.ndarray] = {}
-
-        def note(inner_op: Operation, results: list[np.ndarray], into: dict = inner) -> None:
-            into.update(zip(inner_op.results, results, strict=True))
-
-        if isinstance(op, ops.Fused):
-            expected = reference.evaluate_fused(op, operands, note)
-            inner.update(zip(op.block.args, operands, strict=True))
-            made_by = [value.owner for value in op.results_inside]
-        else:
-            expected = reference.evaluate_operation(op, operands)
-            made_by = [op] * len(expected)
-        got = runner.run(op, operands)
-        step = lowered.program.steps[first]
-        for have, want, maker in zip(got, expected, made_by, strict=True):
-            owner = maker if isinstance(maker, Operation) else op
-            near = _near_threshold(owner, inner)
-            yield _compare(step.location or step.name, step.operation, "reference", have, want, near)
+        for values in comparison.values_around(op):
+            yield from _rows_of_layer(
+                lowered, runner, op, first, [values[operand] for operand in op.operands]
+            )
 
 
-def _output_rows(got: Mapping[str, np.ndarray], comparison: _Comparison) -> Iterator[Row]:
+def _rows_of_layer(
+    lowered: Lowered, runner: LayerRunner, op: Operation, first: int, operands: Sequence[np.ndarray]
+) -> Iterator[Row]:
+    """One compiled layer, whose main step is `first`, for these operands."""
+    inner: dict[SSAValue, np.ndarray] = {}
+
+    def note(inner_op: Operation, results: list[np.ndarray]) -> None:
+        inner.update(zip(inner_op.results, results, strict=True))
+
+    if isinstance(op, ops.Fused):
+        expected = reference.evaluate_fused(op, operands, note)
+        inner.update(zip(op.block.args, operands, strict=True))
+        made_by = [value.owner for value in op.results_inside]
+    else:
+        expected = reference.evaluate_operation(op, operands)
+        made_by = [op] * len(expected)
+    got = runner.run(op, operands)
+    step = lowered.program.steps[first]
+    for have, want, maker in zip(got, expected, made_by, strict=True):
+        owner = maker if isinstance(maker, Operation) else op
+        near = _near_threshold(owner, inner)
+        yield compare(step.location or step.name, step.operation, "reference", have, want, near)
+
+
+def _output_rows(got: Mapping[str, np.ndarray], comparison: Comparison) -> Iterator[Row]:
     """The network as a whole. Where an output differs from the graph's, a rounding flip inside may be the
     reason: then the folded arithmetic, fed nothing of the graph's, shows the flip and the same output."""
     wrong: dict[str, np.ndarray] = {}
     for name, array in got.items():
         expected = comparison.graph[name].reshape(array.shape)
-        wrong[name] = ~_close(array, expected, OUTPUT_ROUNDING)
+        wrong[name] = ~close(array, expected, OUTPUT_ROUNDING)
     folded = comparison.alone() if any(array.any() for array in wrong.values()) else None
     for name, array in got.items():
         explained = 0
         if folded is not None and folded.flipped:
-            same = _close(array, folded.outputs[name].reshape(array.shape), OUTPUT_ROUNDING)
+            same = close(array, folded.outputs[name].reshape(array.shape), OUTPUT_ROUNDING)
             explained = int((wrong[name] & same).sum())
-        error = _relative(array, comparison.graph[name].reshape(array.shape))
+        error = relative_error(array, comparison.graph[name].reshape(array.shape))
         yield Row(name, "output", comparison.against, array.size, int(wrong[name].sum()), explained, error)
-
-
-def _compare(
-    layer: str,
-    operation: str,
-    against: str,
-    got: np.ndarray,
-    expected: np.ndarray,
-    near: np.ndarray | None,
-) -> Row:
-    """One tensor; `near` tells where a decision behind it hangs on rounding."""
-    differs = _differs(got, expected)
-    explained = 0 if near is None else int((differs & near).sum())
-    error = _relative(got, expected) if _is_real(expected) else 0.0
-    return Row(layer, operation, against, expected.size, int(differs.sum()), explained, error)
 
 
 def _near_threshold(op: Operation, inner: Mapping[SSAValue, np.ndarray]) -> np.ndarray | None:
@@ -454,35 +300,6 @@ def _terms(value: SSAValue) -> Iterator[SSAValue]:
     ):
         for operand in value.owner.operands:
             yield from _terms(operand)
-
-
-def _is_real(array: np.ndarray) -> bool:
-    return np.issubdtype(array.dtype, np.floating)
-
-
-def _differs(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Where reals are not alike up to rounding, other values not equal."""
-    return ~_close(got, expected) if _is_real(expected) else got != expected
-
-
-def _close(got: np.ndarray, expected: np.ndarray, rounding: float = ROUNDING) -> np.ndarray:
-    if got.dtype == np.bool_:
-        return got == expected
-    with np.errstate(invalid="ignore"):
-        near = np.abs(got - expected) <= rounding * _scale(expected)
-    return near | (got == expected) | (np.isnan(got) & np.isnan(expected))
-
-
-def _scale(expected: np.ndarray) -> float:
-    finite = expected[np.isfinite(expected)]
-    return max(float(np.abs(finite).max(initial=0.0)), 1e-30)
-
-
-def _relative(got: np.ndarray, expected: np.ndarray) -> float:
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(got.astype(np.float64) - expected)
-    finite = difference[np.isfinite(difference)]
-    return float(finite.max(initial=0.0)) / _scale(expected)
 
 
 def _merge(rows: dict[tuple[str, str, str], Row], row: Row) -> None:

@@ -18,11 +18,12 @@ from typing import TypeGuard
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, IntegerAttr, ModuleOp, i1
+from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, OpResult, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.sources import SOURCE
+from bnncc.dialect.sources import get_source, note_steps
 from bnncc.dialect.time import Scan
 from bnncc.dialect.types import element_of, is_number, numpy_type, shape_of, tensor
 from bnncc.passes.matching import constant_of, main_block, sort_block
@@ -317,11 +318,23 @@ class Writer:
         self.new.append(scan)
         self.connect(readers, [*finals, *only_last], collected, scan)
         self.block.insert_ops_before(self.new, self.loop.steps[0][0])
+        self.note_names()
         for step in reversed(self.loop.steps):
             for op in reversed(step):
                 op.detach()
                 op.erase(safe_erase=False)
         sort_block(self.block)
+
+    def note_names(self) -> None:
+        """Remember what the values of each step are called in the file."""
+        main = self.block.parent_op()
+        assert isinstance(main, FuncOp)
+        names: dict[str, list[str]] = {}
+        for same in zip(*self.loop.steps, strict=True):
+            sources = [source[0] for op in same if (source := get_source(op)) is not None]
+            if len(sources) == len(same):
+                names[sources[0]] = sources
+        note_steps(main, names)
 
     def readers(self) -> dict[int, set[int]]:
         """For each value that others read: in which steps."""
@@ -358,7 +371,6 @@ class Writer:
             copy = op.clone(mapping)
             copy.operands = operands
             copy.location = op.location
-            copy.attributes.pop(SOURCE, None)
             for old, new in zip(op.results, copy.results, strict=True):
                 new.name_hint = old.name_hint
             block.add_op(copy)

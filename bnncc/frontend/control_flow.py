@@ -18,7 +18,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.frontend import checks
 from bnncc.frontend.checks import Node
 from bnncc.frontend.loops import NotRolled, RolledLoop
-from bnncc.frontend.writing import Graph, TooManyNodes, Writer
+from bnncc.frontend.writing import Function, Graph, TooManyNodes, Writer
 
 BATCHED_SCAN = 9
 """Before this operator set, a Scan's tensors had a batch dimension in front."""
@@ -27,7 +27,7 @@ WHERE = 9
 """The first operator set with Where."""
 
 
-def import_control_flow(graph: Graph, node: Node) -> None:
+def import_control_flow(graph: Function, node: Node) -> None:
     """Import what a Loop, Scan or If stands for. Raises BnnccError where that cannot be done."""
     if node.operator == "If" or (node.operator == "Scan" and node.opset < BATCHED_SCAN):
         return Expansion(graph, node).run()

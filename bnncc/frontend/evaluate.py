@@ -5,9 +5,8 @@ compiled networks are held against. No operator is fused with another and none i
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -16,12 +15,13 @@ from onnx.reference import ReferenceEvaluator
 
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.frontend import operators, qonnx
-from bnncc.frontend.checks import Node, captured, normal_domain
+from bnncc.frontend.checks import WRITTEN_OUT, Node, normal_domain
+from bnncc.frontend.control_flow import Expansion
 from bnncc.frontend.kinds import Kind, kind_of
 from bnncc.frontend.model import Model, read_model
+from bnncc.frontend.sequences import Listed, import_sequence_node, is_about_sequences
 from bnncc.frontend.signatures import find_schema
-
-NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
+from bnncc.frontend.writing import Tally
 
 
 def evaluate_node(
@@ -42,11 +42,9 @@ class NodeEvaluator:
     opset: int
     _session: ReferenceEvaluator | None = field(default=None, init=False)
 
-    def __call__(
-        self, inputs: Sequence[np.ndarray | None], around: Mapping[str, np.ndarray] = NOTHING
-    ) -> tuple[np.ndarray, ...]:
-        """As `evaluate_node`; `around`: what the subgraphs of the node read from the graph that it is in."""
-        given = {f"input {i}": value for i, value in enumerate(inputs) if value is not None} | {**around}
+    def __call__(self, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """As `evaluate_node`."""
+        given = {f"input {i}": value for i, value in enumerate(inputs) if value is not None}
         if self._session is None:
             self._session = self._make_session(given)
         with np.errstate(all="ignore"):
@@ -103,25 +101,98 @@ class ModelEvaluator:
         """Raises BnnccError as `read_model` does."""
         self.model: Model = read_model(path, dims)
         self._constants = {name: self.model.initializer(name) for name in self.model.initializers}
-        self.nodes = [(node, NodeEvaluator(node.proto, node.opset)) for node in self.model.nodes]
-        """In order, each with what evaluates it."""
+        self._evaluators: dict[Hashable, NodeEvaluator] = {}
+        self.trace: list[tuple[Node, NodeEvaluator]] = []
+        """The nodes of the last evaluation in order, each with what evaluates it."""
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """ONNX name -> value, for every tensor that the outputs depend on: inputs, initializers, results.
 
-        Raises BnnccError where the inputs are not what the model takes, or a node cannot be evaluated."""
+        What is in the body of a loop is there for every step, under the name that it has where the loop is
+        written out: "<loop>/<step>/<name>". Raises BnnccError where the inputs are not what the model takes,
+        or a node cannot be evaluated."""
         check_inputs(self.model, inputs)
-        values = {**self._constants, **inputs}
-        for node, evaluator in self.nodes:
-            try:
-                around = {name: values[name] for name in captured(node.proto)}
-                results = evaluator([values[name] if name else None for name in node.proto.input], around)
-            except Exception as error:
-                raise evaluation_error(node, error) from error
-            values.update(
-                (name, value) for name, value in zip(node.proto.output, results, strict=True) if name
-            )
-        return values
+        evaluation = Evaluation(self, {**self._constants, **inputs})
+        for node in self.model.nodes:
+            evaluation.import_node(node)
+        self.trace = evaluation.trace
+        return evaluation.values
+
+    def evaluator(self, node: Node) -> NodeEvaluator:
+        """What evaluates a node; nodes that differ in names alone share it."""
+        proto = node.proto
+        attributes = tuple(a.SerializeToString(deterministic=True) for a in proto.attribute)
+        given = tuple(map(bool, proto.input))
+        key = (proto.domain, proto.op_type, node.opset, attributes, given, len(proto.output))
+        if key not in self._evaluators:
+            self._evaluators[key] = NodeEvaluator(proto, node.opset)
+        return self._evaluators[key]
+
+
+class Endless(Tally):
+    """What is evaluated may be as long as it likes."""
+
+    def count(self, node: Node) -> None:
+        """Any number."""
+
+
+class Kinds(Mapping[str, Kind]):
+    """The kinds of values."""
+
+    def __init__(self, values: Mapping[str, np.ndarray]):
+        self._values = values
+
+    def __getitem__(self, name: str) -> Kind:
+        return kind_of(self._values[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Evaluation:
+    """One set of inputs on its way through a model: a graph all of whose values are known.
+
+    So control flow, written out, runs as the values say."""
+
+    def __init__(self, model: ModelEvaluator, values: dict[str, np.ndarray]):
+        self.model, self.values = model, values
+        self.opsets = model.model.opsets
+        self.tally: Tally = Endless()
+        self.growing: MutableMapping[str, str] = {}
+        self.lists: MutableMapping[str, Listed] = {}
+        self.trace: list[tuple[Node, NodeEvaluator]] = []
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """Of every value so far."""
+        return Kinds(self.values)
+
+    def known(self, name: str) -> np.ndarray | None:
+        """A value."""
+        return self.values.get(name)
+
+    def define_constant(self, name: str, array: np.ndarray, location: str) -> None:
+        """Remember a value."""
+        self.values[name] = array
+
+    def import_node(self, node: Node) -> None:
+        """Evaluate a node."""
+        if node.operator in WRITTEN_OUT:
+            return Expansion(self, node).run()
+        if is_about_sequences(self, node):
+            return import_sequence_node(self, node)
+        evaluator = self.model.evaluator(node)
+        try:
+            results = evaluator([self.values[name] if name else None for name in node.proto.input])
+        except Exception as error:
+            raise evaluation_error(node, error) from error
+        named = zip(node.proto.output, results, strict=True)
+        self.values.update((name, value) for name, value in named if name)
+        self.trace.append((node, evaluator))
+        return None
 
 
 def evaluate_model(

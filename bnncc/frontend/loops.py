@@ -27,7 +27,7 @@ from bnncc.frontend.checks import Node
 from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, dialect_type
 from bnncc.frontend.sequences import CARRIED, Listed, Part
 from bnncc.frontend.shapes import attribute
-from bnncc.frontend.writing import Graph, Writer
+from bnncc.frontend.writing import Function, Writer
 
 if TYPE_CHECKING:
     from bnncc.frontend.onnx import Body
@@ -67,8 +67,9 @@ class Trip:
 class RolledLoop(Writer):
     """A Loop or a Scan while it becomes one operation."""
 
-    def __init__(self, graph: Graph, node: Node):
+    def __init__(self, graph: Function, node: Node):
         super().__init__(graph, node)
+        self.graph: Function = graph
         self.cuts: dict[Cut, BlockArgument] = {}
         self.initial: list[str] = []
         """What the states start as."""
@@ -299,6 +300,7 @@ class RolledLoop(Writer):
         block.add_op(Yield(values))
         count = self.graph.operand(self.count) if self.count else None
         scan = Scan(sequences, initial, list(self.inner.invariants), self.steps, Region(block), count)
+        self.graph.loops.append(self.prefix)
         self.graph.append(scan, self.node.location, next(filter(None, self.node.proto.output)))
         return list(scan.final)[: len(trip.states)], list(scan.stacked)
 

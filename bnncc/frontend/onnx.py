@@ -23,7 +23,7 @@ from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect.network import INPUTS, OUTPUTS, set_growing
 from bnncc.dialect.operations import Constant, Onnx
-from bnncc.dialect.sources import set_source
+from bnncc.dialect.sources import note_loops, set_source
 from bnncc.frontend.attributes import parameters_of
 from bnncc.frontend.checks import WRITTEN_OUT, Node, raise_problems, unexpected
 from bnncc.frontend.control_flow import import_control_flow
@@ -98,6 +98,8 @@ class Importer:
         """Values whose first dimension an input says, by ONNX name; such are outputs only."""
         self.constants_made: dict[Known, Constant] = {}
         self.opsets, self.most_steps = model.opsets, model.most_steps
+        self.loops: list[str] = []
+        """Names of the loops that are loops in the module."""
         self.tally = Tally()
         self.folded = 0
         """Bytes of the constants that were evaluated here."""
@@ -135,6 +137,7 @@ class Importer:
         function.attributes[OUTPUTS] = strings(self.model.outputs)
         growing = {name: self.growing[name] for name in self.model.outputs if name in self.growing}
         set_growing(function, growing)
+        note_loops(function, self.loops)
         module = ModuleOp([function])
         module.verify()
         return module

@@ -51,7 +51,7 @@ class Tally:
 
 
 class Graph(Protocol):
-    """The graph that grows: what the importer of a model offers."""
+    """The graph that grows: what the importer of a model offers, and what evaluates one."""
 
     tally: Tally
     growing: MutableMapping[str, str]
@@ -72,11 +72,6 @@ class Graph(Protocol):
         """Domain -> version."""
         ...
 
-    @property
-    def most_steps(self) -> Mapping[str, int]:
-        """How often a loop runs at most, by the name of the input that says how often it does."""
-        ...
-
     def import_node(self, node: Node) -> None:
         """Append a node."""
         ...
@@ -87,6 +82,18 @@ class Graph(Protocol):
 
     def define_constant(self, name: str, array: np.ndarray, location: str) -> None:
         """Remember a value that is known."""
+        ...
+
+
+class Function(Graph, Protocol):
+    """The same while it becomes a function of the dialect."""
+
+    loops: list[str]
+    """Names of the loops that are loops there."""
+
+    @property
+    def most_steps(self) -> Mapping[str, int]:
+        """How often a loop runs at most, by the name of the input that says how often it does."""
         ...
 
     def define(self, name: str, value: SSAValue, kind: Kind) -> None:

@@ -17,6 +17,7 @@ import bnncc
 from bnncc import targets
 from bnncc.artifact import Artifact
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.frontend.evaluate import ModelEvaluator
 from tests.e2e.commands import Shell
 from tests.loop_models import counted, scanned, spikes
 from tests.models import write
@@ -134,6 +135,45 @@ def test_a_count_that_is_computed_is_refused(tmp_path: Path):
 def test_verify_goes_through_a_loop_of_any_length(tmp_path: Path, bnncc: Shell):
     report = bnncc.fine("verify", write(tmp_path, counted(None)), "--dim", "T=6", "--json").json
     assert report["passed"] and report["layers"]
+
+
+COMPARED = [
+    ("loop of any length", lambda: counted(None), ["--dim", "T=6"], None),
+    ("loop with a sequence", lambda: counted(20, 20, "sequence"), [], 20),
+    ("scan", lambda: scanned(20, axis=1), [], 20),
+    ("scan from the end", lambda: scanned(9, backwards=True), [], 9),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "steps"), [row[1:] for row in COMPARED], ids=[r[0] for r in COMPARED]
+)
+def test_verify_compares_every_step(make, options, steps, tmp_path: Path, bnncc: Shell):
+    report = bnncc.fine("verify", write(tmp_path, make()), *options, "--samples", "2", "--json").json
+    rows = {(row["operation"], row["against"]): row["values"] for row in report["layers"]}
+    assert report["passed"] and ("dense", "onnx") in rows
+    if steps is not None:
+        assert rows["dense", "onnx"] == 2 * steps * 5
+
+
+@pytest.mark.parametrize("name", ["charged", "above"])
+def test_verify_sees_what_is_wrong_in_one_late_step(
+    name: str, tmp_path: Path, bnncc: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    """A negative control: the graph that is compared with has another value in step 7 of 9."""
+    original = ModelEvaluator.__call__
+
+    def other(self: ModelEvaluator, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = original(self, inputs)
+        wrong = values[f"time/7/{name}"]
+        values[f"time/7/{name}"] = ~wrong if wrong.dtype == bool else wrong + 1
+        return values
+
+    path = write(tmp_path, counted(9, 9))
+    assert bnncc("verify", path).code == 0
+    monkeypatch.setattr(ModelEvaluator, "__call__", other)
+    answer = bnncc("verify", path)
+    assert answer.code == 1 and "FAIL" in answer.out
 
 
 @pytest.mark.parametrize("opset", [11, 13, 17])
