@@ -120,7 +120,7 @@ def _tools() -> list[Finding]:
 def _emulators() -> list[Finding]:
     """What runs libraries for other processors; compilation does not need them."""
     from bnncc import targets
-    from bnncc.emulator import PACKAGES
+    from bnncc.boards import PACKAGES
 
     programs = {target.emulator[0] for target in map(targets.load, targets.names()) if target.emulator}
     findings = []

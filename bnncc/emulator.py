@@ -7,11 +7,8 @@ run, read memory. On an emulated board without an operating system the requests 
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
 import struct
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -20,24 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from bnncc import runtime, targets, toolchain
+from bnncc import boards
+from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
 
 STOP, WRITE, READ, RUN, LAYER = range(5)
 """Operations of runner.c."""
-
-COUNTED = "bnncc instructions "
-"""What count.c says before a number."""
-
-SECONDS = 600
-"""One process may take this long."""
-
-PACKAGES = {
-    "qemu-system-arm": "qemu-system-arm",
-    "qemu-system-riscv32": "qemu-system-misc",
-}
-"""Debian's package of an emulator; the others are in qemu-user."""
 
 
 class Emulator:
@@ -57,7 +43,7 @@ class Emulator:
         requests.append(_request(RUN, 0) if layer is None else _request(LAYER, layer))
         kept = [(slot, array) for slot, array in enumerate(arrays) if array.flags.writeable]
         requests += [_request(READ, slot, array.nbytes) for slot, array in kept]
-        answer, _ = self._execute(b"".join(requests), 4 + sum(array.nbytes for _, array in kept))
+        answer = self._execute(b"".join(requests), 4 + sum(array.nbytes for _, array in kept)).answer
         at = 4
         for _, array in kept:
             array[...] = np.frombuffer(answer, array.dtype, array.size, at).reshape(array.shape)
@@ -75,7 +61,7 @@ class Emulator:
             requests += [_request(WRITE, 1 + i, x.nbytes) + x.tobytes() for i, x in enumerate(inputs)]
             requests.append(_request(RUN, 0))
             requests += [_request(READ, first_output + i, size) for i, size in enumerate(sizes)]
-        answer, _ = self._execute(b"".join(requests), len(batches) * (4 + sum(sizes)))
+        answer = self._execute(b"".join(requests), len(batches) * (4 + sum(sizes))).answer
         results, at = [], 0
         for _ in batches:
             (status,) = struct.unpack_from("<I", answer, at)
@@ -107,7 +93,7 @@ class Emulator:
                 requests += [_request(READ, first_output + i, _bytes(port)) for i, port in enumerate(ports)]
                 steps += 1
         row = 4 + sum(map(_bytes, ports))
-        answer, _ = self._execute(b"".join(requests), steps * row)
+        answer = self._execute(b"".join(requests), steps * row).answer
         rows = np.frombuffer(answer, np.uint8).reshape(steps, row)
         for status in rows[:, :4].copy().view("<u4").reshape(-1):
             if status:
@@ -128,9 +114,10 @@ class Emulator:
         indices = range(len(self.manifest["steps"]) if layers else 0)
         requests += [_request(RUN, 0), *(_request(LAYER, index) for index in indices)]
         calls = 1 + len(indices)
-        answer, said = self._execute(b"".join(requests), 4 * calls, ("-plugin", f"file={self._counter}"))
-        counts = [int(line.split()[-1]) for line in said.splitlines() if line.startswith(COUNTED)]
-        if any(answer) or len(counts) != calls:
+        counting = ("-plugin", f"file={self._counter}")
+        done = self._execute(b"".join(requests), 4 * calls, counting)
+        counts = done.counts
+        if any(done.answer) or len(counts) != calls:
             message = f"the emulator counted {len(counts)} calls of {calls}"
             hint = "QEMU 4.2 to 8.2 can count"
             raise BnnccError(f"target {self.target.name}", message, hint, ExitCode.FAILURE)
@@ -141,31 +128,7 @@ class Emulator:
     @cached_property
     def _counter(self) -> Path:
         """The plugin that counts instructions, built at first use."""
-        plugin = self.image.parent / "libcount.so"
-        source = shutil.copy(runtime.BOARDS / "count.c", plugin.parent)
-        toolchain.find(targets.native()).link_plugin(Path(source), plugin)
-        return plugin
-
-    @cached_property
-    def _command(self) -> tuple[str, ...]:
-        """The emulator, or a BnnccError that says how to get it."""
-        program, *options = self.target.emulator or ("",)
-        if not program:
-            raise BnnccError(
-                f"target {self.target.name}",
-                "this machine cannot run what is compiled for it, and the target names no emulator",
-                "add `emulator = [...]` to the target's file, or run it on such a machine",
-            )
-        path = shutil.which(program)
-        if path is None:
-            package = PACKAGES.get(program, "qemu-user")
-            raise BnnccError(
-                f"target {self.target.name}",
-                f"its emulator {program} is not installed",
-                f"apt-get install {package}",
-                ExitCode.FAILURE,
-            )
-        return (path, *options)
+        return boards.link_counter(self.image.parent)
 
     @cached_property
     def _folder(self) -> tempfile.TemporaryDirectory[str]:
@@ -185,57 +148,31 @@ class Emulator:
         folder = Path(self._folder.name)
         shutil.copy(library, folder)
         shutil.copy(self.directory / f"{self.manifest['name']}.h", folder)
-        for name in _board_files(self.target):
-            shutil.copy(runtime.BOARDS / name, folder)
         (folder / "ports.h").write_text(ports_header(self.manifest), encoding="utf-8")
-        (folder / "memory.ld").write_text(memory_map(self.target), encoding="utf-8")
-        image = folder / "image.elf"
-        toolchain.find(self.target).link_program(
-            [name for name in _board_files(self.target) if name.endswith(".c")],
-            library.name,
-            image,
-            ()
-            if not self.target.is_bare
-            else ("-Tmemory.ld", "-Wl,--entry=Reset_Handler", "-Wl,--gc-sections"),
-        )
-        return image
+        return boards.link(self.target, folder, "runner.c", library.name)
 
-    def _execute(self, requests: bytes, expected: int, options: Sequence[str] = ()) -> tuple[bytes, str]:
-        """What the program answers, `expected` bytes, and what the emulator says on standard error."""
-        requests += _request(STOP, 0)
-        command, image = (*self._command, *options), self.image
-        if not self.target.is_bare:
-            answer, said, problem = _run((*command, str(image)), image.parent, requests)
-        else:
-            with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
-                (Path(folder) / "request").write_bytes(requests)
-                _, said, problem = _run((*command, *BARE_OPTIONS, "-kernel", str(image)), Path(folder), b"")
-                file = Path(folder) / "answer"
-                answer = file.read_bytes() if file.is_file() else b""
-        if problem or len(answer) != expected:
-            problem = problem or f"{len(answer)} bytes came back, {expected} were expected"
+    def _execute(self, requests: bytes, expected: int, options: Sequence[str] = ()) -> Execution:
+        """Run the program, which must answer `expected` bytes."""
+        boards.command(self.target)
+        done = boards.execute(self.target, self.image, requests + _request(STOP, 0), options)
+        if done.problem or len(done.answer) != expected:
+            problem = done.problem or f"{len(done.answer)} bytes came back, {expected} were expected"
             raise BnnccError(
                 f"target {self.target.name}",
                 f"the emulated program failed: {problem}",
-                self._hint(said),
+                self._hint(done.said),
                 ExitCode.FAILURE,
             )
-        return answer, said
+        return done
 
     def _hint(self, said: str) -> str:
         """What may help, after what the emulator said."""
         if "unable to find CPU model" in said or ("Property" in said and "not found" in said):
-            version = _run((self._command[0], "--version"), Path.cwd(), b"")[0].decode(errors="replace")
-            found = version.partition("\n")[0] or self._command[0]
+            emulator = boards.command(self.target)[0]
+            version = boards.run((emulator, "--version"), Path.cwd(), b"").answer.decode(errors="replace")
+            found = version.partition("\n")[0] or emulator
             return f"{found} does not know the processor that the target names; a newer one may"
         return "is the network larger than the board's memory?" if self.target.is_bare else ""
-
-
-BARE_OPTIONS = (
-    *("-semihosting-config", "enable=on,target=native"),
-    *("-display", "none", "-monitor", "none", "-serial", "null"),
-)
-"""A board without peripherals, whose only way out is semihosting."""
 
 
 def ports_header(manifest: Mapping[str, Any]) -> str:
@@ -275,20 +212,6 @@ def ports_header(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def memory_map(target: Target) -> str:
-    """The linker script of a board: its memory, then the sections of its kind."""
-    regions = [("RAM (rwx)", target.ram_address, target.ram_bytes)]
-    if target.flash_bytes:
-        regions.insert(0, ("FLASH (rx)", target.flash_address, target.flash_bytes))
-    lines = [f"  {name} : ORIGIN = 0x{address:08x}, LENGTH = {size}" for name, address, size in regions]
-    return "\n".join(["MEMORY", "{", *lines, "}", f"INCLUDE {target.system}.ld", ""])
-
-
-def _board_files(target: Target) -> tuple[str, ...]:
-    common = ("runner.c", "board.h", f"{target.system or 'linux'}.c")
-    return (*common, "semihosting.h", f"{target.system}.ld") if target.is_bare else common
-
-
 def _request(operation: int, which: int, size: int = 0) -> bytes:
     return struct.pack("<III", operation, which, size)
 
@@ -306,26 +229,3 @@ def _columns(rows: np.ndarray, ports: Sequence[Mapping[str, Any]]) -> list[np.nd
         arrays.append(column.view(port["dtype"]).reshape(len(rows), *port["shape"]).copy())
         at += _bytes(port)
     return arrays
-
-
-def _run(command: Sequence[str], folder: Path, given: bytes) -> tuple[bytes, str, str]:
-    """Standard output, standard error, and what went wrong, "" if nothing."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            input=given,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-            env=os.environ,
-        )
-    except subprocess.TimeoutExpired:
-        return b"", "", f"{shlex.join(command)} took longer than {SECONDS} s"
-    except OSError as error:
-        return b"", "", f"{command[0]}: {error.strerror}"
-    said = done.stderr.decode(errors="replace")
-    if done.returncode:
-        last = said.strip().splitlines()[-1:]
-        return done.stdout, said, ": ".join([f"exit status {done.returncode}", *last])
-    return done.stdout, said, ""

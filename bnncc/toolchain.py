@@ -129,6 +129,16 @@ class Toolchain:
         return done.stdout
 
 
+def kernel_flags(target: Target, for_size: bool = False) -> tuple[str, ...]:
+    """How hard the C compiler optimises portable kernels. Where there is no operating system they are small
+    loops, and straight-line code that is long enough: unrolling both takes two to six times the code and
+    executes as many instructions (cortex-m4, rv32imc: within 1 % for loops, up to a tenth more for
+    straight-line code). Elsewhere the C compiler shall unroll and vectorise."""
+    if target.kind != "c":
+        return ()
+    return ("-Os",) if target.is_bare or for_size else ("-O3",)
+
+
 def find(
     target: Target, compiler: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> Toolchain:

@@ -262,7 +262,8 @@ class _Writer:
         source = work / f"{self.name}.c"
         source.write_text(self._entry(), encoding="utf-8", newline="\n")
         run, run_and_layers = work / f"{self.name}.o", work / f"{self.name}_layers.o"
-        optimisation, profile = self._optimisation(), ("-DBNNCC_PROFILE",) if self.options.profile else ()
+        optimisation = toolchain.kernel_flags(self.target, self.options.optimize == "size")
+        profile = ("-DBNNCC_PROFILE",) if self.options.profile else ()
         stack = tools.stack_flags if self.target.is_bare else ()
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             jobs = [threads.submit(self._weights, work, tools)]
@@ -307,16 +308,6 @@ class _Writer:
         sizes = [elf.loaded_bytes(path.read_bytes()) for path in (*code, weights)]
         distinct = ({w.symbol: w.data.nbytes for w in calls.weights} for calls in self.network.calls)
         return FlashSizes(sum(sizes[:-1]), sizes[-1], tuple(sum(sizes.values()) for sizes in distinct))
-
-    def _optimisation(self) -> tuple[str, ...]:
-        """Of portable kernels. Where there is no operating system they are small loops, and straight-line
-        code that is long enough: unrolling both takes two to six times the code and executes as many
-        instructions (cortex-m4, rv32imc: within 1 % for loops, up to a tenth more for straight-line code).
-        Elsewhere the C compiler shall unroll and vectorise."""
-        if self.target.kind != "c":
-            return ()
-        small = self.target.is_bare or self.options.optimize == "size"
-        return ("-Os",) if small else ("-O3",)
 
     def _entry(self) -> str:
         if self.target.kind == "c":

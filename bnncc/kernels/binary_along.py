@@ -94,6 +94,15 @@ def default(plan: BinaryPlan, pixels: Pixels) -> Schedule:
     return Schedule(LANES, rows, columns, 1, 1, min(8, ACCUMULATORS // _power_of_two(rows * columns)))
 
 
+def candidates(pixels: Pixels) -> Iterator[Schedule]:
+    """Schedules worth measuring: tiles of up to twice ACCUMULATORS sums."""
+    for columns in sorted({even_tile(pixels.columns, most) for most in (1, 2, 3, 4, 6, 8)}):
+        for rows in sorted({even_tile(pixels.rows, most) for most in (1, 2, 3)}):
+            for channels in (1, 2, 4, 8):
+                if rows * columns * channels <= 2 * ACCUMULATORS:
+                    yield Schedule(LANES, rows, columns, 1, 1, channels)
+
+
 def instructions(plan: BinaryPlan, schedule: Schedule) -> float:
     """About how many instructions one output takes. The numbers fit what QEMU counted for cortex-a72."""
     pixels, stages = schedule.rows * schedule.pixels, list(_stages(plan.levels))

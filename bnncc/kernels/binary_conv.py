@@ -126,7 +126,9 @@ def default_lanes(spec: KernelSpec, isa: Isa) -> int:
 def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
     """Schedules worth measuring, the default first."""
     pixels = Pixels.of(spec, _root(spec).window)
-    return schedules(default(spec, isa), pixels, spec.shape[3], range(4, 25))
+    yield from schedules(default(spec, isa), pixels, spec.shape[3], range(4, 25))
+    if binary_along.is_possible(isa) and not _root(spec).ternary_input:
+        yield from binary_along.candidates(pixels)
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:

@@ -46,11 +46,21 @@ class Cost:
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a BinaryConv; schedule: tile parameters of the template."""
-    if binary_rows.supports(spec, isa) and _micro_kernel_pays(spec, isa):
+    if takes_micro_kernel(spec, isa):
         return binary_rows.make(spec, isa, schedule)
-    if isa.popcount in ("none", "words") and carry_save.supports(spec):
+    if takes_carry_save(spec, isa):
         return carry_save.make(spec, isa, schedule or {"words": best_turn(spec, isa)})
     return binary_conv.make(spec, isa, schedule)
+
+
+def takes_micro_kernel(spec: KernelSpec, isa: Isa) -> bool:
+    """Whether `binary_rows` makes the kernel."""
+    return binary_rows.supports(spec, isa) and _micro_kernel_pays(spec, isa)
+
+
+def takes_carry_save(spec: KernelSpec, isa: Isa) -> bool:
+    """Whether `carry_save` makes it, where `binary_rows` does not."""
+    return isa.popcount in ("none", "words") and carry_save.supports(spec)
 
 
 def best_turn(spec: KernelSpec, isa: Isa) -> int:

@@ -155,6 +155,16 @@ def _word(expression: Expression) -> str:
             return ""
 
 
+def layer_name(spec: KernelSpec) -> tuple[str, str, str, str]:
+    """Operation, activation, weight and epilogue, as in the names of its kernels."""
+    return (*_operation(spec), _epilogue(spec))
+
+
+def spec_digest(spec: KernelSpec, isa: Isa) -> str:
+    """Of everything that the code depends on but its tile and what it was chosen for."""
+    return _digest(spec, replace(isa, goal=None), {})
+
+
 def _digest(spec: KernelSpec, isa: Isa, tile: Mapping[str, int]) -> str:
     """Of everything that the code depends on; expressions as a graph, as their text may grow
     exponentially."""

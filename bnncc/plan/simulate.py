@@ -79,6 +79,39 @@ def with_halo(layout: Layout) -> Layout:
     return Layout(layout.element, shape, layout.strides, offset)
 
 
+def random_buffer(layout: Layout, rng: np.random.Generator, halo: float = 0) -> np.ndarray:
+    """A buffer for `layout` with random contents; `halo` is what its halo holds (a bit for packed bits)."""
+    buffer = allocate(layout)
+    around = with_halo(layout)
+    store(around, buffer, np.full(around.shape, halo, bool if layout.element is Element.BIT else float))
+    store(layout, buffer, random_values(layout, rng))
+    return buffer
+
+
+def random_values(layout: Layout, rng: np.random.Generator) -> np.ndarray:
+    """Values [n, h, w, c] that fit the element."""
+    match layout.element:
+        case Element.BIT:
+            return rng.integers(0, 2, layout.shape).astype(bool)
+        case Element.F32:
+            return rng.standard_normal(layout.shape).astype(np.float32)
+        case _:
+            return rng.integers(0, 9, layout.shape)
+
+
+def random_reads(spec: KernelSpec, rng: np.random.Generator) -> list[np.ndarray]:
+    """Buffers that a Step of `spec` may read: its inputs, then its operands."""
+    root = spec.root
+    if isinstance(root, BinaryConv):
+        planes = enumerate((root.input, *root.more))
+        reads = [random_buffer(layout, rng, root.halo_level >> bit & 1) for bit, layout in planes]
+        if root.mask is not None:
+            reads.append(random_buffer(root.mask, rng, 0))
+    else:
+        reads = [random_buffer(layout, rng) for layout in spec.inputs]
+    return reads + [random_buffer(layout, rng) for layout in spec.operands]
+
+
 def run_step(
     spec: KernelSpec,
     reads: Sequence[np.ndarray],

@@ -41,10 +41,10 @@ from bnncc.plan.expression import (
 )
 from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec
 from bnncc.plan.layout import Element, Layout
-from bnncc.plan.simulate import allocate
+from bnncc.plan.simulate import allocate, random_buffer
 from bnncc.targets import Target
 from tests.bench.timing import VECTORS_COUNTED, Call, measure, pin_to_one_core, popcount_loop, processor
-from tests.kernels.contractions import Shape, binary_spec, dense, pointwise, random_buffer, real_spec
+from tests.kernels.contractions import Shape, binary_spec, dense, pointwise, real_spec
 from tests.kernels.library import Library, aligned
 
 FLOAT = ((Element.F32, Binary("add", Binary("mul", ToFloat(Accumulator()), Channel(1)), Channel(2))),)

@@ -24,11 +24,11 @@ import numpy as np
 from bnncc import elf, mca, targets
 from bnncc.kernels.build import compile_object, make_kernel
 from bnncc.kernels.kernel import Kernel
-from bnncc.plan.simulate import allocate, run_step
+from bnncc.plan.simulate import allocate, random_buffer, run_step
 from bnncc.report.table import table
 from bnncc.targets import Target
 from tests.bench.kernels import random_constants, square
-from tests.kernels.contractions import Shape, binary_spec, random_buffer
+from tests.kernels.contractions import Shape, binary_spec
 from tests.kernels.emulated import Program
 from tests.kernels.library import PREFIX
 

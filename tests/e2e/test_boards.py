@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bnncc import elf, runtime, targets, toolchain
-from bnncc.emulator import BARE_OPTIONS, memory_map
+from bnncc.boards import BARE_OPTIONS, memory_map
 from tests import tiny
 from tests.cases import load_case
 from tests.e2e.commands import Shell

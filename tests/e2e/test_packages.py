@@ -14,7 +14,7 @@ import pytest
 import bnncc
 from bnncc import runtime, targets, toolchain
 from bnncc.codegen import PACKAGES
-from bnncc.emulator import BARE_OPTIONS, memory_map
+from bnncc.boards import BARE_OPTIONS, memory_map
 from tests.cases import load_case
 from tests.e2e.commands import Shell
 

@@ -158,23 +158,3 @@ def _spec(shape, root, weight, epilogue, constants, operands, output_halo) -> Ke
         for element, expression in epilogue
     )
     return KernelSpec(root, operands, (weight, *vectors), outputs)
-
-
-def random_buffer(layout: Layout, rng: np.random.Generator, halo: float = 0) -> np.ndarray:
-    """A buffer for `layout` with random contents; `halo` is what its halo holds (a bit for packed bits)."""
-    buffer = allocate(layout)
-    around = with_halo(layout)
-    store(around, buffer, np.full(around.shape, halo, bool if layout.element is Element.BIT else float))
-    store(layout, buffer, random_values(layout, rng))
-    return buffer
-
-
-def random_values(layout: Layout, rng: np.random.Generator) -> np.ndarray:
-    """Values [n, h, w, c] that fit the element."""
-    match layout.element:
-        case Element.BIT:
-            return rng.integers(0, 2, layout.shape).astype(bool)
-        case Element.F32:
-            return rng.standard_normal(layout.shape).astype(np.float32)
-        case _:
-            return rng.integers(0, 9, layout.shape)

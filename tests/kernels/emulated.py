@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bnncc import elf, runtime, targets, toolchain
-from bnncc.emulator import COUNTED
+from bnncc.boards import COUNTED
 from bnncc.kernels.build import compile_c, compile_object, micro_kernel_source
 from bnncc.kernels.kernel import Kernel
 from bnncc.targets import Target

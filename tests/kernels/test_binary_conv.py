@@ -28,8 +28,8 @@ from bnncc.plan.expression import (
 from bnncc.plan.graph import Graph
 from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.simulate import allocate, run_step, store
-from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise, random_buffer
+from bnncc.plan.simulate import allocate, random_buffer, random_reads, run_step, store
+from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise
 from tests.kernels.library import Library
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
@@ -156,11 +156,7 @@ def case_numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[n
     """Buffers to read and constants; some thresholds are extreme."""
     root, rng = spec.root, np.random.default_rng(seed)
     assert isinstance(root, BinaryConv)
-    planes = enumerate((root.input, *root.more))
-    reads = [random_buffer(layout, rng, root.halo_level >> b & 1) for b, layout in planes]
-    if root.mask is not None:
-        reads.append(random_buffer(root.mask, rng, 0))
-    reads += [random_buffer(layout, rng) for layout in spec.operands]
+    reads = random_reads(spec, rng)
     weight = rng.choice(_weights(root), spec.constants[0].shape)
     constants: list[np.ndarray] = [weight.astype(np.int8)]
     nodes = Graph.of([output.expression for output in spec.outputs]).nodes

@@ -17,8 +17,8 @@ from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element
-from bnncc.plan.simulate import allocate, run_step
-from tests.kernels.contractions import Shape, binary_spec, dense, random_buffer
+from bnncc.plan.simulate import allocate, random_buffer, run_step
+from tests.kernels.contractions import Shape, binary_spec, dense
 from tests.kernels.firmware import build_layer, expected_output, random_words
 from tests.kernels.library import Library
 from tests.kernels.test_binary_conv import CASES, INTEGERS, SPIKE, case_numbers, filled

@@ -15,8 +15,8 @@ from bnncc.kernels.kernel import Kernel
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Expression, FromBit, Operand, Scalar
 from bnncc.plan.kernel import Constant, KernelSpec, Map, Output
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.simulate import allocate, load, run_step, store
-from tests.kernels.contractions import Shape, dense, random_buffer, real_spec, spike_spec
+from bnncc.plan.simulate import allocate, load, random_buffer, run_step, store
+from tests.kernels.contractions import Shape, dense, real_spec, spike_spec
 from tests.kernels.library import Library, aligned
 
 TARGETS = ("native", "x86-64-v3", "x86-64-v2", "c")

@@ -15,8 +15,8 @@ from bnncc.kernels.kernel import Kernel
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, ToFloat, Unary
 from bnncc.plan.kernel import KernelSpec, SpikeConv
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.simulate import allocate, load, run_step, store
-from tests.kernels.contractions import Shape, dense, pointwise, random_buffer, spike_spec
+from bnncc.plan.simulate import allocate, load, random_buffer, run_step, store
+from tests.kernels.contractions import Shape, dense, pointwise, spike_spec
 from tests.kernels.library import Library
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured, in a file: TVM's workloads and tuning records, with what a person wants to know beside them.
+
+    {"format": 1, "layers": [{"key": {...}, "workload": [...], "trials": [
+        {"device": "...", "unit": "s", "parameters": {...}, "problem": "", "record": [...]}]}]}
+
+`workload` and `record` are those of TVM's MetaSchedule (`Workload.as_json`, `TuningRecord.as_json`): a record's
+trace samples each tile parameter, its run time is in seconds (instructions under an emulator), 1e10 of a
+candidate that failed. The workload stands for the layer by its key (`bnncc.kernels.space.layer_key`), so that
+the same layer of another model finds the record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
+
+from bnncc.diagnostics import BnnccError
+from bnncc.kernels.kernel import TileParameters
+from bnncc.tuning.devices import Unit
+
+FORMAT = 1
+FAILED = 1e10
+"""The run time of a candidate that failed, as MetaSchedule writes it."""
+
+NOISE = 0.02
+"""A time must be better than the default's by this share to be believed; instructions are exact."""
+
+Key = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one candidate did on a device. score: seconds or instructions, None where it failed."""
+
+    device: str
+    unit: Unit
+    parameters: TileParameters
+    score: float | None
+    problem: str = ""
+
+
+class Database:
+    """Trials of layers, the default's first in each layer and device; kept in memory until `save`."""
+
+    def __init__(self, path: Path):
+        """What the file holds; nothing, if there is none. Raises BnnccError where it is damaged."""
+        self.path = path
+        self._layers: dict[str, tuple[Key, list[Trial]]] = {}
+        if not path.exists():
+            return
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise ValueError(f"its format is {data['format']}, {FORMAT} was expected")
+            for layer in data["layers"]:
+                workload = Workload.from_json(layer["workload"])
+                trials = [_read_trial(trial, workload) for trial in layer["trials"]]
+                self._layers[_text(layer["key"])] = (layer["key"], trials)
+        except OSError as error:
+            raise BnnccError(str(path), f"cannot be read: {error.strerror}") from error
+        except Exception as error:
+            # Whatever TVM's parsers throw: it is the file.
+            why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            message = f"is no tuning database: {why}"
+            raise BnnccError(str(path), message, "give another file, or remove this one") from error
+
+    def trials(self, key: Key, device: str | None = None) -> list[Trial]:
+        """What was measured of a layer, on one device or all."""
+        _, trials = self._layers.get(_text(key), (key, []))
+        return [trial for trial in trials if device in (None, trial.device)]
+
+    def add(self, key: Key, trials: Iterable[Trial]) -> None:
+        """Remember trials; the first of a device is that of the default."""
+        self._layers.setdefault(_text(key), (key, []))[1].extend(trials)
+
+    def best(self, key: Key) -> TileParameters | None:
+        """The parameters to compile a layer with: the fastest on a device, if clearly faster than the default
+        there; where there are several devices, those that measured time go first. None: the default."""
+        trials = self.trials(key)
+        for unit in ("s", "instructions"):
+            for device in dict.fromkeys(trial.device for trial in trials if trial.unit == unit):
+                default, *others = (trial for trial in trials if trial.device == device)
+                fastest = min(others, key=_score, default=default)
+                margin = NOISE if unit == "s" else 0.0
+                is_better = _score(fastest) < _score(default) * (1 - margin)
+                return fastest.parameters if is_better else None
+        return None
+
+    def replace(self, key: Key, trial: Trial) -> None:
+        """Put a better measurement of the same candidate into the place of the one before."""
+        trials = self._layers[_text(key)][1]
+        at = next(
+            i
+            for i, old in enumerate(trials)
+            if (old.device, old.parameters) == (trial.device, trial.parameters)
+        )
+        trials[at] = trial
+
+    def save(self) -> None:
+        """Write the file, whole or not at all. Raises BnnccError."""
+        layers = [_layer(key, trials) for key, trials in self._layers.values()]
+        text = json.dumps({"format": FORMAT, "layers": layers}, indent=1) + "\n"
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=self.path.absolute().parent, prefix=f".{self.path.name}.", delete=False
+            ) as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, self.path)
+        except OSError as error:
+            raise BnnccError(str(self.path), f"cannot be written: {error.strerror}") from error
+
+
+def _score(trial: Trial) -> float:
+    return float("inf") if trial.score is None else trial.score
+
+
+def _text(key: Key) -> str:
+    return json.dumps(key, sort_keys=True)
+
+
+def _layer(key: Key, trials: Iterable[Trial]) -> dict[str, Any]:
+    workload = _workload(key)
+    return {
+        "key": key,
+        "workload": _plain(workload.as_json()),
+        "trials": [
+            {
+                "device": trial.device,
+                "unit": trial.unit,
+                "parameters": dict(trial.parameters),
+                "problem": trial.problem,
+                "record": _plain(_record(trial, workload).as_json()),
+            }
+            for trial in trials
+        ],
+    }
+
+
+def _workload(key: Key) -> Workload:
+    """A module that is the layer's by its attribute: kernels take raw pointers, which MetaSchedule does not."""
+    function = tirx.PrimFunc([], tirx.Evaluate(0)).with_attr(
+        {"global_symbol": "main", "bnncc.layer": _text(key)}
+    )
+    return Workload(tvm.IRModule({"main": function}))
+
+
+def _record(trial: Trial, workload: Workload) -> TuningRecord:
+    schedule = Schedule(workload.mod)
+    for name in sorted(trial.parameters):
+        schedule.sample_categorical([int(trial.parameters[name])], [1.0], decision=0)
+    score = FAILED if trial.score is None else trial.score
+    return TuningRecord(schedule.trace, workload, [score])
+
+
+def _read_trial(data: Mapping[str, Any], workload: Workload) -> Trial:
+    record = TuningRecord.from_json(data["record"], workload)
+    score = float(record.run_secs[0])
+    values = [int(instruction.attrs[0][0]) for instruction in record.trace.insts]
+    parameters = dict(zip(sorted(data["parameters"]), values, strict=True))
+    if parameters != data["parameters"]:
+        raise ValueError("a record samples other parameters than stand beside it")
+    failed = score >= FAILED
+    return Trial(data["device"], data["unit"], parameters, None if failed else score, data["problem"])
+
+
+def _plain(value: Any) -> Any:
+    """TVM's containers as Python's."""
+    if isinstance(value, Mapping) or hasattr(value, "items"):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, str | bool | int | float) or value is None:
+        return value
+    if hasattr(value, "value"):
+        return value.value
+    if hasattr(value, "__iter__"):
+        return [_plain(item) for item in value]
+    return str(value)

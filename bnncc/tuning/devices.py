@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where candidates are measured: this machine, an emulated processor, a board behind ssh.
+
+A device runs a measuring program on a stream of requests (`bnncc.tuning.program`) and hands back what it
+answered, whatever happened to the program.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+from bnncc import boards
+from bnncc.bench import processor
+from bnncc.boards import Execution
+from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean
+from bnncc.targets import Target
+
+Unit = Literal["s", "instructions"]
+
+
+class Device(Protocol):
+    """Somewhere to run programs. unit: what a trial's score is, seconds or instructions."""
+
+    name: str
+    unit: Unit
+
+    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
+        """The program's answers, at most `seconds` later. Raises BnnccError where the device itself fails,
+        which is no fault of a candidate."""
+        ...
+
+
+class Local:
+    """This machine, one core of it."""
+
+    unit: Unit = "s"
+
+    def __init__(self, target: Target):
+        if not target.runs_here():
+            raise BnnccError(
+                "--device",
+                f"this machine cannot run code for {target.name}",
+                "`--device qemu` counts instructions under an emulator, `ssh://user@host` measures on a board",
+            )
+        self.name = f"local: {processor()}"
+
+    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
+        """As Device says."""
+        taskset = shutil.which("taskset")
+        core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        pinned = (taskset, "-c", str(core)) if taskset else ()
+        return boards.run((*pinned, str(program)), program.parent, requests, seconds)
+
+
+class Emulated:
+    """The target's emulator, which counts instructions: not cycles."""
+
+    unit: Unit = "instructions"
+
+    def __init__(self, target: Target):
+        self.target = target
+        self.name = f"qemu: {Path(boards.command(target)[0]).name}, instructions"
+        self._folder = tempfile.TemporaryDirectory(prefix="bnncc-")
+
+    @functools.cached_property
+    def _counter(self) -> Path:
+        return boards.link_counter(Path(self._folder.name))
+
+    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
+        """As Device says; a count for each call of a kernel is among what was said."""
+        options = ("-plugin", f"file={self._counter}")
+        return boards.execute(self.target, program, requests, options, seconds)
+
+
+UNREACHABLE = 255
+"""The exit status of ssh where it fails itself."""
+
+
+class Ssh:
+    """A board with sshd, and nothing else: programs are static, copied, run and removed.
+
+    One connection is kept for all programs (ssh's ControlMaster)."""
+
+    unit: Unit = "s"
+
+    def __init__(self, destination: str, port: int | None = None, options: tuple[str, ...] = ()):
+        """destination: as ssh takes it; options: of ssh, besides."""
+        if shutil.which("ssh") is None:
+            raise BnnccError(
+                "--device", "ssh is not installed", "apt-get install openssh-client", ExitCode.FAILURE
+            )
+        self.name = f"ssh: {destination}"
+        self._folder = tempfile.TemporaryDirectory(prefix="bnncc-")
+        control = Path(self._folder.name) / "control"
+        self._ssh = (
+            *("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
+            *("-o", "ControlMaster=auto", "-o", f"ControlPath={control}", "-o", "ControlPersist=60"),
+            *(("-p", str(port)) if port else ()),
+            *options,
+            destination,
+        )
+
+    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
+        """As Device says. `timeout` on the board ends a program that hangs there."""
+        there = f"/tmp/bnncc-{uuid.uuid4().hex}"
+        self._execute(f"cat > {there} && chmod 700 {there}", program.read_bytes(), 120)
+        limit = max(1, round(seconds))
+        command = (
+            f"if command -v timeout > /dev/null; then timeout {limit} {there}; else {there}; fi; "
+            f"status=$?; rm -f {there}; exit $status"
+        )
+        done = boards.run((*self._ssh, command), program.parent, requests, seconds + 30)
+        if done.problem.startswith(f"exit status {UNREACHABLE}"):
+            raise self._gone(done)
+        return done
+
+    def _execute(self, command: str, given: bytes, seconds: float) -> None:
+        done = boards.run((*self._ssh, command), Path(self._folder.name), given, seconds)
+        if done.problem:
+            raise self._gone(done)
+
+    def _gone(self, done: Execution) -> BnnccError:
+        hint = f"does `{shlex.join(self._ssh[:1] + self._ssh[-1:])} true` work without a password?"
+        return BnnccError("--device", f"{self.name} failed: {done.problem}", hint, ExitCode.FAILURE)
+
+
+def open_device(text: str, target: Target) -> Device:
+    """The device that `--device` names: `local`, `qemu`, or `ssh://[user@]host[:port]`. Raises BnnccError."""
+    scheme, separator, rest = text.partition("://")
+    kinds: dict[str, Callable[[], Device]] = {
+        "local": lambda: Local(target),
+        "qemu": lambda: Emulated(target),
+        "ssh": lambda: _ssh(rest, target),
+    }
+    if scheme not in kinds or (scheme == "ssh") != bool(separator):
+        hint = f"{did_you_mean(scheme, kinds)}devices: local, qemu, ssh://[user@]host[:port]"
+        raise BnnccError("--device", f"'{text}' is no device", hint)
+    return kinds[scheme]()
+
+
+def _ssh(address: str, target: Target) -> Device:
+    if target.is_bare:
+        raise BnnccError(
+            "--device", f"{target.name} has no operating system, so no sshd", "`--device qemu` counts instructions"
+        )
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdigit()):
+        host, port = address, ""
+    if not host or host.startswith("-"):
+        raise BnnccError("--device", f"'ssh://{address}' names no host", "ssh://[user@]host[:port]")
+    return Ssh(host, int(port) if port else None)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measuring candidates of one layer on a device: first whether the answer is right, then how long it takes.
+
+A candidate that crashes, hangs or answers wrongly costs itself and not the others: the program is started
+again without it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bnncc.diagnostics import BnnccError
+from bnncc.kernels.build import make_kernel
+from bnncc.kernels.kernel import Kernel, TileParameters
+from bnncc.plan.kernel import KernelSpec, RealConv
+from bnncc.plan.layout import Element
+from bnncc.plan.simulate import allocate, random_reads, run_step
+from bnncc.targets import Target
+from bnncc.tuning import program
+from bnncc.tuning.devices import Device
+from bnncc.tuning.program import GUARD, GUARDING, Pool, Requests
+
+SLICE = 2e-3
+"""Seconds that one measurement of a candidate covers about, so that the clock's resolution does not matter."""
+
+ROUNDS = 9
+"""Measurements of a candidate, taken in turns with those of the others; their median counts."""
+
+SECONDS = 20
+"""A program may take so long for every candidate in it."""
+
+NEAR_TIES = 1e-4
+"""Share of bits that may differ behind a float32 sum, whose order is the kernel's."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one trial: seconds or instructions of a call, or what was wrong."""
+
+    parameters: TileParameters
+    score: float | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A layer with numbers to compute on, and the answer. constants: of a Step of a network, or random."""
+
+    spec: KernelSpec
+    constants: tuple[np.ndarray, ...]
+    reads: tuple[np.ndarray, ...] = field(repr=False)
+    answers: tuple[np.ndarray, ...] = field(repr=False)
+
+    @staticmethod
+    def of(spec: KernelSpec, constants: Sequence[np.ndarray], seed: int = 0) -> Subject:
+        """With random activations."""
+        rng = np.random.default_rng(seed)
+        reads = random_reads(spec, rng)
+        answers = [allocate(output.layout, GUARDING) for output in spec.outputs]
+        for operand, output in spec.in_place:
+            answers[output] = reads[len(spec.inputs) + operand].copy()
+        run_step(spec, reads, constants, answers)
+        return Subject(spec, tuple(constants), tuple(reads), tuple(answers))
+
+    def is_right(self, outputs: Sequence[np.ndarray]) -> bool:
+        """Whether these are the answers, real values within rounding."""
+        for output, want, have in zip(self.spec.outputs, self.answers, outputs, strict=True):
+            if output.layout.element is Element.F32:
+                if not np.allclose(have, want, rtol=1e-4, atol=1e-4 * float(np.abs(want).max(initial=0))):
+                    return False
+            elif isinstance(self.spec.root, RealConv):
+                if np.unpackbits((have ^ want).view(np.uint8)).mean() > NEAR_TIES:
+                    return False
+            elif not np.array_equal(have, want):
+                return False
+        return True
+
+
+def measure(
+    subject: Subject, candidates: Sequence[TileParameters], device: Device, target: Target
+) -> list[Outcome]:
+    """An outcome for each candidate, in their order. Raises BnnccError where the device fails."""
+    failed: dict[int, str] = {}
+    kernels: dict[int, Kernel] = {}
+    for index, parameters in enumerate(candidates):
+        try:
+            kernels[index] = make_kernel(subject.spec, target, parameters)
+        except Exception as error:
+            # A template may not be able to follow parameters; that is a result like another.
+            failed[index] = f"not generated: {type(error).__name__}: {error}"
+    scores: dict[int, float] = {}
+    with _programs() as folders:
+        batch = _Batch.build(subject, kernels, target, next(folders), failed)
+        if batch is None:
+            for index, kernel in kernels.items():
+                single = _Batch.build(subject, {index: kernel}, target, next(folders), failed)
+                if single is not None:
+                    scores |= _measure(single, device, failed)
+        else:
+            scores = _measure(batch, device, failed)
+    return [
+        Outcome(parameters, scores.get(index), failed.get(index, ""))
+        for index, parameters in enumerate(candidates)
+    ]
+
+
+@contextmanager
+def _programs() -> Iterator[Iterator[Path]]:
+    """Folders for programs, which are taken away at the end."""
+    with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+
+        def fresh() -> Iterator[Path]:
+            number = 0
+            while True:
+                path = Path(folder) / str(number)
+                path.mkdir()
+                yield path
+                number += 1
+
+        yield fresh()
+
+
+@dataclass
+class _Batch:
+    """Kernels in one program; indices: which candidates they are. Inputs and outputs are shared."""
+
+    subject: Subject
+    kernels: dict[int, Kernel]
+    indices: list[int]
+    packed: dict[int, tuple[np.ndarray, ...]]
+    places: dict[int, list[int]]
+    outputs: list[int]
+    program: Path
+
+    @staticmethod
+    def build(
+        subject: Subject, kernels: dict[int, Kernel], target: Target, folder: Path, failed: dict[int, str]
+    ) -> _Batch | None:
+        """The program; None where it does not compile, of which a single kernel is `failed` for."""
+        if not kernels:
+            return None
+        pool = Pool()
+        packed = {index: kernel.pack(subject.constants) for index, kernel in kernels.items()}
+        reads = [pool.place(array.nbytes) for array in subject.reads]
+        shared = {output: reads[len(subject.spec.inputs) + i] for i, output in subject.spec.in_place}
+        outputs = [shared.get(i) or pool.place(a.nbytes) for i, a in enumerate(subject.answers)]
+        scratch = pool.place(max(kernel.scratch_bytes for kernel in kernels.values()))
+        places = {
+            index: [*reads, *(pool.place(array.nbytes) for array in arrays), *outputs]
+            + [scratch] * bool(kernels[index].scratch_bytes)
+            for index, arrays in packed.items()
+        }
+        try:
+            path = program.build(list(kernels.values()), target, pool.bytes, folder)
+        except Exception as error:
+            if isinstance(error, BnnccError) and "was found" in error.message:
+                raise
+            if len(kernels) == 1:
+                failed[next(iter(kernels))] = f"not compiled: {error}".partition("\n")[0]
+            return None
+        return _Batch(subject, kernels, list(kernels), packed, places, outputs, path)
+
+    def load(self, requests: Requests, index: int) -> None:
+        """What a candidate reads."""
+        arrays = [*self.subject.reads, *self.packed[index]]
+        for at, array in zip(self.places[index], arrays, strict=False):
+            requests.write(at, array)
+
+    def check(self, requests: Requests, index: int) -> None:
+        """Call it once and ask for its outputs, with what lies around them."""
+        self.load(requests, index)
+        for at, array in zip(self.outputs, self.subject.answers, strict=True):
+            requests.guard(at, array.nbytes)
+            if at not in self.places[index][: len(self.subject.reads)]:
+                requests.write(at, np.full(array.nbytes, GUARDING, np.uint8))
+        requests.call(self.indices.index(index), self.places[index])
+        for at, array in zip(self.outputs, self.subject.answers, strict=True):
+            requests.read(at - GUARD, array.nbytes + 2 * GUARD)
+
+    def problem(self, answer: bytes) -> str:
+        """What is wrong with the outputs that `check` asked for; "" if nothing."""
+        outputs, at = [], 0
+        guard = bytes([GUARDING]) * GUARD
+        for array in self.subject.answers:
+            piece = answer[at : at + array.nbytes + 2 * GUARD]
+            if piece[:GUARD] != guard or piece[-GUARD:] != guard:
+                return "it wrote outside of its outputs"
+            outputs.append(np.frombuffer(piece[GUARD:-GUARD], array.dtype))
+            at += len(piece)
+        return "" if self.subject.is_right(outputs) else "its answer is wrong"
+
+
+def _measure(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[int, float]:
+    first = _first_calls(batch, device, failed)
+    if device.unit == "instructions" or not first:
+        return first
+    return _times(batch, device, first, failed)
+
+
+def _first_calls(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[int, float]:
+    """Of each candidate whose answer is right, instructions or seconds of its first call."""
+    waiting, scores = list(batch.indices), {}
+    while waiting:
+        requests = [Requests() for _ in waiting]
+        for index, request in zip(waiting, requests, strict=True):
+            batch.check(request, index)
+        together = Requests([part for request in requests for part in request.parts])
+        done = device.run(batch.program, together.stream, SECONDS * len(waiting))
+        counts, at = done.counts, 0
+        for number, (index, request) in enumerate(zip(waiting, requests, strict=True)):
+            answer = done.answer[at : at + request.answered]
+            at += request.answered
+            if len(answer) < request.answered:
+                failed[index] = f"it failed: {done.problem or 'no answer'}"
+                waiting = waiting[number + 1 :]
+                break
+            if problem := batch.problem(answer[8:]):
+                failed[index] = problem
+            elif device.unit == "s":
+                scores[index] = _seconds(answer)
+            elif number < len(counts):
+                scores[index] = float(counts[number])
+            else:
+                failed[index] = "the emulator did not count"
+        else:
+            waiting = []
+    return scores
+
+
+def _times(
+    batch: _Batch, device: Device, first: dict[int, float], failed: dict[int, str]
+) -> dict[int, float]:
+    """The median seconds of a call of each candidate, measured in turns."""
+    running = dict(first)
+    while running:
+        requests = Requests()
+        for index in running:
+            batch.load(requests, index)
+        repeats = {index: max(1, round(SLICE / max(seconds, 1e-9))) for index, seconds in running.items()}
+        repeats = {index: min(count, 1_000_000) for index, count in repeats.items()}
+        order = [index for _ in range(ROUNDS) for index in running]
+        for index in order:
+            requests.call(batch.indices.index(index), batch.places[index], repeats[index])
+        done = device.run(batch.program, requests.stream, SECONDS * len(running))
+        answers = len(done.answer) // 8
+        if answers < len(order):
+            failed[order[answers]] = f"it failed: {done.problem or 'no answer'}"
+            del running[order[answers]]
+            continue
+        taken: dict[int, list[float]] = {index: [] for index in running}
+        for number, index in enumerate(order):
+            taken[index].append(_seconds(done.answer[8 * number :]) / repeats[index])
+        return {index: statistics.median(times) for index, times in taken.items()}
+    return {}
+
+
+def _seconds(answer: bytes) -> float:
+    return struct.unpack_from("<Q", answer)[0] * 1e-9

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program that calls kernels as a stream of requests says: what is sent to a device.
+
+The requests are those of `runtime/bsp/measure.c`. Buffers lie in one pool of memory, between guards.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bnncc import boards, elf, toolchain
+from bnncc.kernels.build import compile_c, compile_object, micro_kernel_source
+from bnncc.kernels.kernel import Kernel
+from bnncc.targets import Target
+
+STOP, WRITE, READ, CALL = range(4)
+PREFIX = "candidate"
+TABLE = "candidates"
+GUARDING = 0xA5
+GUARD = 64
+"""Bytes before and behind every buffer, which a kernel must leave alone."""
+
+ALIGNMENT = 64
+
+
+@dataclass
+class Pool:
+    """The program's memory, as places are given out."""
+
+    bytes: int = 0
+
+    def place(self, size: int) -> int:
+        """Where a buffer of so many bytes lies, with room for guards."""
+        at = self.bytes + GUARD
+        self.bytes = at + -(-size // ALIGNMENT) * ALIGNMENT + GUARD
+        return at
+
+
+@dataclass
+class Requests:
+    """A stream of requests, and how many bytes are answered."""
+
+    parts: list[bytes] = field(default_factory=list)
+    answered: int = 0
+
+    def write(self, at: int, array: np.ndarray) -> None:
+        """Fill a buffer."""
+        self.parts += [struct.pack("<III", WRITE, at, array.nbytes), array.tobytes()]
+
+    def guard(self, at: int, size: int) -> None:
+        """Fill what lies before and behind a buffer."""
+        for start in (at - GUARD, at + size):
+            self.write(start, np.full(GUARD, GUARDING, np.uint8))
+
+    def read(self, at: int, size: int) -> None:
+        """Ask for bytes."""
+        self.parts.append(struct.pack("<III", READ, at, size))
+        self.answered += size
+
+    def call(self, kernel: int, places: Sequence[int], repeat: int = 1) -> None:
+        """Call a kernel `repeat` times; answers 8 bytes, the nanoseconds."""
+        self.parts.append(struct.pack(f"<III{len(places)}I", CALL, kernel, repeat, *places))
+        self.answered += 8
+
+    @property
+    def stream(self) -> bytes:
+        """All of it, with the end."""
+        return b"".join(self.parts) + struct.pack("<III", STOP, 0, 0)
+
+
+def build(kernels: Sequence[Kernel], target: Target, pool_bytes: int, folder: Path) -> Path:
+    """The program with some kernels, made in `folder`; kernels are called by their position.
+
+    Raises BnnccError where no tool chain is found or a kernel does not compile."""
+    tools = toolchain.find(target)
+    if target.kind == "c":
+        text = f"{compile_c(kernels, PREFIX, target)}\n{_table(kernels)}"
+        (folder / "kernels.c").write_text(text)
+        tools.compile(folder / "kernels.c", folder / "kernels.o", toolchain.kernel_flags(target))
+        tools.archive([folder / "kernels.o"], folder / "kernels.a")
+        declared = f"extern void (*const {TABLE}[])(void);\n"
+    else:
+        code = compile_object(kernels, PREFIX, target)
+        (folder / "kernels.o").write_bytes(code)
+        (folder / "micro.c").write_text(micro_kernel_source(code, PREFIX))
+        tools.compile(folder / "micro.c", folder / "micro.o")
+        micro = elf.prefix_symbols((folder / "micro.o").read_bytes(), PREFIX)
+        (folder / "micro.o").write_bytes(micro)
+        tools.archive([folder / "kernels.o", folder / "micro.o"], folder / "kernels.a")
+        functions = "".join(f"void {PREFIX}_{kernel.symbol}(void);\n" for kernel in kernels)
+        declared = f"{functions}static {_table(kernels)}"
+    (folder / "kernels.h").write_text(_header(kernels, pool_bytes, declared))
+    return boards.link(target, folder, "measure.c", "kernels.a")
+
+
+def _table(kernels: Sequence[Kernel]) -> str:
+    """C of the kernels' addresses, in their order."""
+    entries = ", ".join(f"(void (*)(void)){PREFIX}_{kernel.symbol}" for kernel in kernels)
+    return f"void (*const {TABLE}[{len(kernels)}])(void) = {{{entries}}};\n"
+
+
+def _header(kernels: Sequence[Kernel], pool_bytes: int, declared: str) -> str:
+    """What measure.c includes."""
+    counts = [len(kernel.parameters) for kernel in kernels]
+    lines = [
+        f"#define POOL_BYTES {max(pool_bytes, 1)}u",
+        f"#define KERNELS {len(kernels)}u",
+        f"#define MOST_PARAMETERS {max(counts)}",
+        f"static const uint32_t parameters[KERNELS] = {{{', '.join(map(str, counts))}}};",
+        declared,
+        "static void call_kernel(uint32_t which, void **p)",
+        "{",
+        "    switch (parameters[which]) {",
+    ]
+    for count in sorted(set(counts)):
+        types = ", ".join(["void *"] * count)
+        arguments = ", ".join(f"p[{i}]" for i in range(count))
+        lines.append(f"    case {count}: ((void (*)({types})){TABLE}[which])({arguments}); break;")
+    return "\n".join([*lines, "    default: break;", "    }", "}", ""])

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tuning the layers of a network on a device.
+
+The default is measured with every few candidates in one program, and what counts is the ratio to it: a machine
+that becomes faster or slower meanwhile does not decide. At the end the best are measured once more beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bnncc.kernels.kernel import TileParameters
+from bnncc.kernels.space import candidates, layer_key
+from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.program import Program, Step
+from bnncc.targets import Target
+from bnncc.tuning.database import Database, Key, Trial
+from bnncc.tuning.devices import Device
+from bnncc.tuning.measure import Outcome, Subject, measure
+from bnncc.tuning.search import Search
+
+BATCH = 8
+"""New candidates in one program."""
+
+FINALISTS = 3
+"""Of the candidates that were the best, so many are measured again."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """trials: of each layer; seconds: of all together, None without a limit."""
+
+    trials: int = 64
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """What tuning found for one kind of layer. nodes: those it is; scores: the trials in order, None where one
+    failed, with the default's first; default, best: scores."""
+
+    nodes: tuple[str, ...]
+    operation: str
+    unit: str
+    default: float | None
+    best: float | None
+    parameters: TileParameters | None
+    scores: tuple[float | None, ...]
+
+    @property
+    def gain(self) -> float:
+        """How many times as fast as the default."""
+        return self.default / self.best if self.default and self.best and self.parameters else 1.0
+
+
+def tune(
+    program: Program, target: Target, device: Device, database: Database, limits: Limits, say: Say
+) -> list[LayerResult]:
+    """Measure candidates of every layer of `program` that has several, save what was found after each few, and
+    say which are the best. Trials that the database has of this device are not repeated.
+
+    Raises BnnccError where the device fails; what was found until then is saved."""
+    layers = list(_layers(program, target))
+    start = time.monotonic()
+    results = []
+    for number, (key, steps, choices) in enumerate(layers):
+        deadline = math.inf
+        if limits.seconds is not None:
+            left = limits.seconds - (time.monotonic() - start)
+            deadline = time.monotonic() + max(0.0, left / (len(layers) - number))
+        title = f"layer {number + 1} of {len(layers)}, {steps[0].location or steps[0].name}"
+        job = _Job(key, steps[0], choices, target, device, database)
+        job.run(limits.trials, deadline, lambda text, title=title: say(f"{title}: {text}"))
+        results.append(job.result(steps))
+    return results
+
+
+def _layers(program: Program, target: Target) -> Iterator[tuple[Key, list[Step], list[TileParameters]]]:
+    """Key, steps and candidates of each kind of layer that has several candidates; the most work first."""
+    by_spec: dict[KernelSpec, list[Step]] = {}
+    for step in program.steps:
+        by_spec.setdefault(step.kernel, []).append(step)
+    ordered = sorted(by_spec.items(), key=lambda item: -sum(step.macs for step in item[1]))
+    for spec, steps in ordered:
+        choices = candidates(spec, target)
+        if len(choices) > 1:
+            yield layer_key(spec, target), steps, choices
+
+
+class _Job:
+    """One layer. Scores of the database are relative to the default's first one."""
+
+    def __init__(
+        self,
+        key: Key,
+        step: Step,
+        choices: Sequence[TileParameters],
+        target: Target,
+        device: Device,
+        database: Database,
+    ):
+        self.key, self.choices = key, choices
+        self.target, self.device, self.database = target, device, database
+        self.step = step
+        self._subject: Subject | None = None
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Of this device, so far."""
+        return self.database.trials(self.key, self.device.name)
+
+    def run(self, trials: int, deadline: float, say: Say) -> None:
+        """Measure until there are so many trials, the time is over or nothing is left."""
+        search = Search(self.choices)
+        begun = len(self.trials)
+        start = time.monotonic()
+        while len(self.trials) < trials and (time.monotonic() < deadline or not self.trials):
+            chosen = search.propose(min(BATCH, trials - len(self.trials)), self._scores())
+            if not chosen:
+                break
+            say(self._status(trials, begun, start, deadline))
+            self._try([self.choices[index] for index in chosen])
+            self.database.save()
+        if len(self.trials) > max(1, begun) and self.device.unit == "s":
+            say("the best once more")
+            self._confirm()
+            self.database.save()
+
+    def result(self, steps: Sequence[Step]) -> LayerResult:
+        """What is known now."""
+        trials = self.trials
+        parameters = self.database.best(self.key)
+        scores = tuple(trial.score for trial in trials)
+        found = [score for score in scores if score is not None]
+        nodes = tuple(step.location or step.name for step in steps)
+        default = scores[0] if scores else None
+        best = min(found, default=None) if parameters else default
+        operation = "{operation} {activation}x{weight} {epilogue}".format(**self.key)
+        return LayerResult(nodes, operation, self.device.unit, default, best, parameters, scores)
+
+    def _try(self, new: Sequence[TileParameters]) -> None:
+        """Measure candidates beside the default, and remember them."""
+        known = bool(self.trials)
+        outcomes = self._measure([self.choices[0], *new] if known else new)
+        factor = 1.0
+        if known:
+            default, *outcomes = outcomes
+            factor = self._factor(default)
+        self.database.add(self.key, [self._trial(outcome, factor) for outcome in outcomes])
+
+    def _confirm(self) -> None:
+        """Measure the default and the best again, in one program."""
+        good = [trial for trial in self.trials[1:] if trial.score is not None]
+        finalists = sorted(good, key=lambda trial: trial.score or 0.0)[:FINALISTS]
+        default, *outcomes = self._measure([self.choices[0], *(trial.parameters for trial in finalists)])
+        factor = self._factor(default)
+        for outcome in outcomes:
+            self.database.replace(self.key, self._trial(outcome, factor))
+
+    def _measure(self, chosen: Sequence[TileParameters]) -> list[Outcome]:
+        if self._subject is None:
+            self._subject = Subject.of(self.step.kernel, self.step.constants)
+        return measure(self._subject, chosen, self.device, self.target)
+
+    def _factor(self, default: Outcome) -> float:
+        """What scores of this program are multiplied with, to be comparable with the first."""
+        first = self.trials[0].score
+        return first / default.score if first and default.score else 1.0
+
+    def _trial(self, outcome: Outcome, factor: float) -> Trial:
+        score = None if outcome.score is None else outcome.score * factor
+        return Trial(self.device.name, self.device.unit, outcome.parameters, score, outcome.problem)
+
+    def _scores(self) -> dict[int, float]:
+        """Of the candidates measured, by position."""
+        known = {
+            tuple(sorted(trial.parameters.items())): math.inf if trial.score is None else trial.score
+            for trial in self.trials
+        }
+        places = (
+            (index, tuple(sorted(parameters.items()))) for index, parameters in enumerate(self.choices)
+        )
+        return {index: known[place] for index, place in places if place in known}
+
+    def _status(self, trials: int, begun: int, start: float, deadline: float) -> str:
+        """Trials, best so far, time left."""
+        done = len(self.trials)
+        found = [trial.score for trial in self.trials if trial.score is not None]
+        most = min(trials, len(self.choices))
+        parts = [f"{done} of {most} trials"]
+        if found and self.trials[0].score:
+            parts.append(f"best {min(found) / self.trials[0].score:.2f} of the default")
+        if done > begun:
+            left = (time.monotonic() - start) / (done - begun) * (most - done)
+            parts.append(f"{min(left, max(0.0, deadline - time.monotonic())):.0f} s left")
+        return ", ".join(parts)
+
+
