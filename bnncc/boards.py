@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs for processors that this machine is not: linked with what a board needs, run by its emulator (QEMU).
+"""Programs for processors that this machine is not: linked with what a board needs, run by its emulator
+(QEMU).
 
-A program reads requests and writes answers (`runtime/bsp/board.h`): on standard input and output where there is
-an operating system, else in files, through semihosting.
+A program reads requests and writes answers (`runtime/bsp/board.h`): on standard input and output where there
+is an operating system, else in files, through semihosting.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ BARE_OPTIONS = (
 
 @dataclass(frozen=True)
 class Execution:
-    """What a program answered and what was said on standard error; problem: what went wrong, "" if nothing."""
+    """What a program answered and what was said on standard error; problem: what went wrong, "" if
+    nothing."""
 
     answer: bytes
     said: str

@@ -110,6 +110,9 @@ def parser() -> argparse.ArgumentParser:
         command("inspect", inspect_command, "Show what the compiler makes of a model, layer by layer")
     )
     _bench_arguments(command("bench", bench_command, "Time a compiled network, or a model"))
+    _tune_arguments(
+        command("tune", tune_command, "Measure on a device which kernels are the fastest, layer by layer")
+    )
     _json_argument(command("targets", targets_command, "List the targets"))
     _json_argument(command("doctor", doctor_command, "Check that what bnncc needs is installed"))
     return top
@@ -215,6 +218,30 @@ def _bench_arguments(sub: argparse.ArgumentParser) -> None:
     _json_argument(sub)
 
 
+def _tune_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL", type=Path)
+    sub.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="where to measure: local, qemu (counts instructions) or ssh://[user@]host[:port] (default: "
+        "local if this machine can run the target's code, else qemu)",
+    )
+    sub.add_argument(
+        "--db",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="the database; what it holds of this device is not measured again",
+    )
+    sub.add_argument(
+        "--trials", metavar="N", type=_positive, default=64, help="of each kind of layer (default: 64)"
+    )
+    sub.add_argument("--time", metavar="10m", type=_duration, help="stop after so long: 90s, 10m, 1h")
+    sub.add_argument("--report", metavar="FILE", type=Path, help="write a page that draws the search")
+    _model_arguments(sub)
+    _json_argument(sub)
+
+
 def _model_arguments(sub: argparse.ArgumentParser) -> None:
     """What says how a model is compiled."""
     group = sub.add_argument_group("compilation")
@@ -277,6 +304,12 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="SAMPLES.npz",
         type=Path,
         help="count spikes on these samples (keys: input names) and choose events or products by them",
+    )
+    group.add_argument(
+        "--tuning-db",
+        metavar="FILE",
+        type=Path,
+        help="a database of `bnncc tune`: take the kernels that were the fastest there",
     )
     group.add_argument("--cc", metavar="COMMAND", help="the C compiler (default: $CC, then cc)")
 
@@ -445,6 +478,24 @@ def bench_command(chosen: argparse.Namespace) -> int:
     return ExitCode.FINE
 
 
+def tune_command(chosen: argparse.Namespace) -> int:
+    """bnncc tune MODEL --db FILE [--target T] [--device D] [--trials N] [--time T] [--report FILE]"""
+    from dataclasses import asdict
+
+    from bnncc import arrays, driver
+
+    with Progress() as progress:
+        tuning = driver.tune_model(
+            chosen.model, _options(chosen), chosen.device, chosen.db, chosen.trials, chosen.time, progress
+        )
+    from bnncc.tuning import report
+
+    if chosen.report is not None:
+        arrays.write_text(chosen.report, report.report_page(tuning))
+    _print_result(chosen, lambda: asdict(tuning), lambda: report.render(tuning))
+    return ExitCode.FINE
+
+
 def targets_command(chosen: argparse.Namespace) -> int:
     """bnncc targets"""
     from bnncc import targets
@@ -486,6 +537,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         cc=chosen.cc,
         calibrate=chosen.calibrate,
         backend=chosen.backend,
+        tuning_db=chosen.tuning_db,
         optimize=chosen.optimize,
         package=getattr(chosen, "package", None),
         profile=getattr(chosen, "profile", False),
@@ -597,6 +649,16 @@ def _bytes(text: str) -> int:
     number = text.lower().removesuffix("b")
     factor = units.get(number[-1:], 1)
     return _positive(number if factor == 1 else number[:-1]) * factor
+
+
+def _duration(text: str) -> float:
+    """Seconds, from a number with a unit: 90s, 10m, 1h; seconds without one."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number = text[:-1] if text[-1:] in units else text
+    with contextlib.suppress(ValueError):
+        if 0 < float(number) < float("inf"):
+            return float(number) * units.get(text[-1:], 1)
+    raise argparse.ArgumentTypeError(f"'{text}' is no time: 90s, 10m, 1h")
 
 
 def _dimension(text: str) -> tuple[str, int]:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from bnncc.artifact import Artifact
+    from bnncc.tuning.tuner import Tuning
+    from bnncc.tuning.use import Tuned
 
 Goal = Literal["size", "speed"] | None
 """What kernels are chosen for; None: a balance."""
@@ -68,6 +70,7 @@ class Options:
     network may take. states: output name by input name of the states that a graph of one time step carries to
     the next.
     backend: who makes the kernels: TVM, or mlir-opt and LLVM from what `--emit linalg` writes.
+    tuning_db: a database of `bnncc tune`, whose findings kernels follow.
     calibrate: a .npz of samples, or arrays by input name, on which spikes are counted (`bnncc.calibrate`).
     """
 
@@ -84,6 +87,7 @@ class Options:
     budgets: Budgets = Budgets()
     profile: bool = False
     calibrate: str | Path | Mapping[str, Any] | None = None
+    tuning_db: str | Path | None = None
     dt: float | None = None
     reset: str | None = None
     integrator: str | None = None
@@ -247,7 +251,8 @@ def _write(
     """Kernels for a goal, and the artifact with them."""
     say("generating kernels")
     backend = _backend(lowered, options)
-    kernels = codegen.make_kernels(lowered.program, target, backend, goal)
+    tuned = _tuned(options, target)
+    kernels = codegen.make_kernels(lowered.program, target, backend, goal, tuned)
     also_portable = target.kind != "c" and ("c" in options.emit or options.package is not None)
     portable = codegen.make_kernels(lowered.program, targets.load("c"), backend) if also_portable else {}
     program = codegen.with_scratch(lowered.program, kernels, portable)
@@ -257,7 +262,7 @@ def _write(
         emit=options.emit,
         compiler=options.cc,
         budgets=options.budgets,
-        chosen=options.chosen() | decisions(lowered),
+        chosen=options.chosen() | decisions(lowered) | _tuning_facts(tuned),
         optimize=goal,
         package=options.package,
         profile=options.profile,
@@ -275,6 +280,47 @@ def _backend(lowered: Lowered, options: Options) -> codegen.Backend:
     from bnncc.kernels import build
 
     return build
+
+
+def _tuned(options: Options, target: Target) -> Tuned | None:
+    if options.tuning_db is None:
+        return None
+    if options.backend == "mlir":
+        raise BnnccError("--tuning-db", "kernels of --backend mlir cannot be tuned", "leave one of the two out")
+    from bnncc.tuning.use import Tuned
+
+    return Tuned(Path(options.tuning_db), target)
+
+
+def _tuning_facts(tuned: Tuned | None) -> dict[str, Any]:
+    """For the report: how much of the database was used."""
+    if tuned is None:
+        return {}
+    return {"tuning": f"of {tuned.known} layers measured, {tuned.used} have another kernel than the default"}
+
+
+def tune_model(
+    path: str | Path,
+    options: Options,
+    device: str | None,
+    database: str | Path,
+    trials: int = 64,
+    seconds: float | None = None,
+    progress: Say | None = None,
+) -> Tuning:
+    """Measure candidates for the layers of a model on a device (`bnncc.tuning.devices.open_device`; None:
+    this machine if it can run the target's code, else its emulator) and keep what is found in a file.
+
+    trials: of each kind of layer; seconds: of all together. Raises BnnccError."""
+    say = progress or _quiet
+    lowered = lower_model(path, options, progress)
+    target = targets.load(options.target)
+    from bnncc.tuning.database import Database
+    from bnncc.tuning.devices import open_device
+    from bnncc.tuning.tuner import Limits, tune
+
+    where = open_device(device or ("local" if target.runs_here() else "qemu"), target)
+    return tune(lowered.program.steps, target, where, Database(Path(database)), Limits(trials, seconds), say)
 
 
 def _modules(module: ModuleOp, emit: tuple[str, ...]) -> dict[str, str]:

@@ -14,6 +14,8 @@ PACKAGES = {
     "qemu-system-riscv32": "qemu-system-misc",
     "mlir-opt-19": "mlir-19-tools",
     "llc-19": "llvm-19",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
 }
 """Debian's package of each program."""
 

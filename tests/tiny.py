@@ -191,7 +191,9 @@ KERNELS = {
 class TinyBackend:
     """Makes kernels by looking them up, and objects with the C compiler."""
 
-    def make_kernel(self, spec: KernelSpec, target: Target, *, goal: str | None = None) -> Kernel:
+    def make_kernel(
+        self, spec: KernelSpec, target: Target, schedule=None, *, goal: str | None = None
+    ) -> Kernel:
         """The kernel above."""
         del target, goal
         return KERNELS[spec]

@@ -48,9 +48,15 @@ class Backend(Protocol):
     `kernels` are ones that `make_kernel` of the same backend returned."""
 
     def make_kernel(
-        self, spec: KernelSpec, target: Target, *, goal: Literal["size", "speed"] | None = None
+        self,
+        spec: KernelSpec,
+        target: Target,
+        schedule: Mapping[str, int] | None = None,
+        *,
+        goal: Literal["size", "speed"] | None = None,
     ) -> KernelFacts:
-        """The kernel of a specification; goal: what matters most."""
+        """The kernel of a specification; schedule: its tile parameters, if not the default; goal: what
+        matters most."""
         ...
 
     def compile_object(self, kernels: Any, prefix: str, target: Target) -> bytes:
@@ -99,8 +105,10 @@ def make_kernels(
     target: Target,
     backend: Backend | None = None,
     goal: Literal["size", "speed"] | None = None,
+    tuned: Callable[[KernelSpec], Mapping[str, int] | None] | None = None,
 ) -> Kernels:
-    """One kernel for each KernelSpec of the program, made once; goal: what they are chosen for.
+    """One kernel for each KernelSpec of the program, made once; goal: what they are chosen for. tuned: the
+    tile parameters of a spec, None for the default.
 
     Raises BnnccError for nodes that the importer of last resort does not take, all at once."""
     backend = backend or _kernels_of_this_package()
@@ -111,7 +119,8 @@ def make_kernels(
         for spec in (step.kernel, *alternative):
             if spec not in kernels:
                 try:
-                    kernels[spec] = backend.make_kernel(spec, target, goal=goal)
+                    schedule = tuned(spec) if tuned else None
+                    kernels[spec] = backend.make_kernel(spec, target, schedule, goal=goal)
                 except BnnccError as error:
                     refused.append(replace(error, location=error.location or step.location))
     if refused:

@@ -75,5 +75,3 @@ def layer_key(spec: KernelSpec, target: TargetFacts) -> dict[str, object]:
         "templates": TEMPLATES_VERSION,
         "digest": spec_digest(spec, isa),
     }
-
-

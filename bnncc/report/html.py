@@ -40,6 +40,11 @@ def report_html(facts: Mapping[str, Any], measured: Measured | None = None) -> s
     ]
     if measured is not None:
         parts += [f"<h2>Roofline</h2><p>{escape(measured.where)}.</p>", _roofline(facts, measured)]
+    return page(title, parts)
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """A page of HTML that needs no other file."""
     body = "\n".join(parts)
     return f"""<!DOCTYPE html>
 <html lang="en">

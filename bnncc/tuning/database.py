@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured, in a file: TVM's workloads and tuning records, with what a person wants to know beside them.
+"""What was measured, in a file: TVM's workloads and tuning records, with what a person wants to know beside
+them.
 
     {"format": 1, "layers": [{"key": {...}, "workload": [...], "trials": [
         {"device": "...", "unit": "s", "parameters": {...}, "problem": "", "record": [...]}]}]}
 
-`workload` and `record` are those of TVM's MetaSchedule (`Workload.as_json`, `TuningRecord.as_json`): a record's
-trace samples each tile parameter, its run time is in seconds (instructions under an emulator), 1e10 of a
-candidate that failed. The workload stands for the layer by its key (`bnncc.kernels.space.layer_key`), so that
-the same layer of another model finds the record.
+`workload` and `record` are those of TVM's MetaSchedule (`Workload.as_json`, `TuningRecord.as_json`): a
+record's trace samples each tile parameter, its run time is in seconds (instructions under an emulator), 1e10
+of a candidate that failed. The workload stands for the layer by its key (`bnncc.kernels.space.layer_key`), so
+that the same layer of another model finds the record.
 """
 
 from __future__ import annotations
@@ -80,6 +81,11 @@ class Database:
         _, trials = self._layers.get(_text(key), (key, []))
         return [trial for trial in trials if device in (None, trial.device)]
 
+    @property
+    def size(self) -> int:
+        """How many trials there are."""
+        return sum(len(trials) for _, trials in self._layers.values())
+
     def add(self, key: Key, trials: Iterable[Trial]) -> None:
         """Remember trials; the first of a device is that of the default."""
         self._layers.setdefault(_text(key), (key, []))[1].extend(trials)
@@ -113,7 +119,11 @@ class Database:
         text = json.dumps({"format": FORMAT, "layers": layers}, indent=1) + "\n"
         try:
             with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=self.path.absolute().parent, prefix=f".{self.path.name}.", delete=False
+                "w",
+                encoding="utf-8",
+                dir=self.path.absolute().parent,
+                prefix=f".{self.path.name}.",
+                delete=False,
             ) as file:
                 file.write(text)
                 file.flush()
@@ -151,8 +161,9 @@ def _layer(key: Key, trials: Iterable[Trial]) -> dict[str, Any]:
 
 
 def _workload(key: Key) -> Workload:
-    """A module that is the layer's by its attribute: kernels take raw pointers, which MetaSchedule does not."""
-    function = tirx.PrimFunc([], tirx.Evaluate(0)).with_attr(
+    """A module that is the layer's by its attribute: kernels take raw pointers, which MetaSchedule does
+    not."""
+    function = tirx.PrimFunc([], tirx.Evaluate(tirx.const(0))).with_attr(
         {"global_symbol": "main", "bnncc.layer": _text(key)}
     )
     return Workload(tvm.IRModule({"main": function}))
@@ -163,12 +174,13 @@ def _record(trial: Trial, workload: Workload) -> TuningRecord:
     for name in sorted(trial.parameters):
         schedule.sample_categorical([int(trial.parameters[name])], [1.0], decision=0)
     score = FAILED if trial.score is None else trial.score
+    assert schedule.trace is not None
     return TuningRecord(schedule.trace, workload, [score])
 
 
 def _read_trial(data: Mapping[str, Any], workload: Workload) -> Trial:
     record = TuningRecord.from_json(data["record"], workload)
-    score = float(record.run_secs[0])
+    score = float(record.run_secs[0]) if record.run_secs else FAILED
     values = [int(instruction.attrs[0][0]) for instruction in record.trace.insts]
     parameters = dict(zip(sorted(data["parameters"]), values, strict=True))
     if parameters != data["parameters"]:

@@ -48,7 +48,7 @@ class Local:
             raise BnnccError(
                 "--device",
                 f"this machine cannot run code for {target.name}",
-                "`--device qemu` counts instructions under an emulator, `ssh://user@host` measures on a board",
+                "`--device qemu` counts instructions; `ssh://user@host` measures on a board",
             )
         self.name = f"local: {processor()}"
 
@@ -149,7 +149,9 @@ def open_device(text: str, target: Target) -> Device:
 def _ssh(address: str, target: Target) -> Device:
     if target.is_bare:
         raise BnnccError(
-            "--device", f"{target.name} has no operating system, so no sshd", "`--device qemu` counts instructions"
+            "--device",
+            f"{target.name} has no operating system, so no sshd",
+            "`--device qemu` counts instructions",
         )
     host, colon, port = address.rpartition(":")
     if not (colon and port.isdigit()):

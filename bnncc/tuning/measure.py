@@ -29,7 +29,8 @@ from bnncc.tuning.devices import Device
 from bnncc.tuning.program import GUARD, GUARDING, Pool, Requests
 
 SLICE = 2e-3
-"""Seconds that one measurement of a candidate covers about, so that the clock's resolution does not matter."""
+"""Seconds that one measurement of a candidate covers about, so that the clock's resolution does not
+matter."""
 
 ROUNDS = 9
 """Measurements of a candidate, taken in turns with those of the others; their median counts."""

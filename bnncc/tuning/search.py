@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to measure next: half near the best so far, half anywhere.
 
-The spaces are small (a hundred tiles, most of which a budget of 64 trials covers), so nothing is learned; what
-counts is that the good ones come early, for whoever stops early.
+The spaces are small (a hundred tiles, most of which a budget of 64 trials covers), so nothing is learned;
+what counts is that the good ones come early, for whoever stops early.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tuning the layers of a network on a device.
 
-The default is measured with every few candidates in one program, and what counts is the ratio to it: a machine
-that becomes faster or slower meanwhile does not decide. At the end the best are measured once more beside it.
+The default is measured with every few candidates in one program, and what counts is the ratio to it: a
+machine that becomes faster or slower meanwhile does not decide. At the end the best are measured once more
+beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.space import candidates, layer_key
 from bnncc.plan.kernel import KernelSpec
-from bnncc.plan.program import Program, Step
+from bnncc.plan.program import Step
 from bnncc.targets import Target
 from bnncc.tuning.database import Database, Key, Trial
 from bnncc.tuning.devices import Device
@@ -41,8 +42,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """What tuning found for one kind of layer. nodes: those it is; scores: the trials in order, None where one
-    failed, with the default's first; default, best: scores."""
+    """What tuning found for one kind of layer. nodes: those it is; scores: the trials in order, None where
+    one failed, with the default's first; default, best: scores."""
 
     nodes: tuple[str, ...]
     operation: str
@@ -58,15 +59,27 @@ class LayerResult:
         return self.default / self.best if self.default and self.best and self.parameters else 1.0
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning a network found. device: its name; seconds: that it took; trials: that were new."""
+
+    target: str
+    device: str
+    unit: str
+    seconds: float
+    trials: int
+    layers: tuple[LayerResult, ...]
+
+
 def tune(
-    program: Program, target: Target, device: Device, database: Database, limits: Limits, say: Say
-) -> list[LayerResult]:
-    """Measure candidates of every layer of `program` that has several, save what was found after each few, and
-    say which are the best. Trials that the database has of this device are not repeated.
+    network: Sequence[Step], target: Target, device: Device, database: Database, limits: Limits, say: Say
+) -> Tuning:
+    """Measure candidates of every layer of a network that has several, save what was found after each few,
+    and say which are the best. Trials that the database has of this device are not repeated.
 
     Raises BnnccError where the device fails; what was found until then is saved."""
-    layers = list(_layers(program, target))
-    start = time.monotonic()
+    layers = list(_layers(network, target))
+    start, before = time.monotonic(), database.size
     results = []
     for number, (key, steps, choices) in enumerate(layers):
         deadline = math.inf
@@ -77,13 +90,17 @@ def tune(
         job = _Job(key, steps[0], choices, target, device, database)
         job.run(limits.trials, deadline, lambda text, title=title: say(f"{title}: {text}"))
         results.append(job.result(steps))
-    return results
+    database.save()
+    taken = time.monotonic() - start
+    return Tuning(target.name, device.name, device.unit, taken, database.size - before, tuple(results))
 
 
-def _layers(program: Program, target: Target) -> Iterator[tuple[Key, list[Step], list[TileParameters]]]:
+def _layers(
+    network: Sequence[Step], target: Target
+) -> Iterator[tuple[Key, list[Step], list[TileParameters]]]:
     """Key, steps and candidates of each kind of layer that has several candidates; the most work first."""
     by_spec: dict[KernelSpec, list[Step]] = {}
-    for step in program.steps:
+    for step in network:
         by_spec.setdefault(step.kernel, []).append(step)
     ordered = sorted(by_spec.items(), key=lambda item: -sum(step.macs for step in item[1]))
     for spec, steps in ordered:
@@ -144,11 +161,11 @@ class _Job:
         return LayerResult(nodes, operation, self.device.unit, default, best, parameters, scores)
 
     def _try(self, new: Sequence[TileParameters]) -> None:
-        """Measure candidates beside the default, and remember them."""
-        known = bool(self.trials)
-        outcomes = self._measure([self.choices[0], *new] if known else new)
+        """Measure candidates, where time is measured beside the default, and remember them."""
+        beside = bool(self.trials) and self.device.unit == "s"
+        outcomes = self._measure([self.choices[0], *new] if beside else new)
         factor = 1.0
-        if known:
+        if beside:
             default, *outcomes = outcomes
             factor = self._factor(default)
         self.database.add(self.key, [self._trial(outcome, factor) for outcome in outcomes])
@@ -182,9 +199,7 @@ class _Job:
             tuple(sorted(trial.parameters.items())): math.inf if trial.score is None else trial.score
             for trial in self.trials
         }
-        places = (
-            (index, tuple(sorted(parameters.items()))) for index, parameters in enumerate(self.choices)
-        )
+        places = ((index, tuple(sorted(parameters.items()))) for index, parameters in enumerate(self.choices))
         return {index: known[place] for index, place in places if place in known}
 
     def _status(self, trials: int, begun: int, start: float, deadline: float) -> str:
@@ -199,5 +214,3 @@ class _Job:
             left = (time.monotonic() - start) / (done - begun) * (most - done)
             parts.append(f"{min(left, max(0.0, deadline - time.monotonic())):.0f} s left")
         return ", ".join(parts)
-
-

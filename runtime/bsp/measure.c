@@ -47,12 +47,12 @@ static int call(uint32_t kernel, uint32_t repeat)
             return 1;
         pointers[i] = pool + places[i];
     }
-    bnncc_count_begin();
     start = board_nanoseconds();
+    bnncc_count_begin();
     for (uint32_t i = 0; i < repeat; i++)
         call_kernel(kernel, pointers);
-    time = board_nanoseconds() - start;
     bnncc_count_end();
+    time = board_nanoseconds() - start;
     nanoseconds[0] = (uint32_t)time;
     nanoseconds[1] = (uint32_t)(time >> 32);
     return board_write(nanoseconds, sizeof nanoseconds);

@@ -13,8 +13,8 @@ import pytest
 
 import bnncc
 from bnncc import runtime, targets, toolchain
-from bnncc.codegen import PACKAGES
 from bnncc.boards import BARE_OPTIONS, memory_map
+from bnncc.codegen import PACKAGES
 from tests.cases import load_case
 from tests.e2e.commands import Shell
 

@@ -21,7 +21,6 @@ from bnncc.plan.kernel import (
     Window,
 )
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.plan.simulate import allocate, store, with_halo
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_kernels_are_made_once():
     made = []
 
     class Counting(tiny.TinyBackend):
-        def make_kernel(self, spec, target, *, goal=None):
+        def make_kernel(self, spec, target, schedule=None, *, goal=None):
             made.append(spec)
             return super().make_kernel(spec, target, goal=goal)
 

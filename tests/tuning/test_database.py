@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file of what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
+
+from bnncc.diagnostics import BnnccError
+from bnncc.kernels.space import layer_key
+from bnncc.tuning.database import FAILED, Database, Trial
+from tests.kernels.contractions import Shape
+from tests.tuning.layers import ARM, NATIVE, SHAPE, layer
+
+KEY = layer_key(layer(), NATIVE)
+DEFAULT, OTHER, BROKEN = {"rows": 1, "pixels": 4}, {"rows": 2, "pixels": 2}, {"rows": 3, "pixels": 7}
+
+
+def trial(parameters: dict[str, int], score: float | None, unit: str = "s", device: str = "local") -> Trial:
+    return Trial(device, unit, parameters, score, "" if score else "it failed: exit status 1")  # type: ignore[arg-type]
+
+
+def filled(path: Path, *trials: Trial) -> Database:
+    database = Database(path)
+    database.add(KEY, trials)
+    return database
+
+
+def test_what_is_saved_is_read(tmp_path: Path):
+    trials = [trial(DEFAULT, 2e-6), trial(OTHER, 1e-6), trial(BROKEN, None)]
+    filled(tmp_path / "db.json", *trials).save()
+    database = Database(tmp_path / "db.json")
+    assert database.trials(KEY) == trials and database.size == 3
+    assert database.best(KEY) == OTHER
+
+
+def test_tvm_reads_workloads_and_records(tmp_path: Path):
+    filled(tmp_path / "db.json", trial(DEFAULT, 2e-6), trial(BROKEN, None)).save()
+    layer_of_file = json.loads((tmp_path / "db.json").read_text())["layers"][0]
+    workload = Workload.from_json(layer_of_file["workload"])
+    good, failed = (TuningRecord.from_json(t["record"], workload) for t in layer_of_file["trials"])
+    assert good.run_secs is not None and failed.run_secs is not None
+    assert float(good.run_secs[0]) == 2e-6 and float(failed.run_secs[0]) == FAILED
+    assert len(good.trace.insts) == 2
+
+
+@pytest.mark.parametrize(
+    ("trials", "best"),
+    [
+        ([trial(DEFAULT, 1.0), trial(OTHER, 0.99)], None),
+        ([trial(DEFAULT, 1.0), trial(OTHER, 0.97)], OTHER),
+        ([trial(DEFAULT, 100, "instructions"), trial(OTHER, 99, "instructions")], OTHER),
+        ([trial(DEFAULT, 100, "instructions"), trial(OTHER, 100, "instructions")], None),
+        ([trial(DEFAULT, 1.0), trial(BROKEN, None)], None),
+        ([trial(DEFAULT, None), trial(OTHER, 5.0)], OTHER),
+        ([trial(DEFAULT, 1.0)], None),
+        ([], None),
+    ],
+    ids=["noise", "faster", "exact", "equal", "failed", "default-failed", "default-only", "nothing"],
+)
+def test_only_what_is_clearly_faster_replaces_the_default(tmp_path: Path, trials: list[Trial], best: object):
+    assert filled(tmp_path / "db.json", *trials).best(KEY) == best
+
+
+def test_time_counts_more_than_instructions(tmp_path: Path):
+    counted = [trial(DEFAULT, 100, "instructions", "qemu"), trial(OTHER, 50, "instructions", "qemu")]
+    timed = [trial(DEFAULT, 1.0), trial(OTHER, 1.5)]
+    assert filled(tmp_path / "db.json", *counted, *timed).best(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: layer_key(layer(), ARM),
+        lambda: layer_key(layer(Shape(SHAPE.image, 40)), NATIVE),
+        lambda: layer_key(layer(Shape(SHAPE.image, 32, stride=(2, 2))), NATIVE),
+        lambda: {**KEY, "templates": 0},
+    ],
+    ids=["processor", "channels", "stride", "version"],
+)
+def test_other_layers_do_not_find_the_record(tmp_path: Path, change):
+    database = filled(tmp_path / "db.json", trial(DEFAULT, 2.0), trial(OTHER, 1.0))
+    assert database.best(layer_key(layer(), NATIVE)) == OTHER
+    assert database.best(change()) is None and not database.trials(change())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "db.json"
+    filled(path, trial(DEFAULT, 1.0)).save()
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(BnnccError, match="No space left"):
+        filled(path, trial(OTHER, 1.0)).save()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[1, 2]",
+        '{"format": 9, "layers": []}',
+        '{"format": 1, "layers": [{"key": {}, "workload": ["1", "AAAA"], "trials": []}]}',
+    ],
+)
+def test_a_damaged_file_is_told(tmp_path: Path, text: str):
+    (tmp_path / "db.json").write_text(text)
+    with pytest.raises(BnnccError, match="is no tuning database"):
+        Database(tmp_path / "db.json")
+
+
+def test_parameters_that_were_edited_by_hand_are_told(tmp_path: Path):
+    path = tmp_path / "db.json"
+    filled(path, trial(DEFAULT, 1.0)).save()
+    path.write_text(path.read_text().replace('"pixels": 4', '"pixels": 5'))
+    with pytest.raises(BnnccError, match="other parameters"):
+        Database(path)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measuring candidates: good ones, and such as crash, hang, lie or write where they must not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bnncc import targets
+from bnncc.kernels.space import candidates
+from bnncc.plan.kernel import KernelSpec
+from bnncc.tuning import measure as measuring
+from bnncc.tuning import program
+from bnncc.tuning.devices import Device, Emulated, Local
+from bnncc.tuning.measure import Subject, measure
+from tests.kernels.contractions import Shape, real_spec
+from tests.kernels.test_real_conv import ONE, SIGNS
+from tests.tuning.layers import NATIVE, layer, numbers
+
+REAL = real_spec(Shape((1, 8, 8, 3), 32), SIGNS, ONE)
+SUBJECT = Subject.of(layer(), numbers(layer()))
+
+
+@pytest.mark.parametrize("target", ["native", "x86-64-v3", "c", "cortex-a72", "cortex-m4", "rv32imc"])
+def test_right_answers_have_a_score(target: str):
+    facts = targets.load(target)
+    device: Device = Local(facts) if facts.runs_here() else Emulated(facts)
+    choices = candidates(SUBJECT.spec, facts)[:3]
+    outcomes = measure(SUBJECT, choices, device, facts)
+    assert [outcome.parameters for outcome in outcomes] == choices
+    assert all(outcome.score and not outcome.problem for outcome in outcomes)
+    if device.unit == "instructions":
+        assert all(outcome.score and outcome.score > 1000 for outcome in outcomes)
+
+
+def test_instructions_are_counted_exactly():
+    facts = targets.load("cortex-a72")
+    choices = candidates(SUBJECT.spec, facts)[:2]
+    first, again = (measure(SUBJECT, choices, Emulated(facts), facts) for _ in range(2))
+    assert first == again
+
+
+def misbehave(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Candidate 1 of every program with more than one executes a statement before its call."""
+    header = program._header
+
+    def changed(kernels, pool_bytes, declared):
+        text = header(kernels, pool_bytes, declared)
+        guard = "if (which == 1) " if len(kernels) > 1 else ""
+        start = "static void call_kernel(uint32_t which, void **p)\n{\n"
+        assert start in text
+        return text.replace(start, f"{start}    {guard}{{ {statement} }}\n")
+
+    monkeypatch.setattr(program, "_header", changed)
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("__builtin_trap();", "it failed: exit status"),
+        ("for (;;) ;", "took longer"),
+        ("((unsigned char *)p[3])[-1] = 1;", "outside of its outputs"),
+        ("p[0] = p[1];", "its answer is wrong"),
+    ],
+    ids=["crash", "hang", "outside", "wrong"],
+)
+def test_a_bad_candidate_costs_itself_only(monkeypatch: pytest.MonkeyPatch, statement: str, problem: str):
+    assert len(SUBJECT.reads) == 1 and len(SUBJECT.constants) == 2
+    misbehave(monkeypatch, statement)
+    monkeypatch.setattr(measuring, "SECONDS", 0.5)
+    choices = candidates(SUBJECT.spec, NATIVE)[:4]
+    good, bad, *others = measure(SUBJECT, choices, Local(NATIVE), NATIVE)
+    assert bad.score is None and problem in bad.problem
+    assert all(outcome.score and not outcome.problem for outcome in (good, *others))
+
+
+def test_what_cannot_be_generated_is_a_failure_of_its_own():
+    nonsense = {"lanes": 16, "rows": 1, "no such parameter": 3}
+    good, bad = measure(SUBJECT, [*candidates(SUBJECT.spec, NATIVE)[:1], nonsense], Local(NATIVE), NATIVE)
+    assert good.score and bad.score is None and bad.problem.startswith("not generated")
+
+
+def test_what_does_not_compile_is_a_failure_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    compile_object = program.compile_object
+    choices = candidates(SUBJECT.spec, NATIVE)[:3]
+
+    def failing(kernels, prefix, target):
+        if any(kernel.schedule == choices[1] for kernel in kernels):
+            raise RuntimeError("LLVM has had enough")
+        return compile_object(kernels, prefix, target)
+
+    monkeypatch.setattr(program, "compile_object", failing)
+    one, two, three = measure(SUBJECT, choices, Local(NATIVE), NATIVE)
+    assert one.score and three.score and "LLVM has had enough" in two.problem
+
+
+@pytest.mark.parametrize(
+    ("flips", "spec", "is_right"), [(1, REAL, True), (99, REAL, False), (1, SUBJECT.spec, False)]
+)
+def test_single_bits_may_differ_behind_a_float_sum_only(flips: int, spec: KernelSpec, is_right: bool):
+    answers = np.zeros(4000, np.uint32)
+    flipped = answers.copy()
+    flipped[:flips] = 1
+    assert Subject(spec, (), (), (answers,)).is_right([flipped]) is is_right

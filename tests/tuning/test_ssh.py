@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measuring over ssh, with a real sshd on the loopback device."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bnncc import targets
+from bnncc.diagnostics import BnnccError
+from bnncc.kernels.space import candidates
+from bnncc.tuning import measure as measuring
+from bnncc.tuning.devices import Ssh, open_device
+from bnncc.tuning.measure import Subject, measure
+from tests.tuning.layers import NATIVE, layer, numbers
+from tests.tuning.test_measure import misbehave
+
+SUBJECT = Subject.of(layer(), numbers(layer()))
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
+    """This machine, as a board that is reached by ssh."""
+    folder = tmp_path_factory.mktemp("sshd")
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert sshd, "sshd is missing: python -m tests.install"
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+    shutil.copy(folder / "user.pub", folder / "authorized")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    lines = [
+        f"Port {port}",
+        "ListenAddress 127.0.0.1",
+        f"HostKey {folder / 'host'}",
+        f"AuthorizedKeysFile {folder / 'authorized'}",
+        f"PidFile {folder / 'pid'}",
+        "PasswordAuthentication no",
+        "StrictModes no",
+        "UsePAM no",
+        "PermitRootLogin yes",
+    ]
+    (folder / "config").write_text("\n".join(lines) + "\n")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    server = subprocess.Popen([sshd, "-D", "-e", "-f", str(folder / "config")], stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        known = f"UserKnownHostsFile={folder / 'known'}"
+        options = ("-i", str(folder / "user"), "-o", "StrictHostKeyChecking=no", "-o", known)
+        yield Ssh(f"{getpass.getuser()}@127.0.0.1", port, options)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(100):
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError("sshd does not answer")
+
+
+def left_behind() -> set[str]:
+    return {path.name for path in Path("/tmp").glob("bnncc-*") if len(path.name) == len("bnncc-") + 32}
+
+
+def test_candidates_are_measured_on_the_board(board: Ssh):
+    before = left_behind()
+    outcomes = measure(SUBJECT, candidates(SUBJECT.spec, NATIVE)[:3], board, NATIVE)
+    assert all(outcome.score and not outcome.problem for outcome in outcomes)
+    assert left_behind() <= before
+
+
+@pytest.mark.parametrize("statement", ["__builtin_trap();", "for (;;) ;"], ids=["crash", "hang"])
+def test_a_bad_candidate_costs_itself_only(board: Ssh, monkeypatch: pytest.MonkeyPatch, statement: str):
+    misbehave(monkeypatch, statement)
+    monkeypatch.setattr(measuring, "SECONDS", 0.5)
+    before = left_behind()
+    good, bad, other = measure(SUBJECT, candidates(SUBJECT.spec, NATIVE)[:3], board, NATIVE)
+    assert good.score and other.score
+    assert bad.score is None and "it failed" in bad.problem
+    assert left_behind() <= before
+
+
+def test_a_host_that_is_not_there_is_told():
+    device = Ssh("nobody@127.0.0.1", 1)
+    with pytest.raises(BnnccError, match="without a password"):
+        measure(SUBJECT, candidates(SUBJECT.spec, NATIVE)[:1], device, NATIVE)
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "message"),
+    [
+        ("ssh://", "native", "names no host"),
+        ("ssh://-oProxyCommand=true", "native", "names no host"),
+        ("ssh://board", "cortex-m4", "no operating system"),
+        ("ssh:board", "native", "is no device"),
+        ("quemu", "cortex-m4", "did you mean 'qemu'"),
+        ("local", "cortex-m4", "cannot run code for cortex-m4"),
+        ("qemu", "native", "names no emulator"),
+    ],
+)
+def test_devices_that_are_none(text: str, target: str, message: str):
+    with pytest.raises(BnnccError) as caught:
+        open_device(text, targets.load(target))
+    assert message in str(caught.value)
+
+
+def test_addresses():
+    device = open_device("ssh://pi@raspberry:2222", targets.load("cortex-a72"))
+    assert isinstance(device, Ssh) and device.name == "ssh: pi@raspberry"
+    assert device._ssh[-1] == "pi@raspberry" and "2222" in device._ssh

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tuning layers: that it finds what is there, stops when told, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bnncc import targets
+from bnncc.boards import Execution
+from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.kernels import space
+from bnncc.tuning import tuner
+from bnncc.tuning.database import Database
+from bnncc.tuning.devices import Emulated, Local
+from bnncc.tuning.tuner import Limits, Tuning, tune
+from tests.kernels.contractions import Shape
+from tests.tuning.layers import ARM, NATIVE, layer, steps
+
+SMALL = Shape((1, 4, 4, 32), 32)
+
+
+def quiet(_message: str) -> None:
+    pass
+
+
+def counted(database: Path, trials: int) -> Tuning:
+    return tune(steps(layer()), ARM, Emulated(ARM), Database(database), Limits(trials), quiet)
+
+
+def test_from_a_bad_default_it_finds_the_best_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Instructions, which are exact; the best is known from trying all."""
+    everything = counted(tmp_path / "all.json", 10_000).layers[0]
+    count = len(space.candidates(layer(), ARM))
+    assert len(everything.scores) == count > 20
+    worst_first = sorted(range(count), key=lambda i: -(everything.scores[i] or 0))
+    order = Database(tmp_path / "all.json").trials(space.layer_key(layer(), ARM))
+    choices = [order[i].parameters for i in worst_first]
+    monkeypatch.setattr(tuner, "candidates", lambda spec, target: choices)
+    found = counted(tmp_path / "bad.json", 64).layers[0]
+    assert found.default == max(score for score in everything.scores if score)
+    assert found.best is not None and found.best <= 1.03 * min(score for score in everything.scores if score)
+    assert found.gain > 1.5
+
+
+def test_what_is_known_is_not_measured_again(tmp_path: Path):
+    first = counted(tmp_path / "db.json", 6)
+    again = counted(tmp_path / "db.json", 6)
+    assert (first.trials, again.trials) == (6, 0) and first.layers == again.layers
+    assert counted(tmp_path / "db.json", 9).trials == 3
+
+
+def test_layers_of_the_same_kind_are_measured_once(tmp_path: Path):
+    network = steps(layer(), layer(SMALL), layer())
+    found = tune(network, ARM, Emulated(ARM), Database(tmp_path / "db.json"), Limits(2), quiet)
+    assert [len(result.nodes) for result in found.layers] == [2, 1]
+
+
+def test_time_is_shared_by_the_layers(tmp_path: Path):
+    network = steps(layer(), layer(SMALL))
+    limits = Limits(10_000, seconds=0.001)
+    found = tune(network, NATIVE, Local(NATIVE), Database(tmp_path / "db.json"), limits, quiet)
+    assert all(0 < len(result.scores) <= tuner.BATCH for result in found.layers)
+
+
+def test_progress_tells_trials_best_and_time(tmp_path: Path):
+    said: list[str] = []
+    tune(steps(layer()), ARM, Emulated(ARM), Database(tmp_path / "db.json"), Limits(17), said.append)
+    assert said[0] == "layer 1 of 1, net.onnx:/0/Conv: 0 of 17 trials"
+    assert any("16 of 17 trials, best " in text and text.endswith("s left") for text in said)
+
+
+class Vanishing(Emulated):
+    """A device that is gone after some programs."""
+
+    programs = 2
+
+    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
+        if not self.programs:
+            raise BnnccError("--device", "the board is gone", exit_code=ExitCode.FAILURE)
+        self.programs -= 1
+        return super().run(program, requests, seconds)
+
+
+def test_a_device_that_vanishes_costs_nothing_that_was_found(tmp_path: Path):
+    with pytest.raises(BnnccError, match="the board is gone"):
+        tune(steps(layer()), ARM, Vanishing(ARM), Database(tmp_path / "db.json"), Limits(64), quiet)
+    kept = Database(tmp_path / "db.json").size
+    assert kept == 2 * tuner.BATCH
+    assert counted(tmp_path / "db.json", kept + 1).trials == 1
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tests.tuning.test_tuner import counted
+counted(Path(sys.argv[1]), 10_000)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_it_goes_on_after_kill_9(tmp_path: Path):
+    path = tmp_path / "db.json"
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(path)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert [file.name for file in tmp_path.iterdir() if not file.name.startswith(".")] == ["db.json"]
+    kept = len(json.loads(path.read_text())["layers"][0]["trials"])
+    assert kept and kept % tuner.BATCH == 0
+    assert counted(path, kept + 3).trials == 3
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "cortex-m4"])
+def test_a_network_is_tuned_and_still_right(target: str, tmp_path: Path):
+    """Every kernel that tuning may choose answers as the default does: checked before its time counts."""
+    facts = targets.load(target)
+    device = Local(facts) if facts.runs_here() else Emulated(facts)
+    found = tune(steps(layer()), facts, device, Database(tmp_path / "db.json"), Limits(12), quiet)
+    assert all(score is not None for score in found.layers[0].scores)
