@@ -286,7 +286,9 @@ def _tuned(options: Options, target: Target) -> Tuned | None:
     if options.tuning_db is None:
         return None
     if options.backend == "mlir":
-        raise BnnccError("--tuning-db", "kernels of --backend mlir cannot be tuned", "leave one of the two out")
+        raise BnnccError(
+            "--tuning-db", "kernels of --backend mlir cannot be tuned", "leave one of the two out"
+        )
     from bnncc.tuning.use import Tuned
 
     return Tuned(Path(options.tuning_db), target)

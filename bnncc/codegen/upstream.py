@@ -70,7 +70,9 @@ class UpstreamBackend:
         self.symbols = {spec: symbol_of(spec) for spec in specs}
         self._buffers: dict[bool, tuple[str, dict[str, int]]] = {}
 
-    def make_kernel(self, spec: KernelSpec, target: Target, *, goal: Any = None) -> UpstreamKernel:
+    def make_kernel(
+        self, spec: KernelSpec, target: Target, schedule: Any = None, *, goal: Any = None
+    ) -> UpstreamKernel:
         """The kernel of a specification; there is one way to make it, whatever the goal."""
         del goal
         assert isinstance(spec.root, Upstream)

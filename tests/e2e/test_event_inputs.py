@@ -13,10 +13,10 @@ import pytest
 import bnncc
 from bnncc import runtime, spike_words, targets, toolchain
 from bnncc.artifact import Artifact
+from bnncc.boards import BARE_OPTIONS, memory_map
 from bnncc.codegen.header import header_text
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options, lower_model
-from bnncc.boards import BARE_OPTIONS, memory_map
 from bnncc.frontend.camera import CameraInput
 from tests.e2e.commands import Shell
 from tests.models import make_model, write
