@@ -128,8 +128,16 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
         return module
     rates = spike_rates(module, options, say)
     say("recognising and fusing")
-    run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero, rates)
+    over_time = is_layer_by_layer(options)
+    run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero, rates, over_time)
     return module
+
+
+def is_layer_by_layer(options: Options) -> bool:
+    """Whether networks with a loop over time run each layer over all steps, as application processors do,
+    which have the memory; microcontrollers, portable C and who wants small code run all layers step by step.
+    """
+    return targets.load(options.target).kind == "llvm" and options.optimize != "size"
 
 
 def read(path: str | Path, options: Options) -> ModuleOp:

@@ -384,9 +384,11 @@ def _reshape(op: ops.Reshape, x: np.ndarray) -> list[np.ndarray]:
 
 
 def _pad(op: ops.Pad, x: np.ndarray) -> list[np.ndarray]:
-    widths = list(zip(unpack(op.low), unpack(op.high), strict=True))
+    pads = list(zip(unpack(op.low), unpack(op.high), strict=True))
+    kept = tuple(slice(max(0, -low), n - max(0, -high)) for n, (low, high) in zip(x.shape, pads, strict=True))
+    widths = [(max(0, low), max(0, high)) for low, high in pads]
     value = np.asarray(op.value.value.data).astype(x.dtype)
-    return [np.pad(x, widths, constant_values=value)]
+    return [np.pad(x[kept], widths, constant_values=value)]
 
 
 def _concat(op: ops.Concat, *inputs: np.ndarray) -> list[np.ndarray]:

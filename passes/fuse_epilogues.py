@@ -3,7 +3,8 @@
 
 An element-wise operation joins the region of its operand that is computed last; all its other operands exist
 before that region's root, so each region reads finished values only. What is neither a root nor follows one
-becomes a region without a root. Transposes, reshapes, pads, concatenations and softmax stay outside.
+becomes a region without a root. A recurrence, element-wise in every step, joins like one. Transposes,
+reshapes, pads, concatenations and softmax stay outside.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from xdsl.passes import ModulePass
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import CONTRACTIONS, ROOTS
-from bnncc.dialect.time import Neuron, inline
+from bnncc.dialect.time import Neuron, Scan, inline, is_recurrence
 from bnncc.dialect.types import element_of, is_number, shape_of
 from bnncc.passes.matching import ELEMENTWISE, all_blocks, apply_patterns
 
@@ -128,6 +129,27 @@ def _priority(op: Operation, index: dict[Operation, int]) -> tuple[bool, int]:
     return isinstance(op, CONTRACTIONS), index[op]
 
 
+def shape_inside(op: Operation) -> tuple[int, ...]:
+    """The shape of a region that an operation is in: of a recurrence that of all steps."""
+    if isinstance(op, Scan):
+        return (op.steps, *shape_of(op.initial[0]))
+    return shape_of(op.results[0])
+
+
+def inline_neurons(block: Block) -> None:
+    """Neurons become their arithmetic."""
+    for op in [op for op in block.ops if isinstance(op, Neuron)]:
+        copies, values = inline(op)
+        block.insert_ops_before(copies, op)
+        for copy in copies:
+            if copy.location == UnknownLoc():
+                copy.location = op.location
+        for result, value in zip(op.results, values, strict=True):
+            result.replace_all_uses_with(value)
+        op.detach()
+        op.erase()
+
+
 class Grouping:
     """Which group each operation belongs to; operations without one stay outside."""
 
@@ -139,7 +161,9 @@ class Grouping:
         for op in order:
             if isinstance(op, ROOTS):
                 self.open(op)
-            elif isinstance(op, (*ELEMENTWISE, Neuron)) and not self.is_taken_by_reader(op):
+            elif (
+                isinstance(op, (*ELEMENTWISE, Neuron)) or is_recurrence(op)
+            ) and not self.is_taken_by_reader(op):
                 self.join(op)
 
     def is_taken_by_reader(self, op: Operation) -> bool:
@@ -149,7 +173,7 @@ class Grouping:
 
     def open(self, op: Operation) -> Group:
         """Begin a group with an operation."""
-        group = Group(self.position[op], shape_of(op.results[0]))
+        group = Group(self.position[op], shape_inside(op))
         group.add(op, self.cheap)
         self.group_of[op] = group
         return group
@@ -157,7 +181,7 @@ class Grouping:
     def join(self, op: Operation) -> None:
         """Put an operation into the group of its latest operand, or into one of its own."""
         _, group = self.latest(op.operands)
-        if group is None or group.shape != shape_of(op.results[0]) or not group.has_room_for(op, self.cheap):
+        if group is None or group.shape != shape_inside(op) or not group.has_room_for(op, self.cheap):
             group = self.open(op)
         else:
             group.add(op, self.cheap)
@@ -259,7 +283,11 @@ class Rebuild:
         self.new.append(fused)
 
     def copies(self, op: Operation, local: dict[SSAValue, SSAValue]) -> list[Operation]:
-        """A member inside its region; of a neuron its arithmetic."""
+        """A member inside its region; of neurons their arithmetic."""
+        if isinstance(op, Scan):
+            copy = op.clone(local)
+            inline_neurons(copy.block)
+            return [copy]
         if not isinstance(op, Neuron):
             return [op.clone(local)]
         copies, values = inline(op, [local[operand] for operand in op.operands])
@@ -290,5 +318,7 @@ class FuseEpiloguesPass(ModulePass):
         """Rewrite the function."""
         apply_patterns(op)
         for block in all_blocks(op):
+            if is_recurrence(block.parent_op()):
+                continue
             cheap = repeat_for_each_use(block)
             Rebuild(block, Grouping(schedule(block), cheap)).run()

@@ -14,11 +14,13 @@ from bnncc.dialect.parsing import make_context
 from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
 from bnncc.passes.commute_pool import CommutePoolPass
 from bnncc.passes.convert_onnx import ConvertOnnxPass
+from bnncc.passes.crop_unread import CropUnreadPass
 from bnncc.passes.eliminate_common_subexpressions import EliminateCommonSubexpressionsPass
 from bnncc.passes.fold_batch_norm import FoldBatchNormPass
 from bnncc.passes.fold_constants import FoldConstantsPass
 from bnncc.passes.fold_thresholds import FoldThresholdsPass
 from bnncc.passes.fuse_epilogues import FuseEpiloguesPass
+from bnncc.passes.hoist_time import HoistTimePass
 from bnncc.passes.infer_domains import InferDomainsPass
 from bnncc.passes.inline_neurons import InlineNeuronsPass
 from bnncc.passes.merge_dimensions import MergeDimensionsPass
@@ -31,6 +33,7 @@ from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.roll_time import RollTimePass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
 from bnncc.passes.split_affine import SplitAffinePass
+from bnncc.passes.straighten_time import StraightenTimePass
 
 After = Callable[[str, ModuleOp], None]
 """Told of every pass, by name, once it has run."""
@@ -62,7 +65,13 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (FoldBatchNormPass, "what no threshold took is real-valued: multiply and add"),
     (MergeDimensionsPass, "nothing moves reshapes any more"),
     (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),
+    (StraightenTimePass, "both sides of what it compares are as simple as they will be"),
     (RecognizeNeuronsPass, "the arithmetic is final, and one neuron goes into one region"),
+    (
+        HoistTimePass,
+        "neurons are known by now, which stay in loops; only where there is memory for all steps",
+    ),
+    (CropUnreadPass, "what pools drop of images of all steps"),
     (FuseEpiloguesPass, "last: regions are what the lowering turns into kernels"),
 )
 """Every pass in order, and why it stands there."""
@@ -73,11 +82,13 @@ def run_pipeline(
     after: After | None = None,
     assume_sign_zero: int | None = None,
     rates: Rates | None = None,
+    layer_by_layer: bool = True,
 ) -> None:
     """Bring a module of the front end into fused regions, in place.
 
     after: called after each pass. assume_sign_zero: +1 or -1 to give up exact sign(0) = 0. rates: how many
-    neurons spike, and on what target.
+    neurons spike, and on what target. layer_by_layer: whether there is memory to run each layer over all time
+    steps (hoist-time).
     Raises BnnccError for nodes that cannot be compiled; a module that does not verify is our own fault."""
     context = make_context()
     for kind, _ in PIPELINE:
@@ -85,6 +96,8 @@ def run_pipeline(
             if assume_sign_zero is None:
                 continue
             instance: ModulePass = AssumeSignZeroPass(assume_sign_zero)
+        elif kind is HoistTimePass and not layer_by_layer:
+            continue
         elif kind is RecognizeSpikesPass:
             instance = RecognizeSpikesPass(rates)
         else:

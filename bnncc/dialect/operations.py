@@ -953,8 +953,8 @@ class Reshape(IRDLOperation):
 
 @irdl_op_definition
 class Pad(IRDLOperation):
-    """x surrounded by `value`: low[i] elements before and high[i] after, in each dimension i. A number, or
-    -1 / +1 (bipolar), 0 / 1 (spike)."""
+    """x surrounded by `value`: low[i] elements before and high[i] after, in each dimension i; where that is
+    negative, so many are left out. A number, or -1 / +1 (bipolar), 0 / 1 (spike)."""
 
     name = "bnn.pad"
     input = operand_def(TensorType)

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
-from xdsl.dialects.builtin import IntegerAttr, StringAttr, TensorType, UnitAttr
+from xdsl.dialects.builtin import IntegerAttr, StringAttr, TensorType, UnitAttr, f32
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
@@ -194,6 +195,17 @@ class Scan(IRDLOperation):
         return self.body.block
 
     @property
+    def yielded(self) -> tuple[SSAValue, ...]:
+        """The new states, then what is collected, in the body."""
+        last = self.block.last_op
+        assert isinstance(last, ops.Yield)
+        return tuple(last.values)
+
+    def inside(self, result: SSAValue) -> SSAValue:
+        """What a result of the loop is in each step: the value that the body yields."""
+        return next(value for own, value in zip(self.results, self.yielded, strict=True) if own is result)
+
+    @property
     def steps(self) -> int:
         """How often the body runs; with a `count`, at most so often (0: any number)."""
         return self.trips.value.data
@@ -217,6 +229,31 @@ class Scan(IRDLOperation):
         expect(finals == states, f"final states of {types_text(states)}", types_text(finals))
         for value in self.stacked:
             expect(shape_of(value)[0] == self.steps, f"{self.steps} steps collected", shape_of(value))
+
+
+MOST_DIMENSIONS = 4
+"""Of what a recurrence cuts and collects: what kernels know."""
+
+
+def is_recurrence(op: Operation | None) -> TypeGuard[Scan]:
+    """Whether a loop is element by element, so that one kernel can run it over all steps, the states of an
+    element in registers: its states are f32 of one shape, it cuts and collects tensors [T, *that shape], its
+    body holds neurons and element-wise operations of that shape only."""
+    if not isinstance(op, Scan) or op.count is not None or op.steps < 2 or not op.initial:
+        return False
+    shape = shape_of(op.initial[0])
+    over_time = (op.steps, *shape)
+    if len(over_time) > MOST_DIMENSIONS or any(v.type != tensor(shape, f32) for v in op.initial):
+        return False
+    if any(shape_of(value) != over_time for value in (*op.sequences, *op.stacked)):
+        return False
+    for inner in op.block.ops:
+        if not isinstance(inner, (*INSIDE, Neuron)):
+            return False
+        is_element = isinstance(inner, ops.Constant | ops.Yield)
+        if not is_element and any(shape_of(result) != shape for result in inner.results):
+            return False
+    return True
 
 
 def verify_region(op: Neuron | Scan, arguments: Sequence[Attribute], results: Sequence[Attribute]) -> None:

@@ -234,7 +234,12 @@ def insert_at(value: SSAValue, sequence: SSAValue, step: SSAValue) -> SSAValue:
 
 
 def surrounded(value: SSAValue, low: Sequence[int], high: Sequence[int], number: float) -> SSAValue:
-    """The tensor with so many elements `number` before and after it in each dimension."""
+    """The tensor with so many elements `number` before and after it in each dimension; where that is negative,
+    without so many of its own."""
+    if min((*low, *high), default=0) < 0:
+        start = [max(0, -n) for n in low]
+        kept = [n + min(0, a) + min(0, b) for n, a, b in zip(shape_of(value), low, high, strict=True)]
+        value, low, high = extract(value, start, kept), [max(0, n) for n in low], [max(0, n) for n in high]
     shape = [a + b + c for a, b, c in zip(low, shape_of(value), high, strict=True)]
     if tuple(shape) == shape_of(value):
         return value

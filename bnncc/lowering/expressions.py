@@ -14,6 +14,7 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
+from bnncc.dialect.time import Scan
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import Constant
@@ -107,6 +108,8 @@ class ExpressionBuilder:
         if op is self.root:
             return ex.Accumulator()
         match op:
+            case Scan():
+                return self.value(op.inside(value))
             case ops.Constant():
                 return self._constant(op)
             case ops.Cast():

@@ -29,8 +29,10 @@ from bnncc.lowering.carried import Carrier, Schedule, update_in_place
 from bnncc.lowering.demands import halo_demands
 from bnncc.lowering.expressions import unsupported
 from bnncc.lowering.geometry import (
+    MAX_RANK,
     canonical,
     canonical_pads,
+    channel_slice,
     inner_view,
     moves_channels,
     reshaped,
@@ -281,6 +283,11 @@ class _Lowering:
     def _lower_pad(self, op: ops.Pad) -> None:
         """Spatial padding by -1, 0 or +1 is a halo of the copy; any other padding fills first."""
         low, value = ops.unpack(op.low), op.value.value.data
+        if max((*low, *ops.unpack(op.high))) <= 0 and len(low) <= MAX_RANK:
+            views = [self._cut(op, plane) for plane in self.steps.placement(op.input)]
+            if all(view is not None for view in views):
+                self.storage.placements[op.result] = tuple(view for view in views if view is not None)
+                return
         if min((*low, *ops.unpack(op.high))) < 0:
             raise unsupported(op, f"no kernel pads {low} {ops.unpack(op.high)} here")
         wholes = self.storage.destination(op.result)
@@ -291,6 +298,15 @@ class _Lowering:
             fills = [level_of(element, int(value)) >> b & 1 for b in range(element.planes)]
         for source, whole, fill in zip(self.steps.placement(op.input), wholes, fills, strict=True):
             self._pad_plane(op, source, whole, fill)
+
+    def _cut(self, op: ops.Pad, plane: Plane) -> Plane | None:
+        """What negative pads leave of a plane, where it lies; None where packed channels would be cut."""
+        layout: Layout | None = plane.layout
+        shape = canonical(shape_of(op.result))
+        for axis, low in enumerate(canonical_pads(ops.unpack(op.low))):
+            if layout is not None and (low or shape[axis] != layout.shape[axis]):
+                layout = channel_slice(layout, axis, -low, shape[axis])
+        return None if layout is None else Plane(plane.buffer, layout)
 
     def _pad_plane(self, op: ops.Pad, source: Plane, whole: Plane, value: float) -> None:
         low = ops.unpack(op.low)

@@ -10,12 +10,13 @@ from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.time import NEURON
+from bnncc.dialect.time import NEURON, Scan
 from bnncc.dialect.types import shape_of
 from bnncc.lowering.demands import outer_value, root_of
 from bnncc.lowering.expressions import ExpressionBuilder, unsupported
 from bnncc.lowering.geometry import broadcast, canonical, without_halo
 from bnncc.lowering.reasons import about_spikes, why_real
+from bnncc.lowering.recurrence import State, scan_of, states_of
 from bnncc.lowering.roots import Contraction, contraction, describe, window_of
 from bnncc.lowering.spikes import density_of, fired
 from bnncc.lowering.steps import Steps
@@ -44,32 +45,52 @@ class Region:
         self.steps = steps
         self.op = op
         self.root = root_of(op)
-        first = self.root.result if self.root else op.results_inside[0]
-        self.rank = len(shape_of(first))
+        self.scans = [inner for inner in op.block.ops if isinstance(inner, Scan)]
+        self.shape = self._shape()
+        self.states: list[State] = []
         self.reads: list[int] = []
         self.operands: list[Layout] = []
         self.operand_index: dict[SSAValue, int] = {}
         self.reserved: list[np.ndarray] = []
 
+    def _shape(self) -> tuple[int, ...]:
+        """Of the values inside; where there are recurrences, over all steps."""
+        if self.root is not None:
+            return shape_of(self.root.result)
+        if self.scans:
+            return (self.scans[0].steps, *shape_of(self.scans[0].initial[0]))
+        return shape_of(self.op.results_inside[0])
+
     def lower(self) -> None:
         """Append its step, and those that its inputs need before it."""
         root, alternative_root, inputs, alternative_inputs = self._root()
+        for scan in self.scans:
+            self.states += states_of(scan, self.steps, lambda value: outer_value(self.op, value), self.op)
         builder = ExpressionBuilder(
-            canonical(shape_of(self.op.results_inside[0]))[-1],
-            self.root,
-            self._load,
-            len(self.reserved),
-            self._load_array,
+            canonical(self.shape)[-1], self.root, self._load, len(self.reserved), self._load_array
         )
-        targets = [self.steps.storage.destination(value) for value in self.op.outputs]
+        self.builder = builder
+        finals = {state.final: state for state in self.states}
         outputs, writes = [], []
-        for value, planes in zip(self.op.results_inside, targets, strict=True):
+        for value, result in zip(self.op.results_inside, self.op.outputs, strict=True):
+            if value in finals:
+                self.steps.storage.placements[result] = (finals[value].plane,)
+                continue
+            planes = self.steps.storage.destination(result)
             for plane, expression in zip(planes, builder.planes(value), strict=True):
                 outputs.append(Output(plane.layout, expression))
             writes += [plane.buffer for plane in planes]
             self.steps.fill_halos(planes, self.op)
+        pairs = []
+        for state in self.states:
+            operand = builder.value(state.scan.block.args[len(state.scan.sequences) + state.number])
+            assert isinstance(operand, ex.Operand)
+            pairs.append((operand.index, len(outputs)))
+            outputs.append(Output(state.over_time, builder.value(state.new)))
+            writes.append(state.plane.buffer)
         weights = tuple(Constant(_weight_element(array), array.shape) for array in self.reserved)
         spec = KernelSpec(root, tuple(self.operands), weights + tuple(builder.constants), tuple(outputs))
+        spec = replace(spec, in_place=tuple(pairs))
         when_zero = None
         if alternative_root is not None:
             spec_when_zero = replace(spec, root=alternative_root)
@@ -143,6 +164,9 @@ class Region:
         return sign
 
     def _load(self, argument: BlockArgument) -> ex.Expression:
+        scan = scan_of(argument)
+        if scan is not None:
+            return self._load_inside(scan, argument)
         if argument not in self.operand_index:
             value = outer_value(self.op, argument)
             self.operand_index[argument] = len(self.operands)
@@ -150,12 +174,24 @@ class Region:
                 self._add_operand(plane, len(shape_of(value)))
         return ex.Operand(self.operand_index[argument])
 
+    def _load_inside(self, scan: Scan, argument: BlockArgument) -> ex.Expression:
+        """An argument of a recurrence: part of a sequence, an invariant, or a state, which is an operand."""
+        number = argument.index - len(scan.sequences)
+        if not 0 <= number < len(scan.initial):
+            return self.builder.value(scan.operands[argument.index])
+        if argument not in self.operand_index:
+            state = next(s for s in self.states if s.scan is scan and s.number == number)
+            self.operand_index[argument] = len(self.operands)
+            self.operands.append(state.over_time)
+            self.reads.append(state.plane.buffer)
+        return ex.Operand(self.operand_index[argument])
+
     def _load_array(self, array: np.ndarray) -> ex.Expression:
         self._add_operand(self.steps.constant_plane(array), array.ndim)
         return ex.Operand(len(self.operands) - 1)
 
     def _add_operand(self, plane: Plane, rank: int) -> None:
-        self.operands.append(broadcast(plane.layout, rank, self.rank))
+        self.operands.append(broadcast(plane.layout, rank, len(self.shape)))
         self.reads.append(plane.buffer)
 
     def _note(self, may_be_zero: bool) -> str:
@@ -186,7 +222,7 @@ class Region:
 
     def _operation(self) -> str:
         names: list[str] = []
-        for op in self.op.block.ops:
+        for op in (inner for outer in self.op.block.ops for inner in outer.walk()):
             neuron = op.attributes.get(NEURON)
             name = neuron.data if isinstance(neuron, StringAttr) else op.name.removeprefix("bnn.")
             if (neuron and name not in names) or (neuron is None and _is_epilogue(op, self.root)):
@@ -196,7 +232,7 @@ class Region:
 
 
 def _is_epilogue(op: Operation, root: Operation | None) -> bool:
-    return op is not root and not isinstance(op, ops.Constant | ops.Yield | ops.Cast)
+    return op is not root and not isinstance(op, ops.Constant | ops.Yield | ops.Cast | Scan)
 
 
 def _weight_element(array: np.ndarray) -> Element:

@@ -1,0 +1,456 @@
+# SPDX-License-Identifier: Apache-2.0
+"""straighten-time: a loop over time takes in what exporters and roll-time left around it.
+
+Written-out networks have a first step of their own, which the exporter simplified because its states are
+zero, and a last one that only fires. Four rewrites, each of which is proved on the operations themselves:
+
+- states are carried in the order of dimensions in which the body works on them;
+- what a step collects of the states before it, f(old), is collected of those after it, f(new), where a last
+  f(final) stands behind the loop;
+- a step in front of the loop, which computes what the body does from states of zero, becomes its first trip;
+- a state whose new value is a function of another state's new value is computed from that one.
+
+Identities of float32 that the proof uses hold for every bit: x + -0.0, x - 0.0, 1 * x are x, and x + 0.0 is x
+where x cannot be -0.0. States that were never written start at -0.0 where that makes the first of them hold.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, f32, i1
+from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
+from xdsl.passes import ModulePass
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.sources import SOURCE
+from bnncc.dialect.time import Scan
+from bnncc.dialect.types import element_of, numpy_type, shape_of
+from bnncc.passes.hoist_time import Body, carry_as_read
+from bnncc.passes.matching import ELEMENTWISE, apply_patterns, constant_of, main_block, sort_block
+from bnncc.passes.roll_time import selection
+from bnncc.passes.simplify_layout import MergeReshapes, MergeTransposes
+from bnncc.reference import evaluate_operation
+
+MOST_STATES = 8
+"""Of a loop whose first step is looked for: every state may start at 0.0 or at -0.0."""
+
+MOVES = (ops.Transpose, ops.Reshape)
+"""Operations that keep a uniform value uniform."""
+
+
+@dataclass
+class Matcher:
+    """Whether a value of a body is one outside of the loop, for given arguments.
+
+    arguments: what the arguments of the body are outside; states: those that are a number everywhere. firsts:
+    the slices, with the tensor whose element 0 along the first dimension they are."""
+
+    arguments: Mapping[SSAValue, SSAValue]
+    states: Mapping[SSAValue, np.generic] = field(default_factory=dict)
+    firsts: Mapping[SSAValue, SSAValue] = field(default_factory=dict)
+    _known: dict[tuple[SSAValue, SSAValue], bool] = field(default_factory=dict)
+    _numbers: dict[SSAValue, np.generic | None] = field(default_factory=dict)
+
+    def match(self, inner: SSAValue, outer: SSAValue) -> bool:
+        """Whether `inner` is `outer`, bit for bit."""
+        pair = inner, outer
+        if pair not in self._known:
+            self._known[pair] = inner.type == outer.type and self._match(inner, outer)
+        return self._known[pair]
+
+    def _match(self, inner: SSAValue, outer: SSAValue) -> bool:
+        if inner in self.arguments:
+            return self.arguments[inner] is outer
+        if inner in self.firsts:
+            return is_first(outer, self.firsts[inner])
+        number = self.number(inner)
+        if number is not None:
+            constant = constant_of(outer)
+            return constant is not None and all(same_bits(value, number) for value in constant.flat)
+        simpler = self._simplified(inner, outer)
+        if simpler is not None and self.match(simpler, outer):
+            return True
+        return self._same_operation(inner, outer)
+
+    def _same_operation(self, inner: SSAValue, outer: SSAValue) -> bool:
+        left, right = inner.owner, outer.owner
+        if not isinstance(inner, OpResult) or not isinstance(outer, OpResult):
+            return False
+        assert isinstance(left, Operation) and isinstance(right, Operation)
+        same = type(left) is type(right) and inner.index == outer.index and not left.regions
+        if not same or left.properties != right.properties or len(left.operands) != len(right.operands):
+            return False
+        if self._match_all(left.operands, right.operands):
+            return True
+        commutes = isinstance(left, ops.Add | ops.Mul)
+        return commutes and self._match_all(left.operands, list(reversed(right.operands)))
+
+    def _match_all(self, inner: Sequence[SSAValue], outer: Sequence[SSAValue]) -> bool:
+        return all(self.match(a, b) for a, b in zip(inner, outer, strict=True))
+
+    def number(self, value: SSAValue) -> np.generic | None:
+        """The one number that all elements of a value are, if the states say so."""
+        if value not in self._numbers:
+            self._numbers[value] = self._number(value)
+        return self._numbers[value]
+
+    def _number(self, value: SSAValue) -> np.generic | None:
+        if value in self.states:
+            return self.states[value]
+        op = value.owner
+        if isinstance(op, ops.Constant):
+            array = op.array
+            is_one = array.size > 0 and all(same_bits(item, array.flat[0]) for item in array.flat[:64])
+            return array.flat[0] if is_one and array.size <= 64 else None
+        if isinstance(op, MOVES):
+            return self.number(op.operands[0])
+        if not isinstance(op, ELEMENTWISE):
+            return None
+        numbers = [self.number(operand) for operand in op.operands]
+        if any(number is None for number in numbers):
+            return None
+        return evaluate_operation(op, [np.array([number]) for number in numbers])[0].reshape(-1)[0]
+
+    def _simplified(self, inner: SSAValue, outer: SSAValue) -> SSAValue | None:
+        """The operand that an operation gives unchanged."""
+        op = inner.owner
+        if not isinstance(op, ops.Add | ops.Sub | ops.Mul) or element_of(inner) != f32:
+            return None
+        left, right = (self.number(operand) for operand in op.operands)
+        neutral = {ops.Add: -0.0, ops.Sub: 0.0, ops.Mul: 1.0}[type(op)]
+        for number, other, is_right in ((right, op.left, True), (left, op.right, False)):
+            if number is None or (isinstance(op, ops.Sub) and not is_right):
+                continue
+            is_neutral = same_bits(number, np.float32(neutral))
+            if isinstance(op, ops.Add) and number == 0:
+                is_neutral = is_neutral or never_negative_zero(outer)
+            if is_neutral and other.type == inner.type:
+                return other
+        return None
+
+
+def same_bits(left: np.generic, right: np.generic) -> bool:
+    """Whether two numbers of one type are the same, 0.0 and -0.0 apart."""
+    return left.tobytes() == right.tobytes()
+
+
+def never_negative_zero(value: SSAValue) -> bool:
+    """Whether no element can be -0.0: a sum is -0.0 only if both terms are."""
+    op = value.owner
+    if isinstance(op, MOVES):
+        return never_negative_zero(op.input)
+    if not isinstance(op, ops.Add):
+        return False
+    constants = [array for operand in op.operands if (array := constant_of(operand)) is not None]
+    return any(not np.signbit(array[array == 0]).any() for array in constants)
+
+
+def is_first(value: SSAValue, whole: SSAValue) -> bool:
+    """Whether a value is element 0 of the first dimension of another."""
+    while isinstance(value.owner, ops.Reshape):
+        value = value.owner.input
+    found = selection(value)
+    return found is not None and found.tensor is whole and (found.axis, found.index) == (0, 0)
+
+
+def rest_of(sequence: SSAValue) -> SSAValue | None:
+    """The tensor of which a sequence is all but element 0 of the first dimension."""
+    op = sequence.owner
+    if not isinstance(op, ops.Onnx) or op.operator.data != "Slice" or op.domain.data:
+        return None
+    whole = op.inputs[0]
+    given = [constant_of(value) for value in op.inputs[1:]]
+    numbers = [array.reshape(-1).tolist() for array in given if array is not None]
+    (first, *_), *others = numbers or [[0]]
+    axes = others[1] if len(others) > 1 else [0]
+    steps = others[2] if len(others) > 2 else [1]
+    is_rest = len(numbers) == len(given) and first == 1 and axes == [0] and steps == [1]
+    shape = shape_of(whole)
+    return whole if is_rest and shape_of(sequence) == (shape[0] - 1, *shape[1:]) else None
+
+
+def function_of(value: SSAValue, leaves: set[SSAValue]) -> tuple[list[Operation], set[SSAValue]] | None:
+    """The element-wise operations that make a value of some of the leaves and of constants, in order; None if
+    there is anything else. They are few."""
+    found: dict[Operation, None] = {}
+    used: set[SSAValue] = set()
+
+    def visit(item: SSAValue) -> bool:
+        if item in leaves:
+            used.add(item)
+            return True
+        op = item.owner
+        if isinstance(op, ops.Constant) or (isinstance(op, Operation) and op in found):
+            return True
+        if not isinstance(op, (*ELEMENTWISE, *MOVES)) or len(found) > MOST_STATES:
+            return False
+        if not all(visit(operand) for operand in op.operands):
+            return False
+        found[op] = None
+        return True
+
+    return (list(found), used) if visit(value) else None
+
+
+def copies(members: Sequence[Operation], values: dict[SSAValue, SSAValue]) -> list[Operation]:
+    """Copies of operations on other operands, constants with them; `values` learns the results."""
+    made = []
+    for op in members:
+        for operand in op.operands:
+            if operand not in values and isinstance(operand.owner, ops.Constant):
+                copy = operand.owner.clone()
+                copy.location = operand.owner.location
+                values[operand] = copy.result
+                made.append(copy)
+        copy = op.clone(values)
+        copy.attributes.pop(SOURCE, None)
+        copy.location = op.location
+        made.append(copy)
+    return made
+
+
+@dataclass(frozen=True)
+class Use:
+    """A concatenation along time that takes a collected value as operand `index`."""
+
+    op: Operation
+    index: int
+    result: SSAValue
+
+    @property
+    def before(self) -> SSAValue | None:
+        """The operand in front."""
+        return self.op.operands[self.index - 1] if self.index else None
+
+    @property
+    def after(self) -> SSAValue | None:
+        """The operand behind."""
+        return self.op.operands[self.index + 1] if self.index + 1 < len(self.op.operands) else None
+
+
+def joined(value: SSAValue) -> list[Use] | None:
+    """The concatenations along the first dimension that read a value; None if anything else does."""
+    found = []
+    for use in value.uses:
+        op = use.operation
+        is_concat = isinstance(op, ops.Concat) and op.axis.value.data == 0
+        if isinstance(op, ops.Onnx) and op.operator.data == "Concat" and not op.domain.data:
+            axis = op.parameters.data.get("axis")
+            is_concat = axis is not None and axis.value.data == 0  # type: ignore[attr-defined]
+        if not is_concat:
+            return None
+        found.append(Use(op, use.index, op.results[0]))
+    return found
+
+
+def step_of(value: SSAValue | None, like: SSAValue) -> SSAValue | None:
+    """What was made [1, ...] of a value to be concatenated with steps of it."""
+    if value is None:
+        return None
+    if isinstance(value.owner, ops.Reshape) and value.owner.input.type == like.type:
+        return value.owner.input
+    return None
+
+
+def collect_after(scan: Scan) -> bool:
+    """Collect f(new) instead of f(old), where f(final) follows; whether any was found."""
+    body = Body(scan)
+    found = False
+    for number, value in enumerate(body.collected):
+        function = function_of(value, set(body.old))
+        result = scan.stacked[number]
+        uses = joined(result)
+        if function is None or not function[1] or not uses or value in body.old:
+            continue
+        matcher = Matcher(dict(zip(body.old, scan.final, strict=True)))
+        tails = [step_of(use.after, value) for use in uses]
+        if any(tail is None or not matcher.match(value, tail) for tail in tails):
+            continue
+        block, last = scan.parent, scan.block.last_op
+        assert block is not None and last is not None
+        first: dict[SSAValue, SSAValue] = dict(zip(body.old, scan.initial, strict=True))
+        head = copies(function[0], first)
+        lifted = ops.Reshape(first[value], (1, *shape_of(value)))
+        block.insert_ops_before([*head, lifted], scan)
+        after: dict[SSAValue, SSAValue] = dict(zip(body.old, body.new, strict=True))
+        scan.block.insert_ops_before(copies(function[0], after), last)
+        last.operands[len(body.new) + number] = after[value]
+        for use in uses:
+            use.op.operands[use.index] = lifted.result
+            use.op.operands[use.index + 1] = result
+        found = True
+    return found
+
+
+def starts(body: Body) -> Iterator[dict[SSAValue, np.generic]]:
+    """States of zero, of either sign."""
+    if len(body.old) > MOST_STATES or any(element_of(value) not in (f32, i1) for value in body.old):
+        return
+    choices = [
+        [np.float32(-0.0), np.float32(0.0)] if element_of(value) == f32 else [np.False_] for value in body.old
+    ]
+    for numbers in itertools.product(*choices):
+        yield dict(zip(body.old, numbers, strict=True))
+
+
+def take_first_step(scan: Scan) -> Scan | None:
+    """The loop with one more trip in front, if what stands there is one."""
+    body = Body(scan)
+    wholes = [rest_of(sequence) for sequence in scan.sequences]
+    uses = [joined(result) for result in scan.stacked]
+    if scan.count is not None or not scan.sequences or any(whole is None for whole in wholes) or None in uses:
+        return None
+    firsts: dict[SSAValue, SSAValue] = {
+        a: whole for a, whole in zip(body.slices, wholes, strict=True) if whole is not None
+    }
+    invariants: dict[SSAValue, SSAValue] = dict(zip(body.invariants, scan.invariants, strict=True))
+    heads = [
+        (value, step_of(use.before, value))
+        for value, found in zip(body.collected, uses, strict=True)
+        for use in found or ()
+    ]
+    for states in starts(body):
+        matcher = Matcher(invariants, states, firsts)
+        matches = all(matcher.match(new, old) for new, old in zip(body.new, scan.initial, strict=True))
+        if matches and all(head is not None and matcher.match(value, head) for value, head in heads):
+            return _extended(scan, list(firsts.values()), list(states.values()), uses)
+    return None
+
+
+def _extended(
+    scan: Scan, sequences: Sequence[SSAValue], numbers: Sequence[np.generic], uses: Sequence[list[Use] | None]
+) -> Scan:
+    """The loop over whole sequences, from states of these numbers."""
+    block = scan.parent
+    assert block is not None
+    initial = []
+    for value, number in zip(scan.initial, numbers, strict=True):
+        dtype = numpy_type(element_of(value))
+        constant = ops.Constant(np.full(shape_of(value), number, dtype), element_of(value))
+        constant.location = scan.location
+        block.insert_op_before(constant, scan)
+        initial.append(constant.result)
+    invariants, steps = list(scan.invariants), scan.steps + 1
+    new = Scan(sequences, initial, invariants, steps, scan.detach_region(scan.body))
+    new.location = scan.location
+    block.insert_op_before(new, scan)
+    for found, result in zip(uses, new.stacked, strict=True):
+        for use in found or ():
+            join_again(use, result)
+    for old, value in zip(scan.final, new.final, strict=True):
+        old.replace_all_uses_with(value)
+    scan.detach()
+    scan.erase(safe_erase=False)
+    return new
+
+
+def join_again(use: Use, result: SSAValue) -> None:
+    """A concatenation, one step of it now in what the loop collects."""
+    operands = [*use.op.operands[: use.index - 1], result, *use.op.operands[use.index + 1 :]]
+    if len(operands) == 1:
+        use.result.replace_all_uses_with(operands[0])
+        use.op.detach()
+        use.op.erase()
+        return
+    use.op.operands = operands
+    if isinstance(use.op, ops.Onnx):
+        use.op.properties["slots"] = ops.ints(range(len(operands)))
+
+
+def derive_states(scan: Scan) -> Scan:
+    """The loop without states that follow from others."""
+    body = Body(scan)
+    gone: set[int] = set()
+    for number, new in enumerate(body.new):
+        source = _source(body, number, gone)
+        if source is None:
+            continue
+        members, other = source
+        last, block = scan.block.first_op, scan.parent
+        assert last is not None and block is not None
+        inside: dict[SSAValue, SSAValue] = {body.new[other]: body.old[other]}
+        scan.block.insert_ops_before(copies(members, inside), last)
+        outside: dict[SSAValue, SSAValue] = {body.new[other]: scan.final[other]}
+        block.insert_ops_after(copies(members, outside), scan)
+        body.old[number].replace_all_uses_with(inside[new])
+        scan.final[number].replace_all_uses_with(outside[new])
+        gone.add(number)
+    return without_states(scan, gone) if gone else scan
+
+
+def _source(body: Body, number: int, gone: set[int]) -> tuple[list[Operation], int] | None:
+    """How a state follows from another one, by the number of that, if it does before the first step, too."""
+    new = body.new[number]
+    for other, leaf in enumerate(body.new):
+        if other == number or other in gone or isinstance(leaf, BlockArgument):
+            continue
+        function = function_of(new, {leaf})
+        if function is None or not function[1]:
+            continue
+        start, wanted = (body.scan.initial[i] for i in (other, number))
+        matcher = Matcher({leaf: start})
+        first = uniform(start)
+        if first is not None:
+            matcher = Matcher({}, {leaf: first})
+        if matcher.match(new, wanted):
+            return function[0], other
+    return None
+
+
+def uniform(value: SSAValue) -> np.generic | None:
+    """The number that a constant is everywhere, bit for bit."""
+    array = constant_of(value)
+    if array is None or not array.size or array.tobytes() != np.full_like(array, array.flat[0]).tobytes():
+        return None
+    return array.flat[0]
+
+
+def without_states(scan: Scan, gone: set[int]) -> Scan:
+    """The loop without states that nobody reads."""
+    block, last = scan.parent, scan.block.last_op
+    assert block is not None and last is not None
+    kept = [i for i in range(len(scan.initial)) if i not in gone]
+    operands, count = list(last.operands), len(scan.initial)
+    last.operands = [*(operands[i] for i in kept), *operands[count:]]
+    for i in sorted(gone, reverse=True):
+        scan.block.erase_arg(scan.block.args[len(scan.sequences) + i])
+    initial = [scan.initial[i] for i in kept]
+    region = scan.detach_region(scan.body)
+    new = Scan(scan.sequences, initial, scan.invariants, scan.steps, region)
+    new.location = scan.location
+    block.insert_op_before(new, scan)
+    for i, value in zip(kept, new.final, strict=True):
+        scan.final[i].replace_all_uses_with(value)
+    for old, value in zip(scan.stacked, new.stacked, strict=True):
+        old.replace_all_uses_with(value)
+    scan.detach()
+    scan.erase()
+    return new
+
+
+class StraightenTimePass(ModulePass):
+    """Straighten every loop of known length."""
+
+    name = "straighten-time"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the function."""
+        block = main_block(op)
+        scans = [inner for inner in block.ops if isinstance(inner, Scan) and inner.count is None]
+        scans = [carry_as_read(scan) for scan in scans]
+        apply_patterns(op, MergeTransposes(), MergeReshapes())
+        for scan in scans:
+            while collect_after(scan):
+                sort_block(scan.block)
+            longer = take_first_step(scan)
+            derive_states(longer or scan)
+        sort_block(block)
+        for inner in block.ops:
+            if isinstance(inner, Scan):
+                sort_block(inner.block)
+        apply_patterns(op, MergeReshapes())
