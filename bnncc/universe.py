@@ -18,11 +18,13 @@ PASSES = (
     "commute-pool",
     "convert-bnn-to-linalg",
     "convert-onnx",
+    "crop-unread",
     "eliminate-common-subexpressions",
     "fold-batch-norm",
     "fold-constants",
     "fold-thresholds",
     "fuse-epilogues",
+    "hoist-time",
     "infer-domains",
     "inline-neurons",
     "merge-dimensions",
@@ -35,6 +37,7 @@ PASSES = (
     "roll-time",
     "simplify-layout",
     "split-affine",
+    "straighten-time",
 )
 """The names of all passes; a name gives its module and its class."""
 

@@ -92,15 +92,20 @@ class Demand:
         passes_on = isinstance(op, ELEMENTWISE) and is_image(op.results[0])
         wanted = self.of(op.results[0]) if passes_on else None
         if is_recurrence(op) and all(is_image(value) for value in (*op.sequences, *op.stacked)):
-            read = [(0, 0), *(self.of(value) for value in op.stacked)]
-            wanted = max(h for h, _ in read), max(w for _, w in read)
-            if any(True for value in op.final for _ in value.uses) or not op.stacked:
-                wanted = None
-            elif is_image(op.stacked[0]):
-                self.wanted.update({value: wanted for value in op.stacked})
+            wanted = self._of_recurrence(op)
         for operand in op.operands:
             if is_image(operand):
                 self._need(operand, extent(operand) if wanted is None else wanted)
+
+    def _of_recurrence(self, op: Scan) -> Extent | None:
+        """What is read of all that it collects, which is what it computes; None for everything."""
+        if not op.stacked or any(True for value in op.final for _ in value.uses):
+            self.wanted.update({value: extent(value) for value in op.stacked})
+            return None
+        read = [self.of(value) for value in op.stacked]
+        wanted = max(height for height, _ in read), max(width for _, width in read)
+        self.wanted.update({value: wanted for value in op.stacked})
+        return wanted
 
     def _visit_window(self, op: Operation) -> None:
         image = op.operands[0]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, TensorType, UnknownLoc
+from xdsl.dialects.builtin import ModuleOp, TensorType, UnitAttr, UnknownLoc, f32
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
@@ -27,10 +27,13 @@ from xdsl.rewriter import Rewriter
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decisions_of, main_function, set_decisions
 from bnncc.dialect.sources import SOURCE
-from bnncc.dialect.time import Neuron, Scan
-from bnncc.dialect.types import shape_of, tensor
+from bnncc.dialect.time import LIKELY_SPIKES, Neuron, Scan
+from bnncc.dialect.types import element_of, shape_of, tensor
 from bnncc.passes.bodies import constant_like, with_shapes, with_types
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block, sort_block
+from bnncc.passes.recognize_spikes import Rates
+from bnncc.plan import tables
+from bnncc.plan.kernel import Window
 
 IMAGES = (ops.Conv2d, ops.MaxPool, ops.MeanPool, ops.CountPool, ops.ChannelMean)
 """Operations whose first dimension is a batch, whatever else they do."""
@@ -269,11 +272,29 @@ def with_first(type_: Attribute, extent: int | None) -> TensorType:
     return tensor(rest if extent is None else (extent, *rest), type_.get_element_type())
 
 
+def is_given(value: SSAValue) -> bool:
+    """Whether a value of a body is part of a sequence from outside, as it is."""
+    while isinstance(value.owner, ops.Transpose | ops.Reshape | ops.Pad):
+        value = value.owner.operands[0]
+    return isinstance(value, BlockArgument) and element_of(value) == f32
+
+
+def may_look_up(op: ops.Conv2d, lanes: int) -> bool:
+    """Whether tables of sums serve a convolution if its input is spikes, at any density."""
+    outputs, height, width, inputs = shape_of(op.weight)
+    is_real = op.groups.value.data == 1 and element_of(op.weight) == f32
+    steps = (*ops.unpack(op.strides), *ops.unpack(op.dilations))
+    window = Window(height, width, *steps)
+    return is_real and tables.fit(tables.Layer(window, inputs, shape_of(op.result)[2], outputs), lanes)
+
+
 class Writer:
     """Writes the layers of a loop one after the other in front of it."""
 
-    def __init__(self, body: Body):
+    def __init__(self, body: Body, lanes: int):
+        """lanes: float32 lanes of the target's vectors."""
         self.body = body
+        self.lanes = lanes
         self.scan = body.scan
         self.steps = body.scan.steps
         self.new: list[Operation] = []
@@ -333,6 +354,8 @@ class Writer:
         """An operation without a state, of all steps at once."""
         types = [with_first(result.type, self.steps) for result in op.results]
         new = with_types(op, [self.known[operand] for operand in op.operands], types)
+        if isinstance(op, ops.Conv2d) and is_given(op.input) and may_look_up(op, self.lanes):
+            new.attributes[LIKELY_SPIKES] = UnitAttr()
         self.add(new)
         self.known.update(zip(op.results, new.results, strict=True))
 
@@ -460,6 +483,9 @@ class HoistTimePass(ModulePass):
 
     name = "hoist-time"
 
+    def __init__(self, lanes: int = Rates.lanes):
+        self.lanes = lanes
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the function."""
         block = main_block(op)
@@ -468,7 +494,7 @@ class HoistTimePass(ModulePass):
             components = body.components()
             if is_hoistable(body, components):
                 steps = body.scan.steps
-                Writer(body).write(components)
+                Writer(body, self.lanes).write(components)
                 main = main_function(op)
                 set_decisions(
                     main, decisions_of(main) | {"time": f"layer by layer, each over all {steps} steps"}

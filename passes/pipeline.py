@@ -98,6 +98,8 @@ def run_pipeline(
             instance: ModulePass = AssumeSignZeroPass(assume_sign_zero)
         elif kind is HoistTimePass and not layer_by_layer:
             continue
+        elif kind is HoistTimePass and rates is not None:
+            instance = HoistTimePass(rates.lanes)
         elif kind is RecognizeSpikesPass:
             instance = RecognizeSpikesPass(rates)
         else:

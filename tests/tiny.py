@@ -83,7 +83,7 @@ def program(
                 (1, 4),
                 (3,),
                 (weight(seed),),
-                Alternative(MASKED, (1, 2, 4), 2),
+                Alternative(MASKED, (1, 2, 4), 2, BITS),
                 location="net.onnx:/fc/*MatMul*/",
                 operation="dense",
                 domains="bipolar x bipolar",

@@ -105,6 +105,9 @@ class Call:
         return f"{wrapped(self.symbol, self.arguments, indent)};"
 
 
+NOT_SPIKES = "spikes are 0 and 1: where other numbers came, all are multiplied"
+
+
 @dataclass(frozen=True)
 class StepCalls:
     """What one step does: `plain`, or `masked` instead where the mask plane has a zero."""
@@ -316,13 +319,13 @@ def _step_function(program: Program, index: int, calls: StepCalls) -> str:
     if calls.masked is None:
         return f"{opening}{_unless_unwanted(program, step)}    {calls.plain.text(4)}\n}}"
     assert step.when_zero is not None
-    root = step.when_zero.kernel.root
-    assert isinstance(root, BinaryConv) and root.mask is not None
+    is_binary = isinstance(step.when_zero.kernel.root, BinaryConv)
+    reason = "sign(0) is 0: where that happened, its taps must not count" if is_binary else NOT_SPIKES
     mask = f"memory->arena + {program.offsets[step.when_zero.mask]}"
     return (
         f"{opening}"
-        f"    /* sign(0) is 0: where that happened, its taps must not count. */\n"
-        f"    static const struct bnncc_plane mask = {_plane(root.mask)};\n"
+        f"    /* {reason}. */\n"
+        f"    static const struct bnncc_plane mask = {_plane(step.when_zero.mask_layout)};\n"
         f"    if (bnncc_any_zero((const uint32_t *)(const void *)({mask}), &mask))\n"
         f"        {calls.masked.text(8)}\n"
         f"    else\n"

@@ -272,6 +272,10 @@ def types_text(types: Sequence[Attribute]) -> str:
     return ", ".join(map(str, types)) or "none"
 
 
+LIKELY_SPIKES = "likely_spikes"
+"""Attribute of a contraction whose input comes from outside step by step: most likely spikes, so a form for
+spikes is worth a look at the values when the network runs."""
+
 NEURON = "neuron"
 """Attribute of the operations that came out of a neuron: its classification."""
 

@@ -27,42 +27,30 @@ from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import each, tiles
 from bnncc.kernels.output_tiles import OutputTile, Tiling
+from bnncc.plan import tables
 from bnncc.plan.kernel import KernelSpec, SpikeConv
 from bnncc.plan.layout import Element
 
-MOST_BYTES = 1 << 19
-"""Of all tables."""
-
-MOST_PATTERN_BITS = 11
-
 LANES = 16
 """Rows whose patterns are found at once."""
-
-ROW_BITS = 64
-"""Columns that a row word has at most."""
 
 
 def fits(spec: KernelSpec, isa: Isa) -> bool:
     """Whether this form computes `spec`, and is the faster one."""
     root = spec.root
     assert isinstance(root, SpikeConv)
-    window, layout = root.window, root.input
-    n, _, columns, outputs = spec.shape
-    bits = window.width * layout.shape[3]
-    if isa.is_scalar or isa.vector_bits < 256 or root.more or root.weight is not Element.F32:
+    if isa.is_scalar or root.more or root.weight is not Element.F32:
         return False
-    if (window.dilation_y, window.dilation_x) != (1, 1) or bits > MOST_PATTERN_BITS or window.height < 2:
-        return False
-    reach = (columns - 1) * window.stride_x + window.width
-    stored = -(-outputs // isa.lanes) * isa.lanes
-    size = window.height * ((1 << bits) + 1) * stored * 4
-    pattern_fits = min(stored, _most_width(isa)) << bits <= 1 << 16
-    return reach <= ROW_BITS and size <= MOST_BYTES and pattern_fits and n * spec.shape[1] >= 16
+    n, rows, columns, outputs = spec.shape
+    layer = tables.Layer(root.window, root.input.shape[3], columns, outputs)
+    # Numbers that are all 0 and 1 have no other form.
+    pays = n * rows >= 16 or root.input.element is Element.F32
+    return pays and tables.fit(layer, isa.vector_bits // 32)
 
 
 def _most_width(isa: Isa) -> int:
     """Outputs of a tile at most."""
-    return 2 * isa.lanes
+    return tables.MOST_VECTORS * isa.lanes
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
@@ -184,7 +172,7 @@ class Table:
     def _row_word(self, source: Buffer, n: Index, y: Index, c: int) -> Value:
         """The spikes of a row, bit by column."""
         layout, left = self.root.input, self.root.window.left
-        width = min(layout.shape[2], ROW_BITS - left)
+        width = min(layout.shape[2], tables.ROW_BITS - left)
         start = emit.bind(emit.pixel_address(layout, n, y, 0))
         if layout.element is not Element.BIT:
             start = start + c * layout.strides[3]

@@ -234,8 +234,8 @@ def insert_at(value: SSAValue, sequence: SSAValue, step: SSAValue) -> SSAValue:
 
 
 def surrounded(value: SSAValue, low: Sequence[int], high: Sequence[int], number: float) -> SSAValue:
-    """The tensor with so many elements `number` before and after it in each dimension; where that is negative,
-    without so many of its own."""
+    """The tensor with so many elements `number` before and after it in each dimension; where that is
+    negative, without so many of its own."""
     if min((*low, *high), default=0) < 0:
         start = [max(0, -n) for n in low]
         kept = [n + min(0, a) + min(0, b) for n, a, b in zip(shape_of(value), low, high, strict=True)]

@@ -15,6 +15,7 @@ from bnncc.dialect.types import shape_of
 from bnncc.lowering.demands import outer_value, root_of
 from bnncc.lowering.expressions import ExpressionBuilder, unsupported
 from bnncc.lowering.geometry import broadcast, canonical, without_halo
+from bnncc.lowering.input_spikes import mask_of_spikes
 from bnncc.lowering.reasons import about_spikes, why_real
 from bnncc.lowering.recurrence import State, scan_of, states_of
 from bnncc.lowering.roots import Contraction, contraction, describe, window_of
@@ -48,6 +49,8 @@ class Region:
         self.scans = [inner for inner in op.block.ops if isinstance(inner, Scan)]
         self.shape = self._shape()
         self.states: list[State] = []
+        self.mask: Plane | None = None
+        """Where the input of a contraction is 0 or 1, if that is looked at."""
         self.reads: list[int] = []
         self.operands: list[Layout] = []
         self.operand_index: dict[SSAValue, int] = {}
@@ -71,10 +74,10 @@ class Region:
         )
         self.builder = builder
         finals = {state.final: state for state in self.states}
-        outputs, writes = [], []
+        outputs, writes, copied = [], [], []
         for value, result in zip(self.op.results_inside, self.op.outputs, strict=True):
             if value in finals:
-                self.steps.storage.placements[result] = (finals[value].plane,)
+                copied.append((result, finals[value].plane))
                 continue
             planes = self.steps.storage.destination(result)
             for plane, expression in zip(planes, builder.planes(value), strict=True):
@@ -95,7 +98,8 @@ class Region:
         if alternative_root is not None:
             spec_when_zero = replace(spec, root=alternative_root)
             reads = (*alternative_inputs, *self.reads)
-            when_zero = Alternative(spec_when_zero, reads, alternative_inputs[1])
+            mask = self.mask or Plane(alternative_inputs[1], _mask_layout(alternative_root))
+            when_zero = Alternative(spec_when_zero, reads, mask.buffer, mask.layout)
         self.steps.step(
             self.op,
             spec,
@@ -109,9 +113,18 @@ class Region:
             spikes=self._spikes(),
             density=density_of(self.root),
         )
+        for result, plane in copied:
+            self._place_final(result, plane)
 
-    def _root(self) -> tuple[Root, BinaryConv | None, tuple[int, ...], tuple[int, ...]]:
-        """The root, the masked root of a ternary activation, and the buffers that each reads."""
+    def _place_final(self, result: SSAValue, plane: Plane) -> None:
+        """A state after the last step lies where it is; the caller may want it elsewhere."""
+        reserved = self.steps.storage.reserved(result)
+        if reserved is not None:
+            self.steps.copy(plane, reserved, self.op, "end of the state")
+        self.steps.storage.placements[result] = (reserved or plane,)
+
+    def _root(self) -> tuple[Root, BinaryConv | RealConv | None, tuple[int, ...], tuple[int, ...]]:
+        """The root, one that takes what it does not (exact zeros, what is no spike), the buffers of each."""
         match self.root:
             case None:
                 return Map(), None, (), ()
@@ -130,7 +143,7 @@ class Region:
 
     def _contraction(
         self, read: Contraction
-    ) -> tuple[Root, BinaryConv | None, tuple[int, ...], tuple[int, ...]]:
+    ) -> tuple[Root, BinaryConv | RealConv | None, tuple[int, ...], tuple[int, ...]]:
         value = outer_value(self.op, read.input)
         planes = self.steps.with_halo(value, read, self.op)
         buffers = tuple(plane.buffer for plane in planes)
@@ -139,7 +152,11 @@ class Region:
             more = tuple(plane.layout for plane in planes[1:])
             return SpikeConv(planes[0].layout, read.window, more), None, buffers, ()
         if not read.is_binary:
-            return RealConv(planes[0].layout, read.window, read.groups), None, buffers, ()
+            dense = RealConv(planes[0].layout, read.window, read.groups)
+            self.mask = mask_of_spikes(self.steps, self.op, self.root, value)
+            if self.mask is None:
+                return dense, None, buffers, ()
+            return SpikeConv(planes[0].layout, read.window), dense, buffers, buffers
         levels = planes[: read.grid.planes]
         plain = BinaryConv(
             planes[0].layout,
@@ -195,6 +212,8 @@ class Region:
         self.reads.append(plane.buffer)
 
     def _note(self, may_be_zero: bool) -> str:
+        if self.mask is not None:
+            return "events where the input is all 0 and 1, which is looked at; else float products"
         if may_be_zero:
             return "sign(0) = 0 kept: the masked kernel runs when a zero occurs"
         if not isinstance(self.root, ops.Conv2d | ops.Dense):
@@ -233,6 +252,11 @@ class Region:
 
 def _is_epilogue(op: Operation, root: Operation | None) -> bool:
     return op is not root and not isinstance(op, ops.Constant | ops.Yield | ops.Cast | Scan)
+
+
+def _mask_layout(root: Root) -> Layout:
+    assert isinstance(root, BinaryConv) and root.mask is not None
+    return root.mask
 
 
 def _weight_element(array: np.ndarray) -> Element:

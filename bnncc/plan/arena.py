@@ -50,7 +50,8 @@ def carried(
 
 def all_reads(step: Step) -> tuple[int, ...]:
     """Every buffer that a step may read."""
-    return (*step.reads, *(step.when_zero.reads if step.when_zero else ()))
+    other = step.when_zero
+    return (*step.reads, *((*other.reads, other.mask) if other else ()))
 
 
 def scratch(step: Step) -> tuple[int, ...]:

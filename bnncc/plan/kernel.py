@@ -98,7 +98,8 @@ class RealConv:
 @dataclass(frozen=True)
 class SpikeConv:
     """The same sum over events: x is spikes or small counts, sum_b 2^b plane_b >= 0 of the packed planes
-    `input`, then `more`, zeros in their halos; the kernel adds the weights of those bits that are set.
+    `input`, then `more`, zeros in their halos; the kernel adds the weights of those bits that are set. Or x
+    is float32 numbers that are all 0 or 1.
 
     Constant 0 is the weight [O, KH, KW, C] of element `weight`: float32, then the sum is float32 in an order
     of the kernel's, or int8, then it is an exact int32."""

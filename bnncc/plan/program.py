@@ -56,8 +56,9 @@ class Step:
 
     reads: buffer of each input and operand of the spec, in order; writes: of each output (of the target
     for FillHalo). constants: the numbers, in the order and canonical form of spec.constants.
-    when_zero: for a layer whose activation may hold exact zeros (sign(0) = 0) the masked kernel to take when
-    it does; `kernel` is the plain one, taken when the mask plane (`when_zero.mask`) is all ones inside.
+    when_zero: the kernel to take when a bit of a mask (`when_zero.mask`) is 0; `kernel` is the faster one,
+    taken when all are 1. Of a layer whose activation may hold exact zeros (sign(0) = 0), that masks them; of
+    one whose activation may be spikes or not, the dense one.
     location: the ONNX node(s) behind it. operation, domains, macs: for the report.
     """
 
@@ -87,13 +88,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Alternative:
-    """The masked kernel of a layer whose activation may hold exact zeros: the same outputs and constants
-    as the Step, one more read, the mask plane."""
+    """A kernel that takes any input, of the same outputs and constants as the Step. One that masks zeros
+    reads the mask, too."""
 
     kernel: KernelSpec
     reads: tuple[int, ...]
     mask: int
-    """The buffer of the mask plane; its layout is `kernel.root.mask`."""
+    """The buffer of the mask."""
+    mask_layout: Layout
 
 
 @dataclass(frozen=True)

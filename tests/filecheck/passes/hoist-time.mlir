@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// RUN: bnncc-opt %s -p hoist-time --split-input-file | filecheck %s
+
+// A layer and its neurons: the layer takes all steps as its batch, the neurons are a loop of their own.
+
+// CHECK: func.func @main
+// CHECK: bnn.reshape %x : (tensor<5x1x3xf32>) -> tensor<5x3xf32>
+// CHECK: bnn.dense %{{.+}} : (tensor<5x3xf32>, tensor<2x3xf32>) -> tensor<5x2xf32>
+// CHECK: "bnn.scan"(%{{.+}}, %{{.+}}) <{trips = 5
+// CHECK-NEXT: ^bb0(%{{.+}}: tensor<2xf32>, %{{.+}}: tensor<2xf32>):
+// CHECK: bnn.compare
+// CHECK-NOT: bnn.dense
+// CHECK: bnn.yield
+// CHECK: func.return %{{.+}} : tensor<5x1x2xf32>
+func.func @main(%x: tensor<5x1x3xf32>) -> (tensor<5x1x2xf32>) attributes {bnn.inputs = ["x"], bnn.outputs = ["y"]} {
+  %zero = bnn.constant dense<0.0> : tensor<1x2xf32> : tensor<1x2xf32>
+  %last, %all = "bnn.scan"(%x, %zero) <{trips = 5 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 1>}> ({
+  ^bb0(%s: tensor<1x3xf32>, %v: tensor<1x2xf32>):
+    %w = bnn.constant dense<[[1.0, 0.5, 2.0], [0.5, 1.0, 1.0]]> : tensor<2x3xf32> : tensor<2x3xf32>
+    %one = bnn.constant dense<1.0> : tensor<f32> : tensor<f32>
+    %i = bnn.dense %s, %w : (tensor<1x3xf32>, tensor<2x3xf32>) -> tensor<1x2xf32>
+    %u = bnn.add %v, %i : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x2xf32>
+    %b = bnn.compare %u, %one {kind = "gt"} : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xi1>
+    %f = bnn.cast %b : (tensor<1x2xi1>) -> tensor<1x2xf32>
+    %n = bnn.sub %u, %f : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x2xf32>
+    bnn.yield %n, %f : tensor<1x2xf32>, tensor<1x2xf32>
+  }) : (tensor<5x1x3xf32>, tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<5x1x2xf32>)
+  func.return %all : tensor<5x1x2xf32>
+}
+
+// -----
+
+// Neurons that hear their own spikes through a layer stay in one loop with it; what comes before leaves it.
+
+// CHECK: func.func @main
+// CHECK: bnn.mul %{{.+}} : (tensor<5x2xf32>, tensor<f32>) -> tensor<5x2xf32>
+// CHECK: "bnn.scan"
+// CHECK: bnn.dense %{{.+}} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+// CHECK: bnn.yield
+func.func @main(%x: tensor<5x1x2xf32>) -> (tensor<1x2xf32>) attributes {bnn.inputs = ["x"], bnn.outputs = ["y"]} {
+  %zero = bnn.constant dense<0.0> : tensor<1x2xf32> : tensor<1x2xf32>
+  %last = "bnn.scan"(%x, %zero) <{trips = 5 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0>}> ({
+  ^bb0(%s: tensor<1x2xf32>, %v: tensor<1x2xf32>):
+    %k = bnn.constant dense<0.5> : tensor<f32> : tensor<f32>
+    %w = bnn.constant dense<[[1.0, 0.5], [0.5, 1.0]]> : tensor<2x2xf32> : tensor<2x2xf32>
+    %i = bnn.mul %s, %k : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+    %d = bnn.dense %v, %w : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+    %n = bnn.add %d, %i : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x2xf32>
+    bnn.yield %n : tensor<1x2xf32>
+  }) : (tensor<5x1x2xf32>, tensor<1x2xf32>) -> (tensor<1x2xf32>)
+  func.return %last : tensor<1x2xf32>
+}
+
+// -----
+
+// Two samples at a time: the state of each is its own, so the loop stays.
+
+// CHECK: func.func @main
+// CHECK: "bnn.scan"(%x
+// CHECK: bnn.mul
+// CHECK: bnn.yield
+func.func @main(%x: tensor<5x2x2xf32>) -> (tensor<2x2xf32>) attributes {bnn.inputs = ["x"], bnn.outputs = ["y"]} {
+  %zero = bnn.constant dense<0.0> : tensor<2x2xf32> : tensor<2x2xf32>
+  %last = "bnn.scan"(%x, %zero) <{trips = 5 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0>}> ({
+  ^bb0(%s: tensor<2x2xf32>, %v: tensor<2x2xf32>):
+    %k = bnn.constant dense<0.5> : tensor<f32> : tensor<f32>
+    %i = bnn.mul %s, %k : (tensor<2x2xf32>, tensor<f32>) -> tensor<2x2xf32>
+    %n = bnn.add %v, %i : (tensor<2x2xf32>, tensor<2x2xf32>) -> tensor<2x2xf32>
+    bnn.yield %n : tensor<2x2xf32>
+  }) : (tensor<5x2x2xf32>, tensor<2x2xf32>) -> (tensor<2x2xf32>)
+  func.return %last : tensor<2x2xf32>
+}
