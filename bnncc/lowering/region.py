@@ -228,8 +228,11 @@ class Region:
         """Those among the outputs of the kernel: a value of several planes takes several of them."""
         if not self.steps.has_neurons:
             return []
-        first = np.cumsum([0] + [len(self.steps.placement(value)) for value in self.op.outputs])
-        found = fired(self.op.results_inside)
+        finals = {state.final for state in self.states}
+        pairs = zip(self.op.results_inside, self.op.outputs, strict=True)
+        stored = [(value, result) for value, result in pairs if value not in finals]
+        first = np.cumsum([0] + [len(self.steps.placement(result)) for _, result in stored])
+        found = fired([value for value, _ in stored])
         return [replace(spikes, output=int(first[spikes.output])) for spikes in found]
 
     def _about(self) -> Operation:

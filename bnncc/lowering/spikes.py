@@ -10,6 +10,7 @@ from xdsl.ir import Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import node_name
+from bnncc.dialect.time import Scan
 from bnncc.plan.program import Density, Spikes
 
 
@@ -27,8 +28,9 @@ def fired(values: Sequence[SSAValue]) -> list[Spikes]:
 def decision(value: SSAValue) -> Operation | None:
     """What decides a value made of one decision alone: a comparison, or how often a threshold fits."""
     op = value.owner
-    while isinstance(op, ops.Cast):
-        op = op.input.owner
+    while isinstance(op, ops.Cast | Scan):
+        value = op.input if isinstance(op, ops.Cast) else op.inside(value)
+        op = value.owner
     if isinstance(op, ops.Compare):
         return op
     return op if isinstance(op, ops.Relu) and isinstance(op.input.owner, ops.Floor) else None
