@@ -63,6 +63,8 @@ class LayerRunner:
         array = planes[0]
         if isinstance(element, Bipolar):
             array = np.where(array, 1, -1)
+        elif isinstance(element, Level) and element.is_byte:
+            array = array.astype(int) + element.lowest
         elif isinstance(element, Level):
             array = (
                 np.sum([plane.astype(int) << b for b, plane in enumerate(planes)], axis=0) + element.lowest
@@ -108,6 +110,8 @@ def _planes(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:
         return [shaped > 0, shaped != 0]
     if isinstance(element, Level):
         levels = shaped.astype(int) - element.lowest
+        if element.is_byte:
+            return [levels]
         return [levels >> b & 1 != 0 for b in range(element.planes)]
     if isinstance(element, Bipolar | Spike) or element == i1:
         return [shaped > 0]

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from xdsl.dialects.builtin import f32, i1, i32
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import f32, i1, i8, i32
+from xdsl.ir import Attribute, SSAValue
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import LEVEL_BITS, domain_values, element_of
+from bnncc.dialect.types import LEVEL_BITS, PLANE_BITS, Level, domain_values, element_of, level_type, ui8
 from bnncc.passes.matching import ELEMENTWISE, producer, uniform_value
 
 TOLERANCE = 1e-5
 """Weights that differ from equally spaced levels by no more than this part of the largest are those levels:
 folding leaves such jitter."""
 
-LARGEST_WEIGHT = 1 << LEVEL_BITS - 1
+LARGEST_WEIGHT = 1 << PLANE_BITS - 1
 """Weights are at most this many steps from 0, on one side of it: from -8 to 8 there are 17 levels."""
 
 NEAR = 1e-6
@@ -85,6 +85,13 @@ class Range:
 
 
 ANYTHING = Range()
+
+INTEGERS = {
+    i32: Range(step=1.0, exact=True),
+    i8: Range(-128, 127, 1.0, True),
+    ui8: Range(0, 255, 1.0, True),
+}
+"""What is known of integers that are cast to f32."""
 
 TELLING = (*ELEMENTWISE, ops.Transpose, ops.Reshape, ops.MaxPool, ops.Pad, ops.Concat)
 """Operations whose result has the range that their operands have, or one that follows from it."""
@@ -237,7 +244,7 @@ def _cast(op: ops.Cast) -> Range:
         return ANYTHING
     if values is not None:
         return Range(min(values), max(values), 1.0, True)
-    return Range(step=1.0, exact=True) if source == i32 else ANYTHING
+    return INTEGERS.get(source, ANYTHING)
 
 
 def _rounded(op: ops.Round | ops.Floor | ops.Ceil, bound: float) -> float:
@@ -264,6 +271,25 @@ def _is_softsign(op: ops.Div) -> bool:
     return False
 
 
+def has_kernel(op: ops.Conv2d | ops.Dense, domain: Attribute) -> bool:
+    """Whether integers of a domain can be summed: those that bytes hold in one group, and with padding where
+    0 is one of them."""
+    if not isinstance(domain, Level) or not domain.is_byte or isinstance(op, ops.Dense):
+        return True
+    is_inside = not any(ops.unpack(op.pads)) or domain.lowest <= 0 <= domain.highest
+    return op.groups.value.data == 1 and is_inside
+
+
+def domain_of(known: Range, bits: int = LEVEL_BITS) -> Attribute | None:
+    """The domain of the multiples of a step that a value may be, in steps, if so many bits hold them."""
+    bounds = known.bounds()
+    if bounds is None:
+        return None
+    lowest, highest = bounds
+    is_small = lowest >= -128 and highest <= (127 if lowest < 0 else 255)
+    return level_type(lowest, highest) if is_small and 0 < highest - lowest < 1 << bits else None
+
+
 def weight_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """(levels int8, scale float64 [o]) with weight = scale * levels, or None.
 
@@ -284,7 +310,7 @@ def weight_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         fits = todo & near & ((found == 0) == (rows == 0)).all(axis=1)
         levels[fits], scale[fits] = found[fits], fitted[fits]
         todo &= ~fits
-    too_many = levels.size and int(levels.max()) - int(levels.min()) >= 1 << LEVEL_BITS
+    too_many = levels.size and int(levels.max()) - int(levels.min()) >= 1 << PLANE_BITS
     if todo.any() or too_many:
         return None
     return levels.reshape(weight.shape), scale

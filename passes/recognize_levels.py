@@ -2,8 +2,8 @@
 """recognize-levels: activations of a few bits get the domain that says so.
 
 Where the weights of a contraction have few levels and its input is proved to be step * q, q one of at most 16
-integers, the input becomes cast(cast(q)) * step; infer-domains then makes the contraction binary. What is
-computed up to q stays as it was, in float32.
+integers, or of 256 (8-bit pixels), the input becomes cast(cast(q)) * step; infer-domains then makes the
+contraction one of integers. What is computed up to q stays as it was, in float32.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import LEVEL_BITS, element_of, level_type, shape_of
+from bnncc.dialect.types import LEVEL_BITS, PLANE_BITS, element_of, shape_of
+from bnncc.passes.affine_levels import SplitOffset
 from bnncc.passes.infer_domains import scaled_input
-from bnncc.passes.levels import Levels, weight_levels
-from bnncc.passes.matching import apply_patterns, constant_of, first_move, producer, uniform_value
+from bnncc.passes.levels import Levels, domain_of, has_kernel, weight_levels
+from bnncc.passes.matching import apply_patterns, constant_of, discard, first_move, producer, uniform_value
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Integers:
 class RecognizeLevels(RewritePattern):
     """The input of a contraction, or what is reshaped to be it, is cast(cast(q)) * scale."""
 
-    def __init__(self) -> None:
-        self.levels = Levels()
+    def __init__(self, levels: Levels):
+        self.levels = levels
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
@@ -52,8 +53,11 @@ class RecognizeLevels(RewritePattern):
         if element_of(value) != f32 or scaled_input(value) is not None:
             return
         # The weight first: what the search for integers builds must be used.
-        found = None if weight_levels(weight) is None else integers_of(self.levels, value)
+        found = None if weight_levels(weight) is None else integers_of(self.levels, value, LEVEL_BITS)
         if found is None:
+            return
+        if not has_kernel(op, found.domain):
+            discard(found.made)
             return
         made = [*found.made, *as_domain(found)]
         for operation in made:
@@ -63,16 +67,15 @@ class RecognizeLevels(RewritePattern):
         rewriter.notify_op_modified(reader)
 
 
-def integers_of(levels: Levels, value: SSAValue) -> Integers | None:
-    """The value as a number times integers of a domain, or None."""
+def integers_of(levels: Levels, value: SSAValue, bits: int = PLANE_BITS) -> Integers | None:
+    """The value as a number times integers of a domain of at most so many bits, or None."""
     known = levels.of(value)
     if known.exact:
-        return _of_domain(levels, value, 1.0)
+        return _of_domain(levels, value, 1.0, bits)
     factor = _factor(value)
     if factor is not None and levels.of(factor[0]).exact:
-        return _of_domain(levels, *factor)
-    bounds = known.bounds()
-    domain = None if bounds is None else _domain(*bounds)
+        return _of_domain(levels, *factor, bits)
+    domain = domain_of(known, bits)
     if domain is None or known.step is None or not _has_inverse(known.step):
         return None
     # Rounding to the nearest level makes up for how the multiples of the step were rounded.
@@ -101,16 +104,9 @@ def _has_inverse(number: float) -> bool:
     return abs(1 / number) <= np.finfo(np.float32).max
 
 
-def _of_domain(levels: Levels, value: SSAValue, scale: float) -> Integers | None:
-    bounds = levels.of(value).bounds()
-    domain = None if bounds is None else _domain(*bounds)
+def _of_domain(levels: Levels, value: SSAValue, scale: float, bits: int) -> Integers | None:
+    domain = domain_of(levels.of(value), bits)
     return None if domain is None else Integers(value, scale, domain)
-
-
-def _domain(lowest: int, highest: int) -> Attribute | None:
-    """The domain of these integers, if bit-planes hold them."""
-    is_small = lowest >= -128 and highest <= 127
-    return level_type(lowest, highest) if is_small and 0 < highest - lowest < 1 << LEVEL_BITS else None
 
 
 def as_domain(integers: Integers) -> list[Operation]:
@@ -141,4 +137,5 @@ class RecognizeLevelsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module."""
-        apply_patterns(op, RecognizeLevels())
+        levels = Levels()
+        apply_patterns(op, SplitOffset(levels), RecognizeLevels(levels))

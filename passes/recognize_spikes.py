@@ -147,14 +147,15 @@ class CountSpikes(RewritePattern):
         rounded = producer(op.input, ops.Round)
         mul = None if rounded is None else producer(rounded.input, ops.Mul)
         mean = None if mul is None else producer(mul.left, ops.MeanPool)
-        if mul is None or mean is None or not isinstance(element_of(op.result), Level):
+        domain = element_of(op.result)
+        if mul is None or mean is None or not isinstance(domain, Level) or domain.is_byte:
             return
         taps = math.prod(ops.unpack(mean.kernel))
         cast = producer(mean.input, ops.Cast)
         is_whole = not any(ops.unpack(mean.pads)) and uniform_value(mul.right) == taps
         if cast is None or element_of(cast.input) not in (i1, spike) or not is_whole:
             return
-        if element_of(op.result) != level_type(0, taps):
+        if domain != level_type(0, taps):
             return
         made = [ops.Cast(cast.input, spike)] if element_of(cast.input) == i1 else []
         geometry = (ops.unpack(p) for p in (mean.kernel, mean.strides, mean.dilations))

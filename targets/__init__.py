@@ -159,6 +159,9 @@ def _detect_x86_64(flags: frozenset[str]) -> Target:
             facts["features"] = ["+avx512vpopcntdq"]
             facts["cpu_flags"] += ["avx512_vpopcntdq"]
             facts["popcount"] = "vector32"
+            if "avx512_vnni" in flags:
+                facts["features"].append("+avx512vnni")
+                facts["cpu_flags"].append("avx512_vnni")
         return from_facts("native", facts, "native")
     return Target(
         name="native",

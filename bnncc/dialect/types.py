@@ -51,14 +51,18 @@ class Ternary(ParametrizedAttribute, TypeAttribute):
     name = "bnn.ternary"
 
 
-LEVEL_BITS = 4
+LEVEL_BITS = 8
 """Bits of the widest level type."""
+
+PLANE_BITS = 4
+"""Levels of at most so many bits are stored as bit-planes, wider ones as bytes."""
 
 
 @irdl_attr_definition
 class Level(ParametrizedAttribute, TypeAttribute):
-    """One integer in lowest .. highest, `!bnn.level<lowest, highest>`; plane b holds bit b of value - lowest.
+    """One integer in lowest .. highest, `!bnn.level<lowest, highest>`, all of them in int8 or all in uint8.
 
+    What is stored is value - lowest: bit b of it in plane b, or a byte where it has more than 4 bits.
     `domain_name` calls it by the bits that it has: u2 is 0 .. 3 (or 0 .. 2), s2 is -2 .. 1 (or -1 .. 1)."""
 
     name = "bnn.level"
@@ -83,13 +87,18 @@ class Level(ParametrizedAttribute, TypeAttribute):
         """How many bits tell the values apart."""
         return (self.highest - self.lowest).bit_length()
 
+    @property
+    def is_byte(self) -> bool:
+        """Whether a byte holds a value, rather than planes of bits."""
+        return self.planes > PLANE_BITS
+
     def verify(self) -> None:
         """Check the range."""
         if not 0 < self.highest - self.lowest < 1 << LEVEL_BITS:
             raise VerifyException(
                 f"expected 2 to {1 << LEVEL_BITS} levels, got {self.lowest} .. {self.highest}"
             )
-        if not -128 <= self.lowest <= self.highest <= 127:
+        if not -128 <= self.lowest <= self.highest <= (127 if self.lowest < 0 else 255):
             raise VerifyException(f"expected levels of 8 bits, got {self.lowest} .. {self.highest}")
 
     @classmethod
@@ -156,7 +165,9 @@ def numpy_type(element: Attribute) -> type[np.generic]:
     """How `reference.py` holds an element: domains as int8 values, numbers as themselves.
 
     Raises KeyError for a type that has no NumPy counterpart here."""
-    return np.int8 if isinstance(element, Level) else _NUMPY[element]
+    if isinstance(element, Level):
+        return np.int8 if element.highest <= 127 else np.uint8
+    return _NUMPY[element]
 
 
 def number_type(dtype: np.dtype) -> Attribute:

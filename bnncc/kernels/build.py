@@ -18,6 +18,7 @@ from tvm.tirx.op import register_intrin_lowering
 from bnncc import elf
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels import (
+    byte_conv,
     choice,
     convert,
     halo,
@@ -36,6 +37,7 @@ from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.plan.c_values import float_literal
 from bnncc.plan.kernel import (
     BinaryConv,
+    ByteConv,
     ChannelMean,
     Convert,
     FillHalo,
@@ -53,6 +55,7 @@ Template = Callable[[KernelSpec, Isa, TileParameters | None], Kernel]
 
 TEMPLATES: dict[type[Root], Template] = {
     BinaryConv: choice.make,
+    ByteConv: byte_conv.make,
     RealConv: real_conv.make,
     SpikeConv: spike_conv.make,
     Pool: pool.make,

@@ -50,7 +50,7 @@ from bnncc.plan.expression import (
     Unary,
 )
 from bnncc.plan.graph import Graph, Node
-from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Pool, RealConv, SpikeConv
+from bnncc.plan.kernel import BinaryConv, ByteConv, Constant, KernelSpec, Pool, RealConv, SpikeConv
 from bnncc.plan.layout import WORD_BITS, Element, Layout, words
 
 Position = tuple[Index, Index, Index]
@@ -90,7 +90,7 @@ class Epilogue:
         self.layouts = tuple(output.layout for output in spec.outputs)
         self.writes_bits = spec.writes_bits
         self.is_bitwise = _is_bitwise(spec, self.graph)
-        self.reserved = 1 if isinstance(spec.root, BinaryConv | RealConv | SpikeConv) else 0
+        self.reserved = 1 if isinstance(spec.root, BinaryConv | ByteConv | RealConv | SpikeConv) else 0
         overwritten = {operand for operand, _ in spec.in_place}
         self.operands = tuple(
             emit.layout_parameter(
@@ -269,7 +269,8 @@ class Epilogue:
         for piece, value in zip(group, values, strict=True):
             for offset, lanes in emit.pieces(piece.valid, piece.lanes):
                 index = emit.address(layout, *position, first + piece.offset + offset)
-                emit.store(buffer, emit.extract(value, offset, lanes), index, layout.strides[3])
+                part = emit.extract(value, offset, lanes)
+                emit.store(buffer, _stored_as(layout.element, part), index, layout.strides[3])
 
     def _fill_last_word(self, position: Position) -> None:
         """Zeros in the bytes of the last word that hold no channel."""
@@ -324,6 +325,7 @@ class Epilogue:
             T.buffer_store(packed[output], packed[output][0] | bit, [0])
             return
         index = emit.address(self.layouts[output], *position, channel)
+        value = _stored_as(self.layouts[output].element, value)
         T.buffer_store(self._buffers[f"output{output}"], value, [index])
 
 
@@ -534,6 +536,11 @@ def _spread(bits: Value, first: int, lanes: int, is_one: bool = False) -> Value:
         return tirx.NE(word & emit.constant(1 << first, "uint32", lanes), zeros)
     numbers = T.Cast(emit.vector_type("uint32", lanes), T.Ramp(tirx.const(first, "int32"), 1, lanes))
     return tirx.NE(word & T.shift_left(ones, numbers), zeros)
+
+
+def _stored_as(element: Element, value: Value) -> Value:
+    """Numbers are computed in the type that is stored, but those of bytes in wider ones."""
+    return T.Cast(emit.vector_type("uint8", emit.lanes_of(value)), value) if element is Element.U8 else value
 
 
 def _joined(group: Sequence[Piece], values: Sequence[Value]) -> Value:

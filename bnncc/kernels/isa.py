@@ -129,6 +129,16 @@ class Isa:
         return 4 if "+mve" in self.features else 1
 
     @property
+    def has_byte_dot(self) -> bool:
+        """Whether an instruction adds the products of four bytes to a sum of 32 bits (AVX-512 VNNI)."""
+        return "+avx512vnni" in self.features
+
+    @property
+    def has_byte_pairs(self) -> bool:
+        """Whether an instruction adds up the products of two bytes in 16 bits (PMADDUBSW)."""
+        return self.kind == "llvm" and self.architecture == "x86_64" and self.popcount != "scalar"
+
+    @property
     def adds_bytes(self) -> bool:
         """Whether one instruction adds up the bytes of a word (USADA8)."""
         return "+dsp" in self.features

@@ -18,6 +18,7 @@ from bnncc.plan.expression import Binary, Compare, Expression, Flip, FromBit, Se
 from bnncc.plan.graph import Graph
 from bnncc.plan.kernel import (
     BinaryConv,
+    ByteConv,
     ChannelMean,
     Convert,
     FillHalo,
@@ -84,7 +85,7 @@ def root_name(root: Root) -> str:
                 return "dense"
             kind = "depthwise" if 1 < root.groups == root.input.shape[3] else "conv"
             return f"{kind}{window.height}x{window.width}"
-        case SpikeConv(window=window):
+        case SpikeConv(window=window) | ByteConv(window=window):
             is_dense = (window.height, window.width) == root.input.shape[1:3] == (1, 1)
             return "dense" if is_dense else f"conv{window.height}x{window.width}"
         case Pool(kind=kind, window=window):
@@ -113,6 +114,8 @@ def _operation(spec: KernelSpec) -> tuple[str, str, str]:
             return root_name(root), activation, weight
         case RealConv() as root:
             return root_name(root), str(root.input.element), "f32"
+        case ByteConv() as root:
+            return root_name(root), str(root.input.element), "i8"
         case SpikeConv() as root:
             return root_name(root), _planes("spike", len(root.planes)), str(root.weight)
         case FillHalo() as root:

@@ -196,6 +196,19 @@ class Schedule:
         return {name: value for name, value in asdict(self).items() if name != "along" or value}
 
 
+def register_schedule(pixels: Pixels, channels: int, lanes: int, accumulators: int) -> Schedule:
+    """Tiles of at most so many accumulators, for an output of so many channels; accumulators: 0 for scalar
+    code."""
+    if not accumulators:
+        return Schedule(lanes, 1, min(4, pixels.columns), 1)
+    vectors = -(-channels // lanes)
+    most_vectors = min(vectors, 2)
+    most_pixels = accumulators // most_vectors
+    columns = even_tile(pixels.columns, most_pixels)
+    rows = even_tile(pixels.rows, max(1, most_pixels // columns))
+    return Schedule(lanes, rows, columns, even_tile(vectors, max(most_vectors, 8 // (rows * columns))))
+
+
 def schedules(best: Schedule, pixels: Pixels, channels: int, accumulators: range) -> Iterator[Schedule]:
     """`best`, then others whose number of accumulators is in the range, for an output of so many channels."""
     yield best

@@ -16,7 +16,7 @@ from bnncc.kernels import depthwise, emit
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
-from bnncc.kernels.nest import Pixels, Schedule, Tile, each_lane, even_tile, schedules, walk
+from bnncc.kernels.nest import Pixels, Schedule, Tile, each_lane, register_schedule, schedules, walk
 from bnncc.kernels.real_plan import (
     RealPlan,
     add_product,
@@ -33,18 +33,9 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     """A good schedule without tuning: as many accumulators as the registers of the target hold."""
     if depthwise.fits(spec):
         return depthwise.default(spec, isa)
-    lanes = default_lanes(spec, isa)
-    vectors = -(-spec.shape[3] // lanes)
     pixels = Pixels.of(spec, root_of(spec).window)
-    if isa.is_scalar:
-        return Schedule(lanes, 1, min(4, pixels.columns), 1)
-    registers = 32 if isa.vector_bits == 512 else 16
-    most_vectors = min(vectors, 2)
-    most_pixels = (14 if registers == 32 else 6 * 2) // most_vectors
-    columns = even_tile(pixels.columns, most_pixels)
-    rows = even_tile(pixels.rows, max(1, most_pixels // columns))
-    channel_vectors = even_tile(vectors, max(most_vectors, 8 // (rows * columns)))
-    return Schedule(lanes, rows, columns, channel_vectors)
+    accumulators = 0 if isa.is_scalar else 14 if isa.vector_bits == 512 else 12
+    return register_schedule(pixels, spec.shape[3], default_lanes(spec, isa), accumulators)
 
 
 def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:

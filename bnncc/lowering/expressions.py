@@ -81,7 +81,7 @@ class ExpressionBuilder:
         """What is stored of a value made in this region, plane by plane."""
         first = self.value(value)
         match element_of(value):
-            case Level() as level:
+            case Level() as level if not level.is_byte:
                 return tuple(ex.BitOf(first, b) for b in range(level.planes))
             case Ternary():
                 op = value.owner
@@ -188,10 +188,13 @@ class ExpressionBuilder:
         raise unsupported(op, f"no cast from {source} to {target} in an epilogue")
 
     def _from_level(self, value: SSAValue, level: Level) -> ex.Expression:
-        """float32: what the level was made of, or the sum of its planes."""
+        """float32: what the level was made of, or what its byte or the sum of its planes says."""
         if isinstance(value.owner, ops.Cast):
             return self.value(value.owner.input)
         first = self.value(value)
+        if level.is_byte:
+            number = ex.ToFloat(first)
+            return ex.Binary("add", number, ex.Scalar(float(level.lowest))) if level.lowest else number
         assert isinstance(first, ex.Operand)
         planes = (ex.Operand(first.index + b) for b in range(level.planes))
         bits: list[ex.Expression] = [ex.FromBit(plane, 0.0, float(1 << b)) for b, plane in enumerate(planes)]

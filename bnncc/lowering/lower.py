@@ -295,7 +295,8 @@ class _Lowering:
         # The mask plane of a ternary value is set where the value is not 0.
         fills: Sequence[float] = (value, abs(value))[: len(wholes)]
         if isinstance(element, Level):
-            fills = [level_of(element, int(value)) >> b & 1 for b in range(element.planes)]
+            level = level_of(element, int(value))
+            fills = [level] if element.is_byte else [level >> b & 1 for b in range(element.planes)]
         for source, whole, fill in zip(self.steps.placement(op.input), wholes, fills, strict=True):
             self._pad_plane(op, source, whole, fill)
 

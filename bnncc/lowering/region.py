@@ -25,6 +25,7 @@ from bnncc.lowering.storage import Plane
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import (
     BinaryConv,
+    ByteConv,
     ChannelMean,
     Constant,
     KernelSpec,
@@ -157,6 +158,9 @@ class Region:
             if self.mask is None:
                 return dense, None, buffers, ()
             return SpikeConv(planes[0].layout, read.window), dense, buffers, buffers
+        if planes[0].layout.element is Element.U8:
+            root = ByteConv(planes[0].layout, read.window, read.grid.lowest, read.weight_planes)
+            return root, None, buffers, ()
         levels = planes[: read.grid.planes]
         plain = BinaryConv(
             planes[0].layout,

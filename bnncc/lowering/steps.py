@@ -20,7 +20,7 @@ from bnncc.plan.kernel import Convert, FillHalo, KernelSpec, Map, Output
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Alternative, Density, Spikes, Step
 
-MAPPED = frozenset({Element.F32, Element.I32, Element.BIT})
+MAPPED = frozenset({Element.F32, Element.I32, Element.U8, Element.BIT})
 """Elements that the kernels of maps store."""
 
 

@@ -58,7 +58,8 @@ class Plane:
 
 
 Placement = tuple[Plane, ...]
-"""The planes of a value: one, sign and mask for a ternary value, or the bits of a level, the lowest first."""
+"""The planes of a value: one, sign and mask for a ternary value, or the bits of a level, the lowest first;
+of a level that takes more than a few bits, one of bytes."""
 
 
 class Storage:
@@ -92,6 +93,8 @@ class Storage:
         element = element_of(value)
         if isinstance(element, Level):
             level = level_of(element, demand.fill)
+            if element.is_byte:
+                return (self.new_plane(name, layout, level),)
             planes = enumerate([name, *(f"{name}_bit{b}" for b in range(1, element.planes))])
             return tuple(self.new_plane(plane, layout, level >> b & 1) for b, plane in planes)
         sign = self.new_plane(name, layout, demand.fill)
@@ -188,7 +191,7 @@ def stored_element(value: SSAValue) -> Element:
     element = element_of(value)
     owner = value.owner
     if isinstance(element, Level):
-        return Element.BIT
+        return Element.U8 if element.is_byte else Element.BIT
     if element not in STORED:
         assert isinstance(owner, Operation)
         raise unsupported(owner, f"no kernel stores {value.type}")
@@ -196,7 +199,7 @@ def stored_element(value: SSAValue) -> Element:
 
 
 def level_of(element: Level, value: int) -> int:
-    """How far a value lies above the lowest of its domain, whose bits the planes hold; 0 for one outside."""
+    """How far a value lies above the lowest of its domain, which is what is stored; 0 for one outside."""
     return value - element.lowest if element.lowest <= value <= element.highest else 0
 
 

@@ -86,6 +86,18 @@ class BinaryConv:
 
 
 @dataclass(frozen=True)
+class ByteConv:
+    """The same sum over levels of 8 bits: x = q + lowest for the bytes q of `input`, whose halo holds the
+    byte that stands for 0. Constant 0 is the weight, int8 [O, KH, KW, C], below 2^weight_planes in magnitude.
+    """
+
+    input: Layout
+    window: Window
+    lowest: int = 0
+    weight_planes: int = 1
+
+
+@dataclass(frozen=True)
 class RealConv:
     """The same sum in float32: x float32 with zeros in its halo, constant 0 the weight, float32
     [O, KH, KW, C/groups]. The order of summation is the kernel's."""
@@ -153,7 +165,7 @@ class FillHalo:
     """Set the halo of `target` to `value` (all bits of the channels, or a number); reads nothing."""
 
     target: Layout
-    value: Literal[-1, 0, 1]
+    value: int
 
 
 @dataclass(frozen=True)
@@ -211,6 +223,7 @@ class Upstream:
 
 Root = (
     BinaryConv
+    | ByteConv
     | RealConv
     | SpikeConv
     | Pool
@@ -234,8 +247,8 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """Where one result of the epilogue goes. Packed bits store a boolean expression; f32 and i32 a
-    number. A stored channel stride other than 1 is allowed for f32 and i32."""
+    """Where one result of the epilogue goes. Packed bits store a boolean expression; f32 and i32 a number, u8
+    one of 0..255. A stored channel stride other than 1 is allowed for numbers."""
 
     layout: Layout
     expression: Expression

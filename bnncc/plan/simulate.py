@@ -31,6 +31,7 @@ from bnncc.plan.expression import (
 )
 from bnncc.plan.kernel import (
     BinaryConv,
+    ByteConv,
     ChannelMean,
     FillHalo,
     KernelSpec,
@@ -93,6 +94,9 @@ def random_values(layout: Layout, rng: np.random.Generator) -> np.ndarray:
     match layout.element:
         case Element.BIT:
             return rng.integers(0, 2, layout.shape).astype(bool)
+        case Element.U8:
+            # Both ends are likely: sums are largest there.
+            return rng.choice([0, 255, *range(0, 256, 5)], layout.shape)
         case Element.F32:
             return rng.standard_normal(layout.shape).astype(np.float32)
         case _:
@@ -189,6 +193,9 @@ def accumulate(
             return _convolve(np.sum(counts, axis=0), root.window, 1, constants[0], 0.0, spec.shape).astype(
                 dtype
             )
+        case ByteConv() as root:
+            x = load(root.input, inputs[0]).astype(np.float64) + root.lowest
+            return _convolve(x, root.window, 1, constants[0], 0.0, spec.shape).astype(np.int32)
         case BinaryConv() as root:
             planes = [load(layout, inputs[b]) * 2.0**b for b, layout in enumerate((root.input, *root.more))]
             levels = np.sum(planes, axis=0)

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnncc import targets
-from bnncc.kernels import binary_conv, real_conv
+from bnncc.kernels import binary_conv, byte_conv, real_conv
+from bnncc.kernels import map as map_kernels
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.expression import (
@@ -33,18 +34,19 @@ from bnncc.plan.expression import (
     BitOf,
     Channel,
     Compare,
+    Expression,
     Operand,
     Scalar,
     ToFloat,
     ToLevel,
     Unary,
 )
-from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec
+from bnncc.plan.kernel import BinaryConv, ByteConv, Grid, KernelSpec, Map, Output, RealConv
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.simulate import allocate, random_buffer
 from bnncc.targets import Target
 from tests.bench.timing import VECTORS_COUNTED, Call, measure, pin_to_one_core, popcount_loop, processor
-from tests.kernels.contractions import Shape, binary_spec, dense, pointwise, real_spec
+from tests.kernels.contractions import Shape, binary_spec, byte_spec, dense, pointwise, real_spec
 from tests.kernels.library import Library, aligned
 
 FLOAT = ((Element.F32, Binary("add", Binary("mul", ToFloat(Accumulator()), Channel(1)), Channel(2))),)
@@ -142,27 +144,40 @@ def level_layers() -> list[tuple[str, KernelSpec, KernelSpec, KernelSpec]]:
         ]
         levels = binary_spec(shape, LEVELS, (Element.F32, Element.F32), grid=Grid(2, 1, 0), halo_level=0)
         layers.append((f"u2 x bipolar to u2, {place}", levels, bits, real))
-    return layers + first_layers()
+    return layers
 
 
-def first_layers() -> list[tuple[str, KernelSpec, KernelSpec, KernelSpec]]:
-    """The same of first layers, which see 8-bit pixels: as eight planes, as one bit, in float32. All that the
-    sums can be is below 2^24, so both ways give the same numbers."""
+def first_layers() -> dict[str, dict[str, tuple[KernelSpec, KernelSpec]]]:
+    """First layers, which see 8-bit pixels: name -> how -> (conversion of the pixels, the layer).
+
+    As bytes, as eight planes of bits, in float32. All that the sums can be is below 2^24, so all give the same
+    numbers."""
     shapes = {
         "3x3 32x32x3->64": square(32, 3, 64),
         "7x7/2 224x224x3->64": square(224, 3, 64, 7, 2),
         "dense 784->256": dense(1, 784, 256),
     }
-    planes = {"grid": Grid(8, 1, 0), "halo_level": 0}
-    return [
-        (
-            f"u8 x bipolar, {place}",
-            binary_spec(shape, FLOAT, (Element.F32, Element.F32), **planes),
-            binary_spec(shape, FLOAT, (Element.F32, Element.F32)),
-            real_spec(shape, RELU, (Element.F32,)),
-        )
+    two = (Element.F32, Element.F32)
+    return {
+        place: {
+            "bytes": (converted(shape, Element.U8), byte_spec(shape, FLOAT, two)),
+            "planes": (
+                converted(shape, Element.BIT),
+                binary_spec(shape, FLOAT, two, grid=Grid(8, 1, 0), halo_level=0),
+            ),
+            "float": (converted(shape, Element.F32), real_spec(shape, RELU, (Element.F32,))),
+        }
         for place, shape in shapes.items()
-    ]
+    }
+
+
+def converted(shape: Shape, element: Element) -> KernelSpec:
+    """8-bit pixels as a layer wants them, in the middle of a halo."""
+    pixels, target = Layout.packed(Element.U8, shape.image), Layout.packed(element, shape.image, shape.halo)
+    expressions: list[Expression] = [ToFloat(Operand(0)) if element is Element.F32 else Operand(0)]
+    if element is Element.BIT:
+        expressions = [BitOf(Operand(0), plane) for plane in range(8)]
+    return KernelSpec(Map(), (pixels,), (), tuple(Output(target, expression) for expression in expressions))
 
 
 def call_ours(kernel: Kernel, library: Library, rng: np.random.Generator) -> Call:
@@ -336,6 +351,28 @@ def level_table(target: Target, turns: int) -> None:
         print(f"{name:44}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
 
 
+def first_layer_table(target: Target, turns: int) -> None:
+    """Measure layers of 8-bit pixels and binary weights, the conversion of the pixels included, and print."""
+    isa, rng = Isa.of(target), np.random.default_rng(1)
+    templates = {ByteConv: byte_conv, BinaryConv: binary_conv, RealConv: real_conv, Map: map_kernels}
+    columns = ["bytes", "planes", "float", "bytes/float", "planes/float"]
+    print(
+        f"\n8-bit pixels and binary weights, {target.name}: microseconds, with the conversion of the pixels"
+    )
+    print(f"{'':44}" + "".join(f"{column:>17}" for column in columns))
+    for name, ways in first_layers().items():
+        kernels = {way: [templates[type(s.root)].make(s, isa) for s in specs] for way, specs in ways.items()}
+        library = Library([kernel for pair in kernels.values() for kernel in pair], target)
+        calls: dict[str, Call] = {}
+        for way, pair in kernels.items():
+            convert, layer = (call_ours(kernel, library, rng) for kernel in pair)
+            calls[way] = lambda convert=convert, layer=layer: (convert(), layer())
+        times = measure(calls, turns)
+        cells = [f"{times.median(way) * 1e6:.2f}" for way in calls]
+        cells += [f"{times.ratio(way, 'float'):.2f}" for way in ("bytes", "planes")]
+        print(f"{name:44}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
+
+
 def _bits(spec: KernelSpec) -> int:
     """Bit positions compared."""
     outputs, *window = spec.constants[0].shape
@@ -363,6 +400,7 @@ def main() -> None:
         table("Binary layers", binary_layers(), target, arguments.turns, make_prototype)
         table("Real layers", real_layers(), target, arguments.turns, make_prototype)
         level_table(target, arguments.turns)
+        first_layer_table(target, arguments.turns)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from tests.cases import Case, case_names, load_case
 from tests.e2e.commands import Shell
 
 BINARY_LAYERS = {
-    "brevitas_cnv_1w1a_qonnx_dynamo": 8,  # the first of nine convolutions and dense layers sees 8-bit pixels
-    "brevitas_cnv_1w1a_stdonnx_legacy": 8,
+    "brevitas_cnv_1w1a_qonnx_dynamo": 9,  # the first one sees 8-bit pixels
+    "brevitas_cnv_1w1a_stdonnx_legacy": 9,
     "brevitas_lfc_1w1a_qonnx_legacy": 4,
     "brevitas_tfc_1w2a_qonnx_legacy": 4,
     "digits_bnn_bop_legacy": 3,
@@ -41,9 +41,11 @@ BINARY_LAYERS = {
     "torch_signzero_trap_legacy": 3,
     "torch_xnornet_kmap_legacy": 3,  # its three K-maps are convolutions of real values
 }
-"""How many layers of each network have activations and weights of a few bits, most of them of one."""
+"""How many layers of each network run on integers: activations and weights of few bits, most of them one."""
 
 DOMAINS = {
+    "brevitas_cnv_1w1a_qonnx_dynamo": {"s8 x bipolar", "bipolar x bipolar"},
+    "brevitas_cnv_1w1a_stdonnx_legacy": {"s8 x bipolar", "bipolar x bipolar"},
     "brevitas_tfc_1w2a_qonnx_legacy": {"s2 x bipolar"},
     "qonnx_zoo_TFC_1W2A": {"s2 x bipolar"},
     "qonnx_zoo_TFC_2W2A": {"s2 x ternary"},

@@ -11,6 +11,9 @@ from pathlib import Path
 from tests.fuzzing.mutations import Mutator
 from tests.fuzzing.workers import COMPILE_EVERY, judge_all
 
+PROGRESS = 1000
+"""After so many models the command says how far it is."""
+
 
 def main() -> int:
     """The command; 1 where a model did more than be refused."""
@@ -30,6 +33,8 @@ def main() -> int:
             path = chosen.save / f"model_{verdict.number}.onnx"
             path.write_bytes(Mutator(verdict.number).model())
             print(f"{path}: {verdict.outcome}\n{verdict.detail}", flush=True)
+        if outcomes.total() % PROGRESS == 0:
+            print(f"{outcomes.total()} models judged", file=sys.stderr, flush=True)
     listed = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
     print(f"{chosen.count} models: {listed}; the slowest took {slowest:.1f} s up to the plan")
     print(f"one in {COMPILE_EVERY} of those that were planned was compiled to the end")

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
+from onnx.checker import ValidationError
 
 from tests.cases import HERE, case_names, read_model
 from tests.random_networks import Generator
@@ -125,8 +126,8 @@ class Mutator:
             change = self.pick(CHANGES)
             try:
                 change(self, model)
-            except (ValueError, TypeError, IndexError, OverflowError, DecodeError):
-                continue  # there is nothing of the kind, it takes no such value, or nests too deep
+            except (ValueError, TypeError, IndexError, OverflowError, DecodeError, ValidationError):
+                continue  # there is nothing of the kind, it takes no such value, or lies elsewhere
         return model.SerializeToString()
 
     def text(self) -> str:

@@ -12,6 +12,7 @@ from bnncc.plan.expression import Accumulator, Channel, Compare, Expression
 from bnncc.plan.kernel import (
     BIPOLAR,
     BinaryConv,
+    ByteConv,
     Constant,
     Grid,
     KernelSpec,
@@ -132,6 +133,26 @@ def real_spec(
         source = transposed(Layout.packed(Element.F32, (n, c, h, w)), 4, (0, 2, 3, 1))
     root = RealConv(source, shape.window, shape.groups)
     return _spec(shape, root, Constant(Element.F32, shape.weight), epilogue, constants, operands, output_halo)
+
+
+def byte_spec(
+    shape: Shape,
+    epilogue: tuple[tuple[Element, Expression], ...] = ((Element.I32, Accumulator()),),
+    constants: tuple[Element, ...] = (),
+    operands: tuple[Layout, ...] = (),
+    lowest: int = 0,
+    weight_planes: int = 1,
+    channels_first: bool = False,
+    output_halo: Halo = Halo(),
+) -> KernelSpec:
+    """A KernelSpec of a contraction of bytes; channels_first as in `real_spec`."""
+    source = Layout.packed(Element.U8, shape.image, shape.halo)
+    if channels_first:
+        n, h, w, c = shape.image
+        source = transposed(Layout.packed(Element.U8, (n, c, h, w)), 4, (0, 2, 3, 1))
+    assert shape.groups == 1
+    root = ByteConv(source, shape.window, lowest, weight_planes)
+    return _spec(shape, root, Constant(Element.I8, shape.weight), epilogue, constants, operands, output_halo)
 
 
 def spike_spec(

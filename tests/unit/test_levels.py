@@ -217,17 +217,118 @@ def test_nan_is_the_lowest_level(tmp_path: Path) -> None:
     assert (expected == 0).all()
 
 
+BYTES: dict[str, tuple[Quantiser, str]] = {
+    "17 levels": (steps(1, 0, 16), "u5"),
+    "signed": (quant(8, 1, 0), "s8"),
+    "narrow": (quant(8, 1, 1, scale=0.3), "s8"),
+    "unsigned": (quant(8, 0, 0, scale=0.01), "u8"),
+    "zero point": (quant(8, 0, 0, zero_point=100, scale=0.1), "-100..155"),
+    "some": (steps(1, -40, 3), "-40..3"),
+    "above zero": (steps(1, 40, 200, scale=0.01), "40..200"),
+}
+
+
+@pytest.mark.parametrize("name", BYTES)
+@pytest.mark.parametrize("weight", ["bipolar", "ternary", "s4"])
+def test_activations_of_up_to_8_bits_are_bytes(name: str, weight: str, tmp_path: Path) -> None:
+    (activation, domain), (make, levels) = BYTES[name], WEIGHTS[weight]
+    window = {} if name == "above zero" else {"pads": [1, 2, 0, 1], "strides": [2, 1]}
+    result = network(activation, make((9, 40, 3, 3)), tmp_path, **window)
+    if name == "zero point":  # from -100 to 155: neither int8 nor uint8 holds them
+        assert domains(result) == ["f32 x f32"]
+        return
+    assert domains(result) == [f"{domain} x {levels}"]
+    expected = check(result, {"x": X * 20})["y"]
+    assert len(np.unique(expected)) > 20
+
+
+def test_bytes_are_read_as_numbers_too_and_moved(tmp_path: Path) -> None:
+    """A dense layer behind a pool and a reshape; what it reads is added as numbers elsewhere."""
+    nodes, constants = quant(8, 1, 0, scale=0.125)
+    weights = {
+        f"w{i}": RNG.choice([-1.0, 1.0], shape) for i, shape in enumerate([(7, 40 * 9), (40, 40, 1, 1)])
+    }
+    constants |= {name: array.astype(np.float32) for name, array in weights.items()}
+    nodes = [
+        *nodes,
+        node("MaxPool", "q", "m", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Flatten", "m", "f"),
+        node("Gemm", "f w0", "y", transB=1),
+        node("Conv", "q w1", "c"),
+        node("Add", "c q", "sum"),
+    ]
+    model = make_model(nodes, {"x": list(X.shape)}, ["y", "sum"], constants, domains=[QONNX])
+    result = lowered(tmp_path, model)
+    assert sorted(domains(result)) == ["s8 x bipolar"] * 2
+    check(result, {"x": X * 9})
+
+
+def affine(low: float, high: float, *more: tuple[str, float]) -> Quantiser:
+    """round(clip(x)), then operations by one number each."""
+    nodes = [node("Clip", "x low high", "clipped"), node("Round", "clipped", "n0")]
+    constants: dict[str, Any] = {"low": np.float32(low), "high": np.float32(high)}
+    for index, (operator, number) in enumerate(more):
+        result = "q" if index == len(more) - 1 else f"n{index + 1}"
+        nodes.append(node(operator, f"n{index} c{index}", result))
+        constants[f"c{index}"] = np.float32(number)
+    return nodes, constants
+
+
+@pytest.mark.parametrize(
+    ("activation", "domain"),
+    [
+        (affine(0, 255, ("Sub", 127.5), ("Div", 127.5)), "u8"),
+        (affine(0, 255, ("Mul", 2 / 255), ("Add", -1)), "u8"),
+        (affine(-128, 127, ("Add", 0.5), ("Mul", -0.25)), "s8"),
+        (affine(0, 3, ("Mul", 2), ("Sub", 3), ("Div", 3)), "u2"),
+    ],
+    ids=["pixels", "scaled first", "negative", "four levels"],
+)
+@pytest.mark.parametrize("window", [{}, {"pads": [1, 1, 1, 1]}], ids=["inside", "padded"])
+def test_an_offset_becomes_a_constant(
+    activation: Quantiser, domain: str, window: dict, tmp_path: Path
+) -> None:
+    """Padding is 0 of the numbers behind the offset, so that the constant differs at the border."""
+    result = network(activation, RNG.choice([-0.5, 0.5], (9, 40, 3, 3)), tmp_path, **window)
+    assert domains(result) == [f"{domain} x bipolar"]
+    check(result, {"x": X * 30})
+
+
+@pytest.mark.parametrize(
+    ("activation", "weight"),
+    [
+        (affine(0, 256, ("Sub", 127.5), ("Div", 127.5)), RNG.choice([-1.0, 1.0], (9, 40, 3, 3))),
+        (affine(0, 255, ("Sub", np.inf), ("Div", 127.5)), RNG.choice([-1.0, 1.0], (9, 40, 3, 3))),
+        (affine(0, 255, ("Sub", 127.5), ("Div", 127.5)), RNG.standard_normal((9, 40, 3, 3))),
+    ],
+    ids=["257 levels", "infinite", "real weights"],
+)
+def test_other_offsets_stay_real(activation: Quantiser, weight: np.ndarray, tmp_path: Path) -> None:
+    assert domains(network(activation, weight, tmp_path)) == ["f32 x f32"]
+
+
+def test_bytes_in_groups_stay_real(tmp_path: Path) -> None:
+    result = network(quant(8, 1, 0), RNG.choice([-1.0, 1.0], (40, 1, 3, 3)), tmp_path, group=40)
+    assert domains(result) == ["f32 x f32"]
+
+
+def test_bytes_that_are_never_0_have_no_padding(tmp_path: Path) -> None:
+    weight = RNG.choice([-1.0, 1.0], (9, 40, 3, 3))
+    result = network(steps(1, 40, 200, scale=0.01), weight, tmp_path, pads=[1, 1, 1, 1])
+    assert domains(result) == ["f32 x f32"]
+
+
 @pytest.mark.parametrize(
     "activation",
     [
-        steps(1, 0, 16),
+        steps(1, 0, 256),
         steps(1, 0, 2.5),
         steps(1, 0, np.inf),
         (dorefa(2)[0], dorefa(2)[1] | {"most": np.float32(np.nan)}),
-        (quant(8, 1, 0)[0], quant(8, 1, 0)[1]),
+        quant(9, 1, 0),
         (quant(2, 1, 0)[0], quant(2, 1, 0)[1] | {"s": RNG.uniform(0.1, 1, (1, 40, 1, 1)).astype(np.float32)}),
     ],
-    ids=["17 levels", "bound off the grid", "no bound", "NaN", "8 bits", "scale per channel"],
+    ids=["257 levels", "bound off the grid", "no bound", "NaN", "9 bits", "scale per channel"],
 )
 def test_what_is_no_few_levels_stays_real(activation: Quantiser, tmp_path: Path) -> None:
     result = network(activation, RNG.choice([-1.0, 1.0], (9, 40, 3, 3)), tmp_path)

@@ -68,6 +68,23 @@ func.func @spikes_and_pools(%x: tensor<1x2x2x1xf32>, %c: tensor<1x4xi1>) -> (ten
   func.return %1, %3, %8 : tensor<1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>
 }
 
+// Pixels of 8 bits: what is cast from them is known. An offset that no step divides becomes a constant.
+// CHECK-LABEL: func.func @pixels
+func.func @pixels(%x: tensor<1x2xui8>) -> (tensor<1x1xf32>, tensor<1x1xf32>) {
+  %m = bnn.constant dense<127.5> : tensor<f32> : tensor<f32>
+  %w = bnn.constant dense<[[1.0, 1.0]]> : tensor<1x2xf32> : tensor<1x2xf32>
+  %0 = bnn.cast %x : (tensor<1x2xui8>) -> tensor<1x2xf32>
+  %1 = bnn.dense %0, %w : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
+  %2 = bnn.sub %0, %m : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  %3 = bnn.dense %2, %w : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
+  // CHECK: bnn.cast {{.+}} -> tensor<1x2x!bnn.level<0, 255>>
+  // CHECK: bnn.cast {{.+}} -> tensor<1x2x!bnn.level<0, 255>>
+  // CHECK: %[[Y:.+]] = bnn.dense
+  // CHECK-NEXT: %[[C:.+]] = bnn.constant dense<-2.550000e+02>
+  // CHECK-NEXT: bnn.add %[[Y]], %[[C]]
+  func.return %1, %3 : tensor<1x1xf32>, tensor<1x1xf32>
+}
+
 // Near misses: a scale that differs along what is summed, one level too many, bounds off the grid, no upper bound,
 // weights off any grid, and rounding before a factor that is unknown.
 // CHECK-LABEL: func.func @real_activations
@@ -81,7 +98,7 @@ func.func @real_activations(%x: tensor<1x2xf32>, %t: tensor<1x2xf32>) -> (tensor
   %1 = bnn.clip %0 {low = 0.0 : f32, high = 3.0 : f32} : (tensor<1x2xf32>) -> tensor<1x2xf32>
   %2 = bnn.mul %1, %s : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x2xf32>
   %3 = bnn.dense %2, %w : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
-  %4 = bnn.clip %0 {low = 0.0 : f32, high = 16.0 : f32} : (tensor<1x2xf32>) -> tensor<1x2xf32>
+  %4 = bnn.clip %0 {low = 0.0 : f32, high = 256.0 : f32} : (tensor<1x2xf32>) -> tensor<1x2xf32>
   %5 = bnn.dense %4, %w : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>
   %6 = bnn.clip %0 {low = 0.0 : f32, high = 2.5 : f32} : (tensor<1x2xf32>) -> tensor<1x2xf32>
   %7 = bnn.dense %6, %w : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x1xf32>

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions of bytes against NumPy, bit for bit, on every instruction set that runs here."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from dataclasses import asdict
+from functools import cache
+
+import numpy as np
+import pytest
+
+from bnncc import targets
+from bnncc.kernels import byte_conv
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.nest import Level
+from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, ToFloat
+from bnncc.plan.kernel import ByteConv, KernelSpec
+from bnncc.plan.layout import Element, Halo
+from bnncc.plan.simulate import allocate, random_buffer, run_step
+from tests.kernels.contractions import Shape, byte_spec, dense, pointwise
+from tests.kernels.library import Library
+
+TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
+
+SCALED = (
+    (Element.F32, Binary("add", Binary("mul", ToFloat(Accumulator()), Channel(1)), Channel(2))),
+    (Element.BIT, Compare("ge", Accumulator(), Channel(3))),
+)
+THREE = (Element.F32, Element.F32, Element.I32)
+SIGNS = ((Element.BIT, Compare("ge", Accumulator(), Channel(1))),)
+
+
+def _cases() -> dict[str, KernelSpec]:
+    valid = (0, 0, 0, 0)
+    return {
+        "first-layer": byte_spec(Shape((1, 9, 11, 3), 64), SCALED, THREE),
+        "stem": byte_spec(
+            Shape((1, 15, 13, 3), 40, (7, 7), (2, 2), pads=(3, 3, 3, 3)), SIGNS, (Element.I32,)
+        ),
+        "signed": byte_spec(Shape((2, 7, 6, 3), 20), SCALED, THREE, lowest=-128),
+        "below-zero": byte_spec(Shape((1, 6, 6, 5), 16, pads=valid), lowest=-77, weight_planes=4),
+        "grey": byte_spec(Shape((1, 8, 8, 1), 33, (5, 5), pads=valid)),
+        "channels-first": byte_spec(Shape((1, 9, 8, 3), 24, (3, 3), (2, 2), pads=valid), channels_first=True),
+        "channels-first-5x5": byte_spec(Shape((1, 9, 9, 2), 8, (5, 5), pads=valid), channels_first=True),
+        "dilated": byte_spec(Shape((1, 9, 9, 6), 17, (3, 2), (1, 2), (2, 3), (2, 0, 2, 3))),
+        "pointwise": byte_spec(pointwise(5, 3, 12)),
+        "pointwise-deep": byte_spec(pointwise(4, 70, 40), weight_planes=4),
+        "dense": byte_spec(dense(1, 784, 100), SCALED, THREE),
+        "dense-short": byte_spec(dense(1, 2, 5)),
+        "dense-one": byte_spec(dense(3, 1, 1), lowest=-1),
+        "dense-batch": byte_spec(dense(7, 131, 10), lowest=-128),
+        "halo-beyond": byte_spec(
+            Shape((1, 5, 6, 10), 70), SIGNS, (Element.I32,), output_halo=Halo(1, 1, 1, 1)
+        ),
+    }
+
+
+CASES = _cases()
+
+
+@cache
+def _library(target: str) -> tuple[dict[str, Kernel], Library]:
+    facts = targets.load(target)
+    if not facts.runs_here():
+        pytest.skip(f"this machine is no {target}")
+    kernels = {name: byte_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
+    return kernels, Library(list(kernels.values()), facts)
+
+
+def _root(spec: KernelSpec) -> ByteConv:
+    assert isinstance(spec.root, ByteConv)
+    return spec.root
+
+
+def _numbers(
+    spec: KernelSpec, seed: int, extreme: int = 0
+) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+    """extreme: +1 or -1 for the largest sums there are."""
+    rng, root = np.random.default_rng(seed), _root(spec)
+    reads = [random_buffer(layout, rng, -root.lowest) for layout in (*spec.inputs, *spec.operands)]
+    most = (1 << root.weight_planes) - 1
+    weight = rng.integers(-most, most + 1, spec.constants[0].shape).astype(np.int8)
+    if extreme:
+        reads[0][:] = 255
+        weight[:] = extreme * most
+    others = [
+        rng.integers(-500, 500, c.shape).astype(np.int32)
+        if c.element is Element.I32
+        else rng.uniform(-1, 1, c.shape).astype(np.float32)
+        for c in spec.constants[1:]
+    ]
+    return reads, (weight, *others)
+
+
+def _run(
+    spec: KernelSpec, kernel: Kernel, library: Library, numbers: tuple
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(expected, actual) outputs."""
+    reads, constants = numbers
+    expected, actual = ([allocate(output.layout, 0xAB) for output in spec.outputs] for _ in range(2))
+    run_step(spec, reads, constants, expected)
+    library.run(kernel, reads, constants, actual)
+    return expected, actual
+
+
+def _check(spec: KernelSpec, kernel: Kernel, library: Library, numbers: tuple) -> None:
+    for output, want, have in zip(spec.outputs, *_run(spec, kernel, library, numbers), strict=True):
+        if output.layout.element is Element.F32:
+            np.testing.assert_allclose(have, want, rtol=1e-6, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(have, want)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_equals_simulation(target: str, name: str):
+    kernels, library = _library(target)
+    _check(CASES[name], kernels[name], library, _numbers(CASES[name], 3))
+
+
+@pytest.mark.parametrize("name", ["dense", "dense-batch", "pointwise-deep", "grey"])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_do_not_overflow(target: str, name: str, sign: int):
+    kernels, library = _library(target)
+    _check(CASES[name], kernels[name], library, _numbers(CASES[name], 4, sign))
+
+
+def test_every_tile_computes_the_same():
+    target = targets.load("native")
+    isa, spec = Isa.of(target), CASES["stem"]
+    best = byte_conv.default(spec, isa)
+    tiles = [asdict(best) | {"rows": rows, "pixels": pixels} for rows in (1, 2) for pixels in (1, 3)]
+    kernels = [byte_conv.make(spec, isa, tile) for tile in tiles]
+    library = Library(kernels, target)
+    for kernel in kernels:
+        _check(spec, kernel, library, _numbers(spec, 5))
+
+
+@pytest.mark.parametrize("name", ["dense-short", "pointwise", "pointwise-deep", "grey", "channels-first"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_is_read_behind_the_image(target: str, name: str):
+    """The image ends where a page ends that is followed by one that may not be read."""
+    kernels, library = _library(target)
+    spec, kernel = CASES[name], kernels[name]
+    (image,), constants = _numbers(spec, 6)
+    pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    behind = np.frombuffer(pages, np.uint8)
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    assert image.size <= mmap.PAGESIZE
+    assert protect(behind.ctypes.data + mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
+    place = behind[mmap.PAGESIZE - image.size : mmap.PAGESIZE]
+    place[:] = image
+    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
+    run_step(spec, [image], constants, [expected])
+    library.bind(kernel, place, *kernel.pack(constants), actual)()
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_bytes_of_a_step_are_neighbours():
+    vnni, pairs = Isa.of(targets.load("znver4")), Isa.of(targets.load("x86-64-v3"))
+    for run, widest in ((Level(9, 1), 4), (Level(3, 1), 2), (Level(1, 1), 1), (Level(9, 2), 1)):
+        assert byte_conv.bytes_together(vnni, run) == widest
+        assert byte_conv.bytes_together(pairs, run) == min(widest, 2)
+    assert byte_conv.bytes_together(Isa.of(targets.load("cortex-a72")), Level(9, 1)) == 1
+
+
+def test_a_wrong_weight_is_noticed():
+    spec = CASES["first-layer"]
+    kernels, library = _library("c")
+    reads, constants = _numbers(spec, 7)
+    expected, actual = ([allocate(output.layout) for output in spec.outputs] for _ in range(2))
+    run_step(spec, reads, constants, expected)
+    constants[0][5, 1, 1, 2] += 1
+    library.run(kernels["first-layer"], reads, constants, actual)
+    assert (expected[0] != actual[0]).any()
