@@ -50,7 +50,8 @@ class LayerRunner:
         for value, array in zip(op.operands, operands, strict=True):
             if isinstance(value.owner, ops.Constant) and value not in self.placements:
                 continue  # part of the kernel
-            for plane, part in zip(self.placements[value], _planes(value, array), strict=True):
+            planes = self.placements[value]
+            for plane, part in zip(planes, _planes(value, array, len(planes)), strict=True):
                 self._write(plane, part)
         for index, owner in enumerate(self.operations):
             if owner is op:
@@ -63,7 +64,7 @@ class LayerRunner:
         array = planes[0]
         if isinstance(element, Bipolar):
             array = np.where(array, 1, -1)
-        elif isinstance(element, Level) and element.is_byte:
+        elif isinstance(element, Level) and len(planes) == 1:
             array = array.astype(int) + element.lowest
         elif isinstance(element, Level):
             array = (
@@ -103,14 +104,15 @@ class LayerRunner:
         return memory[start : start + bytes_].view(dtype)
 
 
-def _planes(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:
-    """The array of a value as its planes: numbers, one boolean plane, sign and mask, or bits."""
+def _planes(value: SSAValue, array: np.ndarray, count: int) -> list[np.ndarray]:
+    """The array of a value as its planes: numbers, one boolean plane, sign and mask, or bits; of a level that
+    has one plane, bytes."""
     element, shaped = element_of(value), array.reshape(canonical(array.shape))
     if isinstance(element, Ternary):
         return [shaped > 0, shaped != 0]
     if isinstance(element, Level):
         levels = shaped.astype(int) - element.lowest
-        if element.is_byte:
+        if count == 1:
             return [levels]
         return [levels >> b & 1 != 0 for b in range(element.planes)]
     if isinstance(element, Bipolar | Spike) or element == i1:

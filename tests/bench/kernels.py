@@ -150,8 +150,7 @@ def level_layers() -> list[tuple[str, KernelSpec, KernelSpec, KernelSpec]]:
 def first_layers() -> dict[str, dict[str, tuple[KernelSpec, KernelSpec]]]:
     """First layers, which see 8-bit pixels: name -> how -> (conversion of the pixels, the layer).
 
-    As bytes, as eight planes of bits, in float32. All that the sums can be is below 2^24, so all give the same
-    numbers."""
+    As bytes, as eight planes of bits, in float32. The sums are below 2^24, so all give the same numbers."""
     shapes = {
         "3x3 32x32x3->64": square(32, 3, 64),
         "7x7/2 224x224x3->64": square(224, 3, 64, 7, 2),

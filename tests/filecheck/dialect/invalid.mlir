@@ -174,17 +174,17 @@ func.func @concatenation_of_other_rows(%x: tensor<1x4xf32>, %y: tensor<2x4xf32>)
 
 // -----
 
-func.func @levels_of_five_bits(%x: tensor<1x4x!bnn.level<0, 16>>) {
+func.func @levels_of_nine_bits(%x: tensor<1x4x!bnn.level<0, 256>>) {
   func.return
 }
-// CHECK: expected 2 to 16 levels, got 0 .. 16
+// CHECK: expected 2 to 256 levels, got 0 .. 256
 
 // -----
 
-func.func @levels_without_end(%x: tensor<1x4x!bnn.level<120, 130>>) {
+func.func @levels_without_end(%x: tensor<1x4x!bnn.level<-1, 130>>) {
   func.return
 }
-// CHECK: expected levels of 8 bits, got 120 .. 130
+// CHECK: expected levels of 8 bits, got -1 .. 130
 
 // -----
 
