@@ -17,7 +17,8 @@ Stored weights, int8: [vectors][steps][lanes][bytes of a step].
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
@@ -42,6 +43,7 @@ from bnncc.kernels.nest import (
     fuse,
     register_schedule,
     register_tiles,
+    schedules,
     walk,
     walk_chunks,
 )
@@ -188,6 +190,11 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     return register_schedule(plan.pixels, spec.shape[3], plan.channels.lanes, accumulators)
 
 
+def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
+    """Schedules worth measuring, the default first."""
+    return schedules(default(spec, isa), BytePlan.of(spec, isa).pixels, spec.shape[3], range(3, 25))
+
+
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a ByteConv; schedule: the fields of a Schedule."""
     plan = BytePlan.of(spec, isa)
@@ -231,7 +238,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         table = (plan.pack_base(constants[0]),) if plan.root.lowest else ()
         return plan.pack_weight(constants[0]), *table, *epilogue.pack(constants)
 
-    tile = asdict(tile_parameters)
+    tile = tile_parameters.parameters()
     symbol = kernel_symbol(spec, isa, tile)
     description = (
         f"{plan.together} bytes a step, {tile_parameters.rows}x{tile_parameters.pixels} pixels, "

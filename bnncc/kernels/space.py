@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from bnncc.kernels import binary_along, binary_conv, binary_rows, choice, real_conv
+from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.isa import Goal, Isa, TargetFacts
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.naming import layer_name, spec_digest
 from bnncc.kernels.nest import Pixels
-from bnncc.plan.kernel import BinaryConv, KernelSpec, Map, Pool, RealConv
+from bnncc.plan.kernel import BinaryConv, ByteConv, KernelSpec, Map, Pool, RealConv
 
 TEMPLATES_VERSION = 1
 """To be raised when a template changes what its parameters mean or cost: older records are not used then."""
@@ -36,6 +36,8 @@ def _candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
     match spec.root:
         case BinaryConv():
             yield from _binary(spec, isa)
+        case ByteConv():
+            yield from (schedule.parameters() for schedule in byte_conv.candidates(spec, isa))
         case RealConv():
             yield from (schedule.parameters() for schedule in real_conv.candidates(spec, isa))
         case Pool() | Map() if not isa.is_scalar and not spec.is_recurrent:

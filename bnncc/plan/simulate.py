@@ -106,7 +106,9 @@ def random_values(layout: Layout, rng: np.random.Generator) -> np.ndarray:
 def random_reads(spec: KernelSpec, rng: np.random.Generator) -> list[np.ndarray]:
     """Buffers that a Step of `spec` may read: its inputs, then its operands."""
     root = spec.root
-    if isinstance(root, BinaryConv):
+    if isinstance(root, ByteConv):
+        reads = [random_buffer(root.input, rng, -root.lowest)]
+    elif isinstance(root, BinaryConv):
         planes = enumerate((root.input, *root.more))
         reads = [random_buffer(layout, rng, root.halo_level >> bit & 1) for bit, layout in planes]
         if root.mask is not None:
