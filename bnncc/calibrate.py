@@ -19,7 +19,11 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, main_function, names_of, states_of
 from bnncc.dialect.operations import is_spiking
 from bnncc.dialect.sources import location_text
-from bnncc.dialect.types import element_of, numpy_type, shape_of
+from bnncc.dialect.types import element_of, shape_of, spike
+from bnncc.spike_words import unpacked
+
+LABELS = "labels"
+"""The array of samples that holds what is right, for those who count it."""
 
 Samples = Mapping[str, np.ndarray]
 """Arrays by input name, stacked along axis 0: batches, or steps of one sequence where there are states."""
@@ -46,11 +50,12 @@ def set_bits(module: ModuleOp, samples: Samples) -> dict[str, float]:
                 bits, size = totals.get(value, (0, 0))
                 totals[value] = bits + int(np.bitwise_count(array).sum()), size + array.size
 
-    states, carried = zero_states(module, samples), {}
     pairs = states_of(main_function(module))
-    for batch in batches(module, samples):
-        outputs = reference.evaluate(module, {**states, **carried, **batch}, count)
-        carried = {name: outputs[pairs[name]] for name in states}
+    for sequence in sequences(module, {key: array for key, array in samples.items() if key != LABELS}):
+        carried: dict[str, np.ndarray] = {}
+        for batch in sequence:
+            outputs = reference.evaluate(module, {**carried, **batch}, count)
+            carried = {name: outputs[pairs[name]] for name in pairs if name not in batch}
     found = {}
     for op in main_function(module).walk():
         if isinstance(op, ops.CONTRACTIONS) and is_spiking(element_of(op.input)):
@@ -70,14 +75,44 @@ def origin(value: SSAValue) -> SSAValue:
     return value
 
 
-def zero_states(module: ModuleOp, samples: Samples) -> dict[str, np.ndarray]:
-    """The states that no sample gives, as they are before the first step."""
+def sequences(module: ModuleOp, samples: Samples) -> Iterator[list[dict[str, np.ndarray]]]:
+    """The given inputs of every sequence of calls, which begins with states of zero. Of a network with
+    states: steps [T, ...] of one sequence, or [T, N, ...] of N samples, cut into what a step takes; else
+    every call is one by itself."""
+    main = main_function(module)
+    samples = _unpacked(module, samples)
+    if not states_of(main):
+        yield from ([batch] for batch in batches(module, samples))
+        return
+    types = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
+    shapes = {name: shape_of(types[name]) for name in samples if name in types}
+    many = {
+        name: samples[name].shape[1] // shape[0]
+        for name, shape in shapes.items()
+        if samples[name].ndim == len(shape) + 1 and shape and samples[name].shape[1:] != shape
+    }
+    if not many:
+        yield list(batches(module, samples))
+        return
+    for number in range(min(many.values())):
+        part = {
+            name: array[:, number * shapes[name][0] : (number + 1) * shapes[name][0]]
+            if name in many
+            else array
+            for name, array in samples.items()
+        }
+        yield list(batches(module, part))
+
+
+def _unpacked(module: ModuleOp, samples: Samples) -> Samples:
+    """The same, packed spikes as 0 and 1."""
     main = main_function(module)
     types = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
     return {
-        name: np.zeros(shape_of(types[name]), numpy_type(element_of(types[name])))
-        for name in states_of(main)
-        if name not in samples
+        name: unpacked(array, shape_of(types[name])[-1])
+        if name in types and element_of(types[name]) == spike and array.dtype == np.uint32
+        else array
+        for name, array in samples.items()
     }
 
 

@@ -311,6 +311,17 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         type=Path,
         help="a database of `bnncc tune`: take the kernels that were the fastest there",
     )
+    group.add_argument(
+        "--quantize-weights",
+        choices=("int8",),
+        help="real weights that spikes meet become int8, a scale for each output; --calibrate and verify "
+        "tell what changes",
+    )
+    group.add_argument(
+        "--membrane",
+        choices=("float", "int16", "int32"),
+        help="what membranes of leaky neurons are kept in (default: float, as the file says)",
+    )
     group.add_argument("--cc", metavar="COMMAND", help="the C compiler (default: $CC, then cc)")
 
 
@@ -538,6 +549,8 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         calibrate=chosen.calibrate,
         backend=chosen.backend,
         tuning_db=chosen.tuning_db,
+        quantize_weights=chosen.quantize_weights,
+        membrane=chosen.membrane,
         optimize=chosen.optimize,
         package=getattr(chosen, "package", None),
         profile=getattr(chosen, "profile", False),

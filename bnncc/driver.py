@@ -12,14 +12,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bnncc import artifact, calibrate, codegen, targets
+from bnncc import accuracy, artifact, calibrate, codegen, targets
 from bnncc.codegen import upstream
 from bnncc.diagnostics import BnnccError, did_you_mean
-from bnncc.dialect.network import decisions_of, main_function
+from bnncc.dialect.network import decide, decisions_of, main_function
 from bnncc.dialect.parsing import module_text
 from bnncc.frontend.camera import CameraInput, adapt_inputs
 from bnncc.frontend.load import load_model
@@ -31,7 +31,7 @@ from bnncc.golden import Golden, golden_vectors
 from bnncc.linalg.convert import convert_module
 from bnncc.lowering import Lowered, lower
 from bnncc.lowering.upstream import lower_upstream
-from bnncc.passes.pipeline import PIPELINE, After, run_pipeline
+from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.plan.budget import Budgets, FlashExceeded
 from bnncc.plan.names import check_library_name, library_name
@@ -72,6 +72,8 @@ class Options:
     backend: who makes the kernels: TVM, or mlir-opt and LLVM from what `--emit linalg` writes.
     tuning_db: a database of `bnncc tune`, whose findings kernels follow.
     calibrate: a .npz of samples, or arrays by input name, on which spikes are counted (`bnncc.calibrate`).
+    quantize_weights: "int8" for real weights that spikes meet. membrane: "int16" or "int32" for neurons
+    ("float", the default, keeps the file's arithmetic). What these change is told on the samples.
     """
 
     target: str = "native"
@@ -88,6 +90,8 @@ class Options:
     profile: bool = False
     calibrate: str | Path | Mapping[str, Any] | None = None
     tuning_db: str | Path | None = None
+    quantize_weights: str | None = None
+    membrane: str | None = None
     dt: float | None = None
     reset: str | None = None
     integrator: str | None = None
@@ -102,6 +106,19 @@ class Options:
         """What says how a NIR file's equations become steps."""
         return TimeOptions(self.dt, self.reset, self.integrator, self.current, self.v_min, self.preset)
 
+    @property
+    def rounded(self) -> Rounded:
+        """What becomes integers. Raises BnnccError for a kind that there is not."""
+        for option, value, known in (
+            ("--quantize-weights", self.quantize_weights, (None, "int8")),
+            ("--membrane", self.membrane, (None, "float", "int16", "int32")),
+        ):
+            if value not in known:
+                raise BnnccError(
+                    option, f"there is no '{value}'", f"it is one of {', '.join(filter(None, known))}"
+                )
+        return Rounded(self.quantize_weights, None if self.membrane == "float" else self.membrane)
+
     def chosen(self) -> dict[str, Any]:
         """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on
         the machine."""
@@ -114,6 +131,8 @@ class Options:
             facts["preset"] = self.preset
         if self.backend != "tvm":
             facts["backend"] = self.backend
+        facts |= {"quantize-weights": self.quantize_weights} if self.rounded.weights else {}
+        facts |= {"membrane": self.membrane} if self.rounded.membranes else {}
         facts |= {f"state {before}": after for before, after in self.states.items()}
         return facts
 
@@ -127,9 +146,17 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
         # Text that --emit mlir wrote: the passes have run.
         return module
     rates = spike_rates(module, options, say)
+    rounded = options.rounded
+    before = module.clone() if rounded and options.calibrate is not None else None
     say("recognising and fusing")
-    over_time = is_layer_by_layer(options)
-    run_pipeline(module, _ir_printer(options.print_ir_after), options.assume_sign_zero, rates, over_time)
+    rates = replace(rates, always=rates.always or rounded.weights is not None)
+    over_time, printer = is_layer_by_layer(options), _ir_printer(options.print_ir_after)
+    run_pipeline(module, printer, options.assume_sign_zero, rates, over_time, rounded)
+    if before is not None:
+        say("comparing with the network that is not rounded")
+        run_pipeline(before, None, options.assume_sign_zero, rates, over_time)
+        found = accuracy.compare(before, module, samples_of(options))
+        decide(main_function(module), "accuracy", found.text())
     return module
 
 
@@ -155,10 +182,17 @@ def spike_rates(module: ModuleOp, options: Options, say: Say) -> Rates:
     if given is None:
         return Rates(lanes=lanes)
     say("counting spikes")
-    samples = given if isinstance(given, Mapping) else calibrate.read_samples(given)
+    samples = samples_of(options)
     copy = module.clone()
     run_pipeline(copy, None, options.assume_sign_zero, Rates(lanes=lanes, always=True))
     return Rates(calibrate.set_bits(copy, samples), lanes)
+
+
+def samples_of(options: Options) -> Mapping[str, Any]:
+    """The samples that --calibrate names, by input name."""
+    given = options.calibrate
+    assert given is not None
+    return given if isinstance(given, Mapping) else calibrate.read_samples(given)
 
 
 def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:

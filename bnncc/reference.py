@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from xdsl.dialects.builtin import ModuleOp, i32
+from xdsl.dialects.builtin import ModuleOp, i8, i32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
@@ -225,7 +225,8 @@ def working_type(largest: int) -> type[np.floating]:
 
 def _largest_product(op: ops.Conv2d | ops.Dense) -> int:
     """Of one activation and one weight."""
-    domains = [domain_values(element_of(operand)) or {0} for operand in op.operands]
+    elements = [element_of(operand) for operand in op.operands]
+    domains = [{128} if element == i8 else domain_values(element) or {0} for element in elements]
     return math.prod(max(map(abs, values)) for values in domains)
 
 
@@ -366,6 +367,11 @@ def _clip(op: ops.Clip, x: np.ndarray) -> list[np.ndarray]:
     return [np.minimum(np.maximum(x, low), high)]
 
 
+def _mul_shift(op: ops.MulShift, left: np.ndarray, right: np.ndarray) -> list[np.ndarray]:
+    shift = op.shift.value.data
+    return [((left.astype(np.int64) * right + (1 << shift - 1)) >> shift).astype(np.int32)]
+
+
 def _prelu(op: ops.PRelu, x: np.ndarray, slope: np.ndarray) -> list[np.ndarray]:
     return [np.where(x >= 0, x, slope * x)]
 
@@ -427,6 +433,7 @@ EVALUATORS: dict[type[Operation], Callable[..., list[np.ndarray]]] = {
     ops.Select: _select,
     ops.Clip: _clip,
     ops.PRelu: _prelu,
+    ops.MulShift: _mul_shift,
     ops.Softmax: _softmax,
     ops.Transpose: _transpose,
     ops.Reshape: _reshape,

@@ -16,17 +16,26 @@ else fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from xdsl.dialects.builtin import f32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
-from bnncc import driver, reference
+from bnncc import accuracy, driver, reference
 from bnncc.arrays import random_input
 from bnncc.artifact import Artifact
-from bnncc.comparison import ROUNDING, Comparison, Evaluator, Row, close, compare, relative_error
+from bnncc.comparison import (
+    ROUNDING,
+    Comparison,
+    Evaluator,
+    RoundedEvaluator,
+    Row,
+    close,
+    compare,
+    relative_error,
+)
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of
@@ -57,6 +66,8 @@ class Report:
     rows: tuple[Row, ...]
     outputs: tuple[Row, ...]
     samples: int
+    note: str = ""
+    """What else there is to say."""
 
     @property
     def passed(self) -> bool:
@@ -83,13 +94,17 @@ class Report:
         verdict = "every value agrees" if self.passed else "there are differences without an explanation"
         explained = sum(row.explained for row in self.rows)
         flips = f"; {explained} rounding flips, each explained" if explained else ""
-        return f"{table(header, cells, right=(4, 5, 6, 7))}\n\n{self.samples} samples: {verdict}{flips}\n"
+        note = f"{self.note}\n" if self.note else ""
+        return (
+            f"{table(header, cells, right=(4, 5, 6, 7))}\n\n{self.samples} samples: {verdict}{flips}\n{note}"
+        )
 
     def as_dict(self) -> dict[str, object]:
         """For `--json`."""
         return {
             "passed": self.passed,
             "samples": self.samples,
+            **({"note": self.note} if self.note else {}),
             "layers": [asdict(row) for row in self.rows],
             "outputs": [asdict(row) for row in self.outputs],
         }
@@ -109,6 +124,8 @@ def verify_model(
     module = driver.front(path, options, progress)
     lowered = driver.lower_module(module, driver.name_of(path, options), options)
     artifact = driver.build(lowered, path, None, options, progress)
+    if options.rounded:
+        return _verify_rounded(path, options, lowered, artifact, inputs, samples, seed, progress)
     graph = _evaluator(path, options)
     feed = (lambda batch: _graph_inputs(path, options, batch)) if options.camera else None
     if artifact.is_stateful:
@@ -116,6 +133,36 @@ def verify_model(
         return verify_sequences(lowered, artifact, graph, sequences, feed, progress)
     given = artifact.batches(inputs) if inputs is not None else _random_batches(artifact, samples, seed)
     return verify_library(lowered, artifact, graph, list(given), feed, progress)
+
+
+def _verify_rounded(
+    path: str | Path,
+    options: Options,
+    lowered: Lowered,
+    artifact: Artifact,
+    inputs: Mapping[str, np.ndarray] | None,
+    samples: int,
+    seed: int,
+    progress: Say | None,
+) -> Report:
+    """What is compiled against its own integers, and these against the network of the file."""
+    graph = RoundedEvaluator(lowered.module)
+    given: list[dict[str, np.ndarray]]
+    if artifact.is_stateful:
+        sequences = _sequences(artifact, inputs, samples, seed)
+        report = verify_sequences(lowered, artifact, graph, sequences, None, progress)
+        steps = [np.stack([step[name] for step in one]) for one in sequences for name in one[0]]
+        names = list(sequences[0][0])
+        together = {name: np.concatenate(steps[i :: len(names)], axis=1) for i, name in enumerate(names)}
+    else:
+        given = list(
+            artifact.batches(inputs) if inputs is not None else _random_batches(artifact, samples, seed)
+        )
+        report = verify_library(lowered, artifact, graph, given, None, progress)
+        together = {name: np.concatenate([batch[name] for batch in given]) for name in given[0]}
+    plain = replace(options, quantize_weights=None, membrane=None, calibrate=None)
+    found = accuracy.compare(driver.front(path, plain, progress), lowered.module, together)
+    return replace(report, note=f"against the network of the file: {found.text()}")
 
 
 def _evaluator(path: str | Path, options: Options) -> Evaluator:

@@ -32,6 +32,7 @@ ELEMENTWISE = (
     ops.Select,
     ops.Clip,
     ops.PRelu,
+    ops.MulShift,
     ops.Binarize,
     ops.Threshold,
     ops.Flip,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
@@ -16,6 +17,7 @@ from bnncc.passes.commute_pool import CommutePoolPass
 from bnncc.passes.convert_onnx import ConvertOnnxPass
 from bnncc.passes.crop_unread import CropUnreadPass
 from bnncc.passes.eliminate_common_subexpressions import EliminateCommonSubexpressionsPass
+from bnncc.passes.fixed_membranes import FixedMembranesPass
 from bnncc.passes.fold_batch_norm import FoldBatchNormPass
 from bnncc.passes.fold_constants import FoldConstantsPass
 from bnncc.passes.fold_thresholds import FoldThresholdsPass
@@ -25,6 +27,7 @@ from bnncc.passes.infer_domains import InferDomainsPass
 from bnncc.passes.inline_neurons import InlineNeuronsPass
 from bnncc.passes.merge_dimensions import MergeDimensionsPass
 from bnncc.passes.place_pads import PlacePadsPass
+from bnncc.passes.quantize_weights import QuantizeWeightsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.recognize_levels import RecognizeLevelsPass
 from bnncc.passes.recognize_neurons import RecognizeNeuronsPass
@@ -34,6 +37,18 @@ from bnncc.passes.roll_time import RollTimePass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
 from bnncc.passes.split_affine import SplitAffinePass
 from bnncc.passes.straighten_time import StraightenTimePass
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """What becomes integers although answers change: weights "int8"; membranes "int16" or "int32"."""
+
+    weights: str | None = None
+    membranes: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.weights is not None or self.membranes is not None
+
 
 After = Callable[[str, ModuleOp], None]
 """Told of every pass, by name, once it has run."""
@@ -55,6 +70,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (RecognizeLevelsPass, "of what signs did not explain: a plane of bits less where they do"),
     (InferDomainsPass, "the same for activations of a few bits"),
     (RecognizeSpikesPass, "of what no integers explained: weights that are real"),
+    (QuantizeWeightsPass, "those that spikes meet; only where the user asks for it"),
     (
         FoldConstantsPass,
         "scales that are the same for every channel become scalars before chains are evaluated",
@@ -67,6 +83,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),
     (StraightenTimePass, "both sides of what it compares are as simple as they will be"),
     (RecognizeNeuronsPass, "the arithmetic is final, and one neuron goes into one region"),
+    (FixedMembranesPass, "of the neurons that were recognised; only where the user asks for it"),
     (
         HoistTimePass,
         "neurons are known by now, which stay in loops; only where there is memory for all steps",
@@ -83,12 +100,13 @@ def run_pipeline(
     assume_sign_zero: int | None = None,
     rates: Rates | None = None,
     layer_by_layer: bool = True,
+    rounded: Rounded = Rounded(),
 ) -> None:
     """Bring a module of the front end into fused regions, in place.
 
     after: called after each pass. assume_sign_zero: +1 or -1 to give up exact sign(0) = 0. rates: how many
     neurons spike, and on what target. layer_by_layer: whether there is memory to run each layer over all time
-    steps (hoist-time).
+    steps (hoist-time). rounded: what may be rounded to integers.
     Raises BnnccError for nodes that cannot be compiled; a module that does not verify is our own fault."""
     context = make_context()
     for kind, _ in PIPELINE:
@@ -102,6 +120,10 @@ def run_pipeline(
             instance = HoistTimePass(rates.lanes)
         elif kind is RecognizeSpikesPass:
             instance = RecognizeSpikesPass(rates)
+        elif kind is QuantizeWeightsPass:
+            instance = QuantizeWeightsPass(rounded.weights)
+        elif kind is FixedMembranesPass:
+            instance = FixedMembranesPass(rounded.membranes)
         else:
             instance = kind()
         instance.apply(context, module)

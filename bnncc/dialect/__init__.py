@@ -31,6 +31,7 @@ BNN = Dialect(
         ops.Select,
         ops.Clip,
         ops.PRelu,
+        ops.MulShift,
         ops.Softmax,
         ops.Transpose,
         ops.Reshape,

@@ -122,6 +122,12 @@ def set_decisions(main: FuncOp, facts: Mapping[str, str]) -> None:
     main.attributes[DECISIONS] = DictionaryAttr({name: StringAttr(text) for name, text in facts.items()})
 
 
+def decide(main: FuncOp, name: str, text: str) -> None:
+    """Note one decision more."""
+    facts = decisions_of(main) | {name: text}
+    main.attributes[DECISIONS] = DictionaryAttr({key: StringAttr(value) for key, value in facts.items()})
+
+
 def decisions_of(main: FuncOp) -> dict[str, str]:
     """What was decided; empty where the file says everything."""
     facts = main.attributes.get(DECISIONS)

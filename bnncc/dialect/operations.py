@@ -773,6 +773,41 @@ class Pow(BinaryOperation):
 UNARY = (Neg, Abs, Relu, Sqrt, Exp, Log, Tanh, Sigmoid, Round, Floor, Ceil, Erf)
 BINARY = (Add, Sub, Mul, Div, Max, Min, Pow)
 
+SHIFTS = (16, 32)
+"""Bits that `MulShift` leaves out."""
+
+
+@irdl_op_definition
+class MulShift(IRDLOperation):
+    """y = (left * right + 2^(shift - 1)) >> shift: the product of integers, an i32 and a fraction of 2^shift
+    below one half, rounded to the nearest integer, halves upwards.
+
+    Nothing is lost in between: products have 64 bits. With shift 16 both factors are numbers of 16 bits."""
+
+    name = "bnn.mul_shift"
+    left = operand_def(TensorType)
+    right = operand_def(TensorType)
+    shift = prop_def(IntegerAttr)
+    result = result_def(TensorType)
+    irdl_options = IN_DICT
+    traits = traits_def(Pure())
+    assembly_format = "$left `,` $right attr-dict `:` functional-type(operands, results)"
+
+    def __init__(self, left: SSAValue, right: SSAValue, shift: int):
+        shape = np.broadcast_shapes(shape_of(left), shape_of(right))
+        super().__init__(
+            operands=[left, right],
+            result_types=[tensor(shape, i32)],
+            properties={"shift": IntegerAttr(shift, 64)},
+        )
+
+    def verify_(self) -> None:
+        for value in (self.left, self.right, self.result):
+            expect(element_of(value) == i32, "element i32", element_of(value))
+        verify_broadcast((self.left, self.right), self.result)
+        expect(self.shift.value.data in SHIFTS, f"a shift of {SHIFTS}", self.shift.value.data)
+
+
 COMPARISONS = ("ge", "gt", "le", "lt", "eq", "ne")
 
 
@@ -1107,15 +1142,16 @@ def is_spiking(element: Attribute) -> bool:
 
 
 def contraction_type(input: SSAValue, weight: SSAValue) -> Attribute:
-    """i32 where both operands are of binary domains, else f32."""
-    return f32 if is_number(element_of(input)) or is_number(element_of(weight)) else i32
+    """i32 where both operands are of binary domains, or spikes and i8, else f32."""
+    x, w = element_of(input), element_of(weight)
+    return f32 if is_number(x) or (is_number(w) and w != i8) else i32
 
 
 def verify_contraction(input: SSAValue, weight: SSAValue, result: SSAValue) -> None:
     """Check the domains of a contraction: both numbers, both binary, or spikes and numbers."""
     x, w = element_of(input), element_of(weight)
-    allowed = is_number(x) == is_number(w) or (is_spiking(x) and w == f32)
-    expect(allowed, "two numbers, two binary domains, or spikes and f32", f"{x} and {w}")
+    allowed = is_number(x) == is_number(w) or (is_spiking(x) and w in (f32, i8))
+    expect(allowed, "two numbers, two binary domains, or spikes and f32 or i8", f"{x} and {w}")
     kind = contraction_type(input, weight)
     expect(element_of(result) == kind, f"result {kind}", element_of(result))
 

@@ -57,6 +57,7 @@ INSIDE = (
     ops.Select,
     ops.Clip,
     ops.PRelu,
+    ops.MulShift,
     ops.Binarize,
     ops.Yield,
 )

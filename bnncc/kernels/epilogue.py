@@ -42,10 +42,13 @@ from bnncc.plan.expression import (
     Compare,
     Flip,
     FromBit,
+    Integer,
+    MulShift,
     Operand,
     Scalar,
     Select,
     ToFloat,
+    ToInteger,
     ToLevel,
     Unary,
 )
@@ -363,7 +366,7 @@ class _Values:
             node = self.epilogue.graph.nodes[number]
             value = self.evaluate(node)
             can_bind = self.is_c or not _is_boolean(value)
-            if node.uses > 1 and can_bind and not isinstance(node.expression, Scalar):
+            if node.uses > 1 and can_bind and not isinstance(node.expression, Scalar | Integer):
                 value = emit.bind(value)
             self.known[number] = value
         return self.known[number]
@@ -378,6 +381,8 @@ class _Values:
                 return self.operand(index)
             case Channel(index=index):
                 return self.constant(index)
+            case Integer(value=value):
+                return emit.constant(value, "int32", self.lanes)
             case Scalar(value=value):
                 return functions.number(value, self.lanes, self.is_c)
             case Flip(index=index):
@@ -399,6 +404,10 @@ class _Values:
                 return self.as_float(x)
             case ToLevel(), [x]:
                 return self.as_level(x)
+            case ToInteger(), [x]:
+                return T.Cast(emit.vector_type("int32", self.lanes), self.as_float(x))
+            case MulShift(shift=shift), [left, right]:
+                return self.mul_shift(left, right, shift)
             case BitOf(plane=plane), [x]:
                 bit, zero = (emit.constant(v, "int32", self.lanes) for v in (1 << plane, 0))
                 return tirx.NE(x & bit, zero)
@@ -416,6 +425,16 @@ class _Values:
                     return tirx.Or(tirx.And(condition, then), tirx.And(tirx.Not(condition), otherwise))
                 return tirx.Select(condition, *self.alike(then, otherwise))
         raise AssertionError(f"no code for {expression}")
+
+    def mul_shift(self, left: Value, right: Value, shift: int) -> Value:
+        """A product without its lowest bits, rounded."""
+        wide, narrow = ("int64" if shift > 16 else "int32"), "int32"
+        factors = [
+            T.Cast(emit.vector_type(wide, self.lanes), x) if wide != narrow else x for x in (left, right)
+        ]
+        half, bits = (emit.constant(v, wide, self.lanes) for v in (1 << shift - 1, shift))
+        result = T.shift_right(factors[0] * factors[1] + half, bits)
+        return T.Cast(emit.vector_type(narrow, self.lanes), result) if wide != narrow else result
 
     def binary(self, kind: str, left: Value, right: Value) -> Value:
         """An arithmetic operation on two numbers of one type."""
@@ -453,7 +472,7 @@ class _Values:
         place = emit.address(layout, *self.position, self.channel)
         stride = layout.strides[3] if layout.shape[3] > 1 else 0
         value = emit.load(buffer, place, self.lanes, stride)
-        if layout.element in (Element.U8, Element.I8):
+        if layout.element in (Element.U8, Element.I8, Element.I16):
             return T.Cast(emit.vector_type("int32", self.lanes), value)
         return value
 
@@ -539,8 +558,10 @@ def _spread(bits: Value, first: int, lanes: int, is_one: bool = False) -> Value:
 
 
 def _stored_as(element: Element, value: Value) -> Value:
-    """Numbers are computed in the type that is stored, but those of bytes in wider ones."""
-    return T.Cast(emit.vector_type("uint8", emit.lanes_of(value)), value) if element is Element.U8 else value
+    """Numbers are computed in the type that is stored, but those of bytes and int16 in wider ones."""
+    if element not in (Element.U8, Element.I16):
+        return value
+    return T.Cast(emit.vector_type(element.dtype, emit.lanes_of(value)), value)
 
 
 def _joined(group: Sequence[Piece], values: Sequence[Value]) -> Value:

@@ -30,7 +30,7 @@ from bnncc.linalg import contractions, layout, scalars, windows
 from bnncc.linalg.bits import Plane, Planes, Value, bits_of, plane_count, plane_type
 from bnncc.linalg.nodes import convert_node
 
-ELEMENTWISE = (*ops.UNARY, *ops.BINARY, ops.Compare, ops.Clip, ops.PRelu, ops.BatchNorm)
+ELEMENTWISE = (*ops.UNARY, *ops.BINARY, ops.Compare, ops.Clip, ops.PRelu, ops.MulShift, ops.BatchNorm)
 
 
 def convert_module(module: ModuleOp, form: str = "direct") -> ModuleOp:
@@ -213,12 +213,22 @@ class Converter:
             case ops.Conv2d(), Planes():
                 return contractions.binary_conv(op, x, weight, self.form)
             case ops.Conv2d(), SSAValue():
-                return contractions.real_conv(op, x, weight, self.form)
+                return self.as_stated(op, contractions.real_conv(op, x, weight.astype(np.float32), self.form))
             case _, Planes():
                 return contractions.binary_dense(x, weight)
             case _, SSAValue():
-                return contractions.real_dense(x, weight)
+                return self.as_stated(op, contractions.real_dense(x, weight.astype(np.float32)))
         raise AssertionError(x)
+
+    def as_stated(self, op: ops.Conv2d | ops.Dense, sums: SSAValue) -> SSAValue:
+        """Sums of int8 weights over spikes are integers; below 2^24 float32 holds them exactly."""
+        wanted = element_of(op.result)
+        if wanted == f32:
+            return sums
+        (found,) = b.elementwise(
+            [sums], shape_of(op.result), [wanted], lambda x: [scalars.convert(x, f32, wanted)]
+        )
+        return found
 
     def binarize(self, op: ops.Binarize) -> Value:
         """The sign; with zero 0 also whether there is one."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from xdsl.dialects import arith
 from xdsl.dialects import math as maths
-from xdsl.dialects.builtin import AnyFloat, IntegerType, Signedness, f32, i1, i32
+from xdsl.dialects.builtin import AnyFloat, IntegerType, Signedness, f32, i1, i32, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
@@ -203,6 +203,11 @@ def element(op: Operation, *x: Scalar) -> Scalar:
             low, high = op.low.value.data, op.high.value.data
             bounded = x[0] if math.isinf(low) else maximum(x[0], scalar(low, kind), kind)
             return bounded if math.isinf(high) else minimum(bounded, scalar(high, kind), kind)
+        case ops.MulShift():
+            wide = [arith.ExtSIOp(value, i64).result for value in x]
+            product, shift = arith.MuliOp(wide[0], wide[1]).result, op.shift.value.data
+            half = arith.AddiOp(product, scalar(1 << shift - 1, i64)).result
+            return arith.TruncIOp(arith.ShRSIOp(half, scalar(shift, i64)).result, i32).result
         case ops.PRelu():
             is_positive = compare("ge", x[0], scalar(0, kind), kind)
             return arith.SelectOp(is_positive, x[0], arith.MulfOp(x[1], x[0]).result).result

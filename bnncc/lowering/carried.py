@@ -138,7 +138,8 @@ class Carrier:
     def _start(self, plane: Plane, value: SSAValue, op: Scan) -> None:
         """The state before the first step."""
         zero = value.owner
-        if isinstance(zero, ops.Constant) and plane.layout.element is Element.F32 and not zero.array.any():
+        filled = plane.layout.element in (Element.F32, Element.I32, Element.I16)
+        if isinstance(zero, ops.Constant) and filled and not zero.array.any():
             self.steps.fill(plane, 0.0, op)
         else:
             self.steps.copy(self._source(value), plane, op, "start of the state")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from xdsl.dialects.builtin import IntegerType, f32, i1, i32
+from xdsl.dialects.builtin import IntegerType, f32, i1, i16, i32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
@@ -130,6 +130,9 @@ class ExpressionBuilder:
                 return ex.Select(*(self.value(operand) for operand in op.operands))
             case ops.Clip():
                 return self._clip(op)
+            case ops.MulShift():
+                left, right = (self.value(operand) for operand in op.operands)
+                return ex.MulShift(left, right, op.shift.value.data)
             case ops.PRelu():
                 x = self.value(op.input)
                 scaled = ex.Binary("mul", x, self.value(op.slope))
@@ -156,7 +159,9 @@ class ExpressionBuilder:
         """Trained numbers, float32 or int32."""
         if array.size == 1 and array.dtype == np.float32:
             return ex.Scalar(float(array.reshape(-1)[0]))
-        if array.size == 1 or array.size == array.shape[-1]:
+        if array.size == 1:
+            return ex.Integer(int(array.reshape(-1)[0]))
+        if array.size == array.shape[-1]:
             return self.channel(array)
         return self.load_array(array)
 
@@ -181,6 +186,10 @@ class ExpressionBuilder:
             return self._ternary(op.input, x)
         if target == f32 and isinstance(source, IntegerType):
             return ex.ToFloat(x)
+        if source == f32 and target == i32:
+            return ex.ToInteger(x)
+        if {source, target} == {i16, i32}:
+            return x  # stored narrow, computed wide
         if target == i1 and source == f32:
             return ex.Compare("ne", x, ZERO)
         if {source, target} <= {i1, Spike()}:

@@ -350,12 +350,16 @@ class _Lowering:
         Region(self.steps, op).lower()
 
 
+FILLED = (np.float32, np.int32, np.int16)
+"""Types of states that start from zero without a constant in memory."""
+
+
 def _holds_constants(use: Use, constant: ops.Constant) -> bool:
     """Whether a reader of a constant needs no copy of it in memory: opaque nodes, and states from zero."""
     if isinstance(use.operation, Scan):
         start = len(use.operation.sequences)
         initial = start <= use.index < start + len(use.operation.initial)
-        return initial and constant.array.dtype == np.float32 and not constant.array.any()
+        return initial and constant.array.dtype in FILLED and not constant.array.any()
     return isinstance(use.operation, ops.Onnx)
 
 

@@ -151,7 +151,8 @@ class Region:
         self.reserved.append(read.weight)
         if planes[0].layout.element is Element.BIT and not read.is_binary:
             more = tuple(plane.layout for plane in planes[1:])
-            return SpikeConv(planes[0].layout, read.window, more), None, buffers, ()
+            weight = Element.I8 if read.weight.dtype == np.int8 else Element.F32
+            return SpikeConv(planes[0].layout, read.window, more, weight), None, buffers, ()
         if not read.is_binary:
             dense = RealConv(planes[0].layout, read.window, read.groups)
             self.mask = mask_of_spikes(self.steps, self.op, self.root, value)

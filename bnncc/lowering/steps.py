@@ -20,7 +20,7 @@ from bnncc.plan.kernel import Convert, FillHalo, KernelSpec, Map, Output
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Alternative, Density, Spikes, Step
 
-MAPPED = frozenset({Element.F32, Element.I32, Element.U8, Element.BIT})
+MAPPED = frozenset({Element.F32, Element.I32, Element.I16, Element.U8, Element.BIT})
 """Elements that the kernels of maps store."""
 
 
@@ -84,8 +84,10 @@ class Steps:
                 self.step(op, spec, (), (plane.buffer,), operation="halo")
 
     def fill(self, target: Plane, value: float, op: Operation) -> None:
-        """Set every element of a float32 plane to one number."""
-        spec = KernelSpec(Map(), (), (), (Output(target.layout, ex.Scalar(value)),))
+        """Set every element of a plane of float32, int32 or int16 to one number."""
+        number = ex.Scalar(value)
+        expression = number if target.layout.element is Element.F32 else ex.ToInteger(number)
+        spec = KernelSpec(Map(), (), (), (Output(target.layout, expression),))
         self.step(op, spec, (), (target.buffer,), operation="fill")
 
     def clear(self, target: Plane, op: Operation) -> None:

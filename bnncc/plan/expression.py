@@ -62,6 +62,13 @@ class Scalar(Expression):
 
 
 @dataclass(frozen=True)
+class Integer(Expression):
+    """An int32 number."""
+
+    value: int
+
+
+@dataclass(frozen=True)
 class ToFloat(Expression):
     """int32 to float32 (exact below 2^24)."""
 
@@ -73,6 +80,23 @@ class ToLevel(Expression):
     """float32 to int32, towards zero; what is not above 0 is 0, NaN too."""
 
     value: Expression
+
+
+@dataclass(frozen=True)
+class ToInteger(Expression):
+    """float32 within the range of int32 to int32, towards zero."""
+
+    value: Expression
+
+
+@dataclass(frozen=True)
+class MulShift(Expression):
+    """int32: (left * right + 2^(shift - 1)) >> shift, the product in 64 bits; with shift 16 both factors are
+    numbers of 16 bits."""
+
+    left: Expression
+    right: Expression
+    shift: int
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,13 @@ from bnncc.plan.expression import (
     Expression,
     Flip,
     FromBit,
+    Integer,
+    MulShift,
     Operand,
     Scalar,
     Select,
     ToFloat,
+    ToInteger,
     ToLevel,
     Unary,
 )
@@ -219,7 +222,9 @@ class Evaluation:
         accumulator: np.ndarray | None = None,
     ):
         """operands: values [n, h, w, c]; constants: the canonical form of the Step."""
-        self.operands = [x.astype(np.int32) if x.dtype in (np.uint8, np.int8) else x for x in operands]
+        self.operands = [
+            x.astype(np.int32) if x.dtype in (np.uint8, np.int8, np.int16) else x for x in operands
+        ]
         self.constants = constants
         self.accumulator = accumulator
         self._known: dict[int, np.ndarray] = {}
@@ -243,11 +248,18 @@ class Evaluation:
                 return self.constants[index]
             case Scalar(value):
                 return np.array(value, np.float32)
+            case Integer(value):
+                return np.array(value, np.int32)
             case ToFloat(value):
                 return self.value(value).astype(np.float32)
             case ToLevel(value):
                 x = self.value(value)
                 return np.where(x > 0, x, 0).astype(np.int32)
+            case ToInteger(value):
+                return self.value(value).astype(np.int32)
+            case MulShift(left, right, shift):
+                product = self.value(left).astype(np.int64) * self.value(right)
+                return ((product + (1 << shift - 1)) >> shift).astype(np.int32)
             case BitOf(value, plane):
                 return self.value(value) >> plane & 1 != 0
             case FromBit(value, low, high):

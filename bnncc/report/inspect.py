@@ -91,4 +91,4 @@ def as_dicts(rows: Sequence[Row]) -> list[dict[str, object]]:
 
 def is_binary(row: Row) -> bool:
     """Whether both operands of a contraction are of binary domains."""
-    return bool(row.domains) and "f32" not in row.domains
+    return bool(row.domains) and "f32" not in row.domains and not row.domains.endswith("i8")

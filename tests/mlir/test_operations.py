@@ -108,6 +108,10 @@ def convolutions() -> None:
                     groups=g,
                 ),
             )
+    for name, x in (("spikes x i8", spike), ("counts x i8", level_type(0, 4))):
+        arguments = [tensor((1, 5, 4, 9), x)]
+        example(f"conv {name}", arguments, lambda v: ops.Conv2d(v, known(RANDOM, (3, 2, 2, 9), i8)))
+        example(f"dense {name}", [tensor((2, 45), x)], lambda v: ops.Dense(v, known(RANDOM, (11, 45), i8)))
     for name, x in {**DOMAINS, "f32": f32}.items():
         w = f32 if x == f32 else ternary
         example(
@@ -142,6 +146,9 @@ def element_wise() -> None:
     for name, x in DOMAINS.items():
         example(f"select {name}", [tensor(shape, i1), tensor(shape, x), tensor(shape, x)], ops.Select)
     example("clip", [tensor(shape, f32)], lambda x: ops.Clip(x, -1.5, math.inf))
+    for shift in (16, 32):
+        arguments = [tensor(shape, i32), tensor((5,), i32)]
+        example(f"mul_shift {shift}", arguments, lambda x, y, shift=shift: ops.MulShift(x, y, shift))
     example("prelu", [tensor(shape, f32), tensor((5,), f32)], ops.PRelu)
     example(
         "batch_norm",
