@@ -40,8 +40,8 @@ def test_a_flipped_weight_is_found_in_its_layer(tmp_path: Path, monkeypatch: pyt
     honest = driver.lower
     damaged_layers = []
 
-    def damaged(module: object, name: str) -> Lowered:
-        lowered = honest(module, name)  # type: ignore[arg-type]
+    def damaged(module: object, name: str, *more: bool) -> Lowered:
+        lowered = honest(module, name, *more)  # type: ignore[arg-type]
         steps = list(lowered.program.steps)
         index = next(i for i, step in enumerate(steps) if isinstance(step.kernel.root, BinaryConv))
         weight = steps[index].constants[0].copy()
