@@ -150,7 +150,9 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
     before = module.clone() if rounded and options.calibrate is not None else None
     say("recognising and fusing")
     rates = replace(rates, always=rates.always or rounded.weights is not None)
-    over_time, printer = is_layer_by_layer(options), _ir_printer(options.print_ir_after)
+    # Membranes in integers are for cores whose memory holds one step.
+    over_time = is_layer_by_layer(options) and rounded.membranes is None
+    printer = _ir_printer(options.print_ir_after)
     run_pipeline(module, printer, options.assume_sign_zero, rates, over_time, rounded)
     if before is not None:
         say("comparing with the network that is not rounded")
