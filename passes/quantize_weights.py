@@ -42,6 +42,8 @@ class QuantizeWeights(RewritePattern):
         weight = constant_of(op.weight)
         if weight is None or weight.dtype != np.float32 or not is_spiking(element_of(op.input)):
             return
+        if "density" not in op.attributes:
+            return
         levels, scale = quantized(weight)
         constant = ops.Constant(levels, i8)
         new = contracted(op, op.input, constant.result)

@@ -31,7 +31,7 @@ func.func @mixed_domains(%x: tensor<1x4x!bnn.bipolar>, %w: tensor<2x4xf32>) {
   %0 = bnn.dense %x, %w : (tensor<1x4x!bnn.bipolar>, tensor<2x4xf32>) -> tensor<1x2xf32>
   func.return
 }
-// CHECK: expected two numbers, two binary domains, or spikes and f32, got !bnn.bipolar and f32
+// CHECK: expected two numbers, two binary domains, or spikes and f32 or i8, got !bnn.bipolar and f32
 
 // -----
 
