@@ -41,15 +41,20 @@ class FoldBatchNorm(RewritePattern):
 
 
 class DivideByMultiplying(RewritePattern):
-    """x / c is x * (1 / c) where 1 / c is exact, that is, where c is a power of two."""
+    """x / c is x * (1 / c) where 1 / c is exact: where c is a power of two, and not so small that 1 / c is
+    infinite."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Div, rewriter: PatternRewriter) -> None:
-        """Check that every divisor is a power of two."""
+        """Check every divisor."""
         divisor = constant_of(op.right)
         if divisor is None or element_of(op.left) != f32 or not (np.abs(np.frexp(divisor)[0]) == 0.5).all():
             return
-        constant = ops.Constant(np.float32(1) / divisor)
+        with np.errstate(over="ignore"):
+            inverse = np.float32(1) / divisor
+        if not np.isfinite(inverse).all():
+            return
+        constant = ops.Constant(inverse)
         replace(rewriter, op, [constant, ops.Mul(op.left, constant.result)])
 
 

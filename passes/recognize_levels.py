@@ -99,9 +99,12 @@ def _factor(value: SSAValue) -> tuple[SSAValue, float] | None:
     return None
 
 
+LARGEST = float(np.finfo(np.float32).max)
+
+
 def _has_inverse(number: float) -> bool:
-    """Whether float32 can hold 1 / x."""
-    return abs(1 / number) <= np.finfo(np.float32).max
+    """Whether float32 can hold x and 1 / x."""
+    return 1 / LARGEST <= abs(number) <= LARGEST
 
 
 def _of_domain(levels: Levels, value: SSAValue, scale: float, bits: int) -> Integers | None:

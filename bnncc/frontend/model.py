@@ -18,6 +18,7 @@ from bnncc.frontend import checks
 from bnncc.frontend.contrib import write_out
 from bnncc.frontend.dimensions import input_kinds
 from bnncc.frontend.functions import inline_functions
+from bnncc.frontend.half import widen
 from bnncc.frontend.kinds import Kind, element_name
 from bnncc.frontend.masked_assignments import masked_assignments
 
@@ -89,6 +90,7 @@ def check_model(
     checks.check_opsets(file, proto)
     proto = inline_functions(file, proto)
     attach_external_data(path, proto)
+    widen(proto)
     opsets = checks.opset_versions(proto)
     nodes = checks.name_nodes(file, proto.graph, opsets)
     checks.check_names(file, proto.graph, nodes)

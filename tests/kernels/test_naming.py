@@ -11,7 +11,7 @@ from bnncc import targets
 from bnncc.kernels.build import make_kernel
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.naming import kernel_symbol, parse
-from bnncc.plan.expression import Accumulator, Channel, Compare, Operand, Unary
+from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, Unary
 from bnncc.plan.kernel import (
     BinaryConv,
     Constant,
@@ -89,6 +89,19 @@ def test_whatever_differs_tells_symbols_apart():
     }
     assert len(symbols) == len(specs) * 4
     assert all(str(parse(symbol)) == symbol for symbol in symbols)
+
+
+def test_zeros_of_either_sign_make_other_kernels():
+    """A quotient by one of them is an infinity of the other sign."""
+
+    def quotient(zero: float) -> KernelSpec:
+        divided = Binary("div", Operand(0), Scalar(zero))
+        return KernelSpec(Map(), (REAL,), (), (Output(REAL, divided),))
+
+    assert quotient(0.0) == quotient(0.0) != quotient(-0.0)
+    symbols = [kernel_symbol(quotient(zero), ISA, {}) for zero in (0.0, 0.0, -0.0)]
+    assert symbols[0] == symbols[1] != symbols[2]
+    assert len({quotient(0.0), quotient(0.0), quotient(-0.0)}) == 2
 
 
 def test_kernels_carry_such_names():

@@ -62,6 +62,13 @@ def steps(count: int, low: float, high: float, scale: float = 0.1) -> Quantiser:
     return nodes, {"s": np.float32(scale), "low": np.float32(low), "high": np.float32(high)}
 
 
+def no_inverse() -> Quantiser:
+    """Integers divided by a number whose inverse float32 cannot hold."""
+    nodes = [node("Clip", "x zero most", "clipped"), node("Round", "clipped", "rounded")]
+    constants = {"tiny": np.float32(1e-45), "zero": np.float32(0), "most": np.float32(3)}
+    return [*nodes, node("Div", "rounded tiny", "q")], constants
+
+
 def spikes() -> Quantiser:
     """1 where x >= t[c], else 0."""
     constants = {"t": RNG.standard_normal((1, 40, 1, 1)).astype(np.float32)}
@@ -326,9 +333,18 @@ def test_bytes_that_are_never_0_have_no_padding(tmp_path: Path) -> None:
         steps(1, 0, np.inf),
         (dorefa(2)[0], dorefa(2)[1] | {"most": np.float32(np.nan)}),
         quant(9, 1, 0),
+        no_inverse(),
         (quant(2, 1, 0)[0], quant(2, 1, 0)[1] | {"s": RNG.uniform(0.1, 1, (1, 40, 1, 1)).astype(np.float32)}),
     ],
-    ids=["257 levels", "bound off the grid", "no bound", "NaN", "9 bits", "scale per channel"],
+    ids=[
+        "257 levels",
+        "bound off the grid",
+        "no bound",
+        "NaN",
+        "9 bits",
+        "no inverse",
+        "scale per channel",
+    ],
 )
 def test_what_is_no_few_levels_stays_real(activation: Quantiser, tmp_path: Path) -> None:
     result = network(activation, RNG.choice([-1.0, 1.0], (9, 40, 3, 3)), tmp_path)
@@ -343,6 +359,15 @@ def test_what_is_no_few_levels_stays_real(activation: Quantiser, tmp_path: Path)
 def test_real_weights_leave_levels_real(weight: np.ndarray, tmp_path: Path) -> None:
     result = network(dorefa(2), weight, tmp_path)
     assert domains(result) == ["f32 x f32"]
+
+
+def test_a_quotient_that_overflows_stays_one(tmp_path: Path) -> None:
+    """0 / c is 0, where 0 times an infinite 1 / c would be NaN."""
+    nodes, constants = no_inverse()
+    result = lowered(tmp_path, make_model(nodes, {"x": [1, 40]}, ["q"], constants))
+    x = np.linspace(-2, 5, 40, dtype=np.float32)[None]
+    answer = check(result, {"x": x})["q"]
+    assert set(np.unique(answer)) == {0, np.inf}
 
 
 def test_a_number_that_is_not_finite_is_no_multiple() -> None:

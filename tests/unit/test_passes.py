@@ -8,26 +8,32 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
+from bnncc import verify
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import ROOTS
 from bnncc.dialect.parsing import make_context
-from bnncc.dialect.sources import get_source
+from bnncc.dialect.sources import get_source, set_source
 from bnncc.dialect.types import element_of, is_number
+from bnncc.driver import Options
 from bnncc.frontend.onnx import load_onnx
 from bnncc.passes.convert_onnx import ConvertOnnxPass
-from bnncc.passes.matching import ELEMENTWISE, main_block
+from bnncc.passes.matching import ELEMENTWISE, main_block, push_source
 from bnncc.passes.pipeline import PIPELINE, run_pipeline
 from bnncc.reference import evaluate
 from bnncc.universe import PASSES, UNIVERSE
+from tests.models import make_model, write
 from tests.unit.networks import IDIOMS, Network, random_input, random_network
 
 SEEDS = range(60)
+
+node = helper.make_node
 
 
 def load(model: onnx.ModelProto, folder: Path) -> ModuleOp:
@@ -130,6 +136,53 @@ def test_sources_name_equal_values(seed: int, tmp_path: Path) -> None:
     run_pipeline(module)
     evaluate(module, {"x": random_input(seed)}, compare)
     assert compared >= 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "back"),
+    [
+        ((1, 8, 1, 1), (1, 1, 1, 8), True),
+        ((1, 1, 1, 8), (1, 8, 1, 1), True),
+        ((3, 1, 5, 1), (1, 3, 1, 5), True),
+        ((1, 8, 2, 1), (1, 2, 8, 1), False),
+        ((1, 4, 2, 1), (1, 1, 1, 8), False),
+        ((1, 8, 1), (1, 1, 1, 8), False),
+    ],
+)
+def test_images_of_one_pixel_keep_their_source(before: tuple, after: tuple, back: bool) -> None:
+    """A reshape that only moves dimensions of 1 names its operand too, so that `verify` can compare it."""
+    array = np.arange(np.prod(before), dtype=np.float32).reshape(before)
+    relu = ops.Relu(ops.Constant(array).result)
+    reshape = ops.Reshape(relu.result, after)
+    set_source(reshape, "pooled", range(len(after)))
+    push_source(reshape)
+    source = get_source(relu)
+    assert (source is not None) == back
+    if source is not None:
+        name, permutation = source
+        assert name == "pooled"
+        np.testing.assert_array_equal(array.reshape(after).transpose(permutation), array)
+
+
+def test_values_behind_an_image_of_one_pixel_are_verified(tmp_path: Path) -> None:
+    """The signs of what a global pool gives are held against the graph's own."""
+    rng = np.random.default_rng(4)
+    nodes = [
+        node("GlobalMaxPool", ["x"], ["g"]),
+        node("Sign", ["g"], ["s"]),
+        node("Conv", ["s", "w"], ["c"]),
+        node("Mul", ["c", "a"], ["m"]),
+        node("Sign", ["m"], ["t"]),
+        node("Conv", ["t", "v"], ["y"]),
+    ]
+    constants = {"w": rng.choice([-1.0, 1.0], (7, 5, 1, 1)), "v": rng.choice([-1.0, 1.0], (3, 7, 1, 1))}
+    constants["a"] = rng.uniform(-1, 1, (1, 7, 1, 1))
+    numbers = {name: array.astype(np.float32) for name, array in constants.items()}
+    path = write(tmp_path, make_model(nodes, {"x": [1, 5, 4, 4]}, ["y"], numbers))
+    report = verify.verify_model(path, Options(target="c"), samples=2)
+    assert report.passed, report.render()
+    against = {(row.layer.rpartition(":")[2], row.against) for row in report.rows}
+    assert {("Sign_1", "onnx"), ("Sign_4", "onnx")} <= against, report.render()
 
 
 def test_unknown_nodes_are_told_together(tmp_path: Path) -> None:
