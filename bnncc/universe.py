@@ -16,6 +16,7 @@ from xdsl.universe import Universe
 PASSES = (
     "assume-sign-zero",
     "commute-pool",
+    "compare-directly",
     "convert-bnn-to-linalg",
     "convert-onnx",
     "crop-unread",

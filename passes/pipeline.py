@@ -14,6 +14,7 @@ from bnncc.dialect.network import verify_network
 from bnncc.dialect.parsing import make_context
 from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
 from bnncc.passes.commute_pool import CommutePoolPass
+from bnncc.passes.compare_directly import CompareDirectlyPass
 from bnncc.passes.convert_onnx import ConvertOnnxPass
 from bnncc.passes.crop_unread import CropUnreadPass
 from bnncc.passes.eliminate_common_subexpressions import EliminateCommonSubexpressionsPass
@@ -81,6 +82,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (FoldBatchNormPass, "what no threshold took is real-valued: multiply and add"),
     (MergeDimensionsPass, "nothing moves reshapes any more"),
     (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),
+    (CompareDirectlyPass, "thresholds are found; subtractions have become additions"),
     (StraightenTimePass, "both sides of what it compares are as simple as they will be"),
     (RecognizeNeuronsPass, "the arithmetic is final, and one neuron goes into one region"),
     (FixedMembranesPass, "of the neurons that were recognised; only where the user asks for it"),

@@ -17,8 +17,10 @@ from itertools import groupby
 
 import numpy as np
 from tvm import tirx
+from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
+from bnncc.kernels.bias import bias_of, without_bias
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import BYTE_BITS, Epilogue
 from bnncc.kernels.events import EventIsa, Word, as_index
@@ -28,7 +30,7 @@ from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import each, tiles
 from bnncc.kernels.output_tiles import OutputTile, Tiling
 from bnncc.plan.kernel import KernelSpec, SpikeConv
-from bnncc.plan.layout import WORD_BITS, Element
+from bnncc.plan.layout import WORD_BITS, Element, words
 
 MOST_TILES = 4
 """Tiles that are written out where packed bits are stored, whose place must be known."""
@@ -65,8 +67,9 @@ def most_vectors(root: SpikeConv, isa: Isa) -> int:
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`; schedule: `vectors` of output channels."""
     slide = Slide.of(spec, isa, (schedule or {}).get("vectors"))
-    epilogue = Epilogue(spec, isa)
     tiling, root = slide.tiling, slide.root
+    bias = bias_of(spec) if tiling.stored <= words(spec.shape[3]) * WORD_BITS else None
+    epilogue = Epilogue(spec if bias is None else without_bias(spec, bias), isa)
     doc = f"weight [{tiling.tiles}][{slide.events_of_pixel}][{slide.taps}][{tiling.width}]"
     scratch = slide.waiting * tiling.width
     parameters = (
@@ -83,7 +86,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         for image in each(spec.shape[0], "image"):
             in_loop = not spec.writes_bits or epilogue.may_loop(tiling.width)
             for tile in tiling.each(in_loop):
-                slide.emit(epilogue, buffers, image, tile)
+                slide.emit(epilogue, buffers, image, tile, bias)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         return slide.pack(constants[0]), *epilogue.pack(constants)
@@ -188,9 +191,11 @@ class Slide:
         rows = weight.transpose(3, 1, 2, 0) * scales[:, None, None, None, None]
         return self.tiling.pack(rows.astype(np.float32).reshape(self.tiling.taps, -1))
 
-    def emit(self, epilogue: Epilogue, buffers: Buffers, image: Index, tile: OutputTile) -> None:
-        """All pixels of an image, for one tile of output channels."""
-        patch = Patch(self, epilogue, buffers, image, tile)
+    def emit(
+        self, epilogue: Epilogue, buffers: Buffers, image: Index, tile: OutputTile, bias: int | None
+    ) -> None:
+        """All pixels of an image, for one tile of outputs. bias: the constant that sums begin with."""
+        patch = Patch(self, epilogue, buffers, image, tile, bias)
         for first, count, meeting in self.rows.runs():
             for row in each(count, "row"):
                 self._emit_row(patch, row + first if first else row, meeting)
@@ -198,6 +203,7 @@ class Slide:
     def _emit_row(self, patch: Patch, row: Index, rows: Meeting) -> None:
         """One input row."""
         period = self.columns.taps
+        patch.look_ahead(row, self.columns.runs()[0][0])
         for first, count, columns in self.columns.runs():
             for start, size in tiles(count, period, "columns"):
                 for i in range(size):
@@ -209,7 +215,13 @@ class Patch:
     """The sums in registers of one tile of channels, and what happens to them at each input pixel."""
 
     def __init__(
-        self, slide: Slide, epilogue: Epilogue, buffers: Buffers, image: Index, tile: OutputTile
+        self,
+        slide: Slide,
+        epilogue: Epilogue,
+        buffers: Buffers,
+        image: Index,
+        tile: OutputTile,
+        bias: int | None,
     ) -> None:
         window, lanes = slide.root.window, slide.tiling.lanes
         self.slide = slide
@@ -219,7 +231,11 @@ class Patch:
         self.tile = tile
         self.lanes = lanes
         self.vectors = range(tile.width // lanes)
+        self.bias = bias
         self.cell = slide.events.cell()
+        self.ahead = slide.events.cell()
+        """The word of the next pixel, where that is one: known before the bits of this pixel have been walked
+        over, whose number no processor foresees."""
         self.sums: dict[tuple[int, int, int], Buffer] = {
             (kr, slot, v): emit.local("float32", lanes, "sum")
             for kr in range(window.height)
@@ -234,7 +250,7 @@ class Patch:
         for kc in columns.enters:
             for kr in rows.taps:
                 self._enter(kr, slots[kc], column + (window.left - kc), kr in rows.enters)
-        for word in self._words(row, column):
+        for word in self._next(row, column) if self._is_one_word else self._words(row, column):
             for event in self.slide.events.each(word, self.cell):
                 self._add(event, rows, slots)
         for kc in columns.leaves:
@@ -251,7 +267,10 @@ class Patch:
     def _enter(self, kr: int, slot: int, x: Index, is_new: bool) -> None:
         """Start the sums of an output pixel, or go on with those that wait."""
         for v in self.vectors:
-            if is_new:
+            if is_new and self.bias is not None:
+                place = self.tile.first + v * self.lanes
+                value = emit.load(self.buffers[f"constant{self.bias}"], place, self.lanes)
+            elif is_new:
                 value = emit.constant(0, "float32", self.lanes)
             else:
                 value = emit.load(self.buffers["scratch"], self._place(kr - 1, x, v), self.lanes)
@@ -293,17 +312,40 @@ class Patch:
         width = self.slide.tiling.width
         return (kr * self.slide.columns.outputs + x) * width + v * self.lanes
 
+    @property
+    def _is_one_word(self) -> bool:
+        """Whether the bits of all planes of a pixel are one word."""
+        channels = self.slide.root.input.shape[3]
+        return len(self.slide.root.planes) * channels <= self.slide.events.bits and channels <= WORD_BITS
+
+    def look_ahead(self, row: Index, column: Index) -> None:
+        """Load the word of the pixel that is next."""
+        if self._is_one_word:
+            T.buffer_store(self.ahead, self._joined(row, column), [0])
+
+    def _next(self, row: Index, column: Index) -> Iterator[Word]:
+        """The word of a pixel, which was loaded before; then that of the next one in its row."""
+        word = Word(emit.bind(self.ahead[0]), 0)
+        last = self.slide.columns.inputs - 1
+        if isinstance(column, int):
+            self.look_ahead(row, min(column + 1, last))
+        else:
+            self.look_ahead(row, tirx.min(column + 1, tirx.const(last, "int32")))
+        yield word
+
+    def _joined(self, row: Index, column: Index) -> Value:
+        """The bits of all planes of a pixel as one word."""
+        events, planes = self.slide.events, self.slide.root.planes
+        places = [emit.pixel_address(layout, self.image, row, column) for layout in planes]
+        value = events.widen(self.buffers["plane0"][places[0]])
+        for b in range(1, len(planes)):
+            value = value | events.widen(self.buffers[f"plane{b}"][places[b]], b * planes[b].shape[3])
+        return value
+
     def _words(self, row: Index, column: Index) -> Iterator[Word]:
-        """The words of an input pixel: one, if the bits of all planes fit."""
+        """The words of an input pixel, plane by plane."""
         events, planes = self.slide.events, self.slide.root.planes
         channels = planes[0].shape[3]
-        starts = [emit.pixel_address(layout, self.image, row, column) for layout in planes]
-        loaded = [self.buffers[f"plane{b}"] for b in range(len(planes))]
-        if len(planes) * channels <= events.bits and channels <= WORD_BITS:
-            value = events.widen(loaded[0][starts[0]])
-            for b in range(1, len(planes)):
-                value = value | events.widen(loaded[b][starts[b]], b * channels)
-            yield Word(value, 0)
-            return
-        for b, (plane, start) in enumerate(zip(loaded, starts, strict=True)):
-            yield from events.words(plane, start, channels, b * channels)
+        for b, layout in enumerate(planes):
+            start = emit.pixel_address(layout, self.image, row, column)
+            yield from events.words(self.buffers[f"plane{b}"], start, channels, b * channels)

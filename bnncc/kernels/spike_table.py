@@ -20,6 +20,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
+from bnncc.kernels.bias import bias_of, without_bias
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue
 from bnncc.kernels.isa import Isa
@@ -56,9 +57,10 @@ def _most_width(isa: Isa) -> int:
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`. schedule: `rows`, output rows that are summed side by side."""
     plan = Table.of(spec, isa, (schedule or {}).get("rows"))
-    epilogue = Epilogue(spec, isa)
+    bias = bias_of(spec)
+    epilogue = Epilogue(spec if bias is None else without_bias(spec, bias), isa)
     doc = f"tables [{plan.tiling.tiles}][{plan.root.window.height}][{plan.entries}][{plan.tiling.width}]"
-    scratch = plan.row_words * 8 + plan.patterns * 2
+    scratch = plan.row_words * plan.word_bits // 8 + plan.patterns * 2
     parameters = (
         emit.input_parameter("input", plan.root.input),
         *epilogue.operands,
@@ -73,7 +75,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         plan.emit(epilogue, buffers)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        return plan.pack(constants[0]), *epilogue.pack(constants)
+        added = None if bias is None else constants[bias]
+        return plan.pack(constants[0], added), *epilogue.pack(constants)
 
     tile = {"rows": plan.rows, "table": 1}
     symbol = kernel_symbol(spec, isa, tile)
@@ -121,8 +124,20 @@ class Table:
         return -(-reached // LANES) * LANES
 
     @property
+    def word_bits(self) -> int:
+        """Of a row word: as many columns as the windows reach."""
+        window = self.root.window
+        reach = (self.spec.shape[2] - 1) * window.stride_x + window.width
+        return tables.ROW_BITS // 2 if reach <= tables.ROW_BITS // 2 else tables.ROW_BITS
+
+    @property
+    def word_type(self) -> str:
+        """Its type."""
+        return f"uint{self.word_bits}"
+
+    @property
     def row_words(self) -> int:
-        """Words of 64 columns: [n][c][rows]."""
+        """How many there are: [n][c][rows]."""
         return self.spec.shape[0] * self.channels * self.input_rows
 
     @property
@@ -130,22 +145,25 @@ class Table:
         """Patterns of a column: [n][rows], and what a load may reach beyond."""
         return self.spec.shape[0] * self.input_rows + LANES
 
-    def pack(self, weight: np.ndarray) -> np.ndarray:
-        """float32 [O, KH, KW, C] to the stored form: bit c * KW + kx of a pattern is tap kx of channel c."""
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """float32 [O, KH, KW, C] to the stored form: bit c * KW + kx of a pattern is tap kx of channel c. The
+        bias [O] is a term of the sums of the first row."""
         outputs, height, width, channels = weight.shape
         tables = np.zeros((height, self.entries, outputs), np.float32)
         patterns = np.arange(self.entries - 1)
         for bit in range(width * channels):
             is_set = (patterns >> bit & 1)[None, :, None]
             tables[:, :-1] += is_set * weight[:, :, bit % width, bit // width].T[:, None]
+        if bias is not None:
+            tables[0] += bias
         return self.tiling.pack(tables.reshape(self.tiling.taps, outputs))
 
     def emit(self, epilogue: Epilogue, buffers: Buffers) -> None:
         """The three phases."""
         scratch = buffers["scratch"]
-        words = T.decl_buffer((self.row_words,), "uint64", data=scratch.data)
+        words = T.decl_buffer((self.row_words,), self.word_type, data=scratch.data)
         # The patterns lie behind the words, seen in units of 16 bits.
-        first = self.row_words * 4
+        first = self.row_words * self.word_bits // 16
         self._emit_rows(buffers["input"], words)
         for x in each(self.spec.shape[2], "column"):
             self._emit_patterns(words, scratch, first, x)
@@ -163,7 +181,7 @@ class Table:
             for c in range(channels):
                 start = step * (channels * self.input_rows) + c * self.input_rows
                 for r in [*range(window.top), *range(min(window.top + h, self.input_rows), self.input_rows)]:
-                    T.buffer_store(words, tirx.const(0, "uint64"), [start + r])
+                    T.buffer_store(words, tirx.const(0, self.word_type), [start + r])
                 inside = min(h, self.input_rows - window.top)
                 for r in each(inside, "row"):
                     word = self._row_word(source, step, r, c)
@@ -172,11 +190,11 @@ class Table:
     def _row_word(self, source: Buffer, n: Index, y: Index, c: int) -> Value:
         """The spikes of a row, bit by column."""
         layout, left = self.root.input, self.root.window.left
-        width = min(layout.shape[2], tables.ROW_BITS - left)
+        width = min(layout.shape[2], self.word_bits - left)
         start = emit.bind(emit.pixel_address(layout, n, y, 0))
         if layout.element is not Element.BIT:
             start = start + c * layout.strides[3]
-        result: Value = tirx.const(0, "uint64")
+        result: Value = tirx.const(0, self.word_type)
         for first, lanes in emit.pieces(width, LANES, 8):
             value = emit.load(source, start + first * layout.strides[2], lanes, layout.strides[2])
             if layout.element is Element.BIT:
@@ -184,26 +202,26 @@ class Table:
                 is_set = tirx.NE(value & bit, emit.constant(0, "uint32", lanes))
             else:
                 is_set = tirx.NE(value, emit.constant(0, "float32", lanes))
-            mask = T.Cast("uint64", _mask(is_set, lanes))
-            result = result | T.shift_left(mask, tirx.const(first + left, "uint64"))
+            mask = T.Cast(self.word_type, _mask(is_set, lanes))
+            result = result | T.shift_left(mask, tirx.const(first + left, self.word_type))
         return result
 
     def _emit_patterns(self, words: Buffer, scratch: Buffer, first: int, x: Index) -> None:
         """Phase 2: of every row, where in a table the sums of its pattern at a column start."""
         window = self.root.window
-        taps = emit.constant((1 << window.width) - 1, "uint64", LANES)
+        taps = emit.constant((1 << window.width) - 1, self.word_type, LANES)
         shift = x * window.stride_x
-        shift = tirx.const(shift, "uint64") if isinstance(shift, int) else T.Cast("uint64", shift)
+        shift = tirx.const(shift, self.word_type) if isinstance(shift, int) else T.Cast(self.word_type, shift)
         for step in each(self.spec.shape[0], "step"):
             for r in range(0, self.input_rows, LANES):
                 result: Value | None = None
                 for c in range(self.channels):
                     at = step * (self.channels * self.input_rows) + (c * self.input_rows + r)
                     bits = T.shift_right(emit.load(words, at, LANES), emit.broadcast(shift, LANES)) & taps
-                    places = tirx.const(c * window.width, "uint64")
+                    places = tirx.const(c * window.width, self.word_type)
                     bits = T.shift_left(bits, emit.broadcast(places, LANES)) if c else bits
                     result = bits if result is None else result | bits
-                scale = tirx.const(self.tiling.width.bit_length() - 1, "uint64")
+                scale = tirx.const(self.tiling.width.bit_length() - 1, self.word_type)
                 result = T.shift_left(result, emit.broadcast(scale, LANES))
                 emit.store(scratch, T.Cast(f"uint16x{LANES}", result), first + step * self.input_rows + r)
 

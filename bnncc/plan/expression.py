@@ -10,7 +10,7 @@ A boolean expression (Compare, Flip, BitOf) is what packed outputs store.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 UnaryKind = Literal[
@@ -157,3 +157,23 @@ class Flip(Expression):
 
     value: Expression
     index: int
+
+
+def replaced(expression: Expression, old: Expression, new: Expression) -> Expression:
+    """The expression with `new` wherever a part of it equals `old`; what is shared stays shared."""
+    found: dict[int, Expression] = {}
+
+    def visit(part: Expression) -> Expression:
+        if id(part) not in found:
+            found[id(part)] = new if part == old else rebuilt(part)
+        return found[id(part)]
+
+    def rebuilt(part: Expression) -> Expression:
+        children = {
+            f.name: value for f in fields(part) if isinstance(value := getattr(part, f.name), Expression)
+        }
+        visited = {name: visit(child) for name, child in children.items()}
+        same = all(visited[name] is child for name, child in children.items())
+        return part if same else replace(part, **visited)
+
+    return visit(expression)

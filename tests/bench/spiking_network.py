@@ -1,27 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole spiking network from its kernels, timed by density: `python -m tests.bench.spiking_network`.
+"""A whole spiking network, timed by density: `python -m tests.bench.spiking_network`.
 
 conv 5x5 2->16, neurons, 2x2 average pool, conv 3x3 16->32, neurons, pool, dense 1152->10, neurons; 34x34, T =
-20, all steps of a layer at once: the network of the case bench_snn_conv_step, if the environment variable
-BNNCC_CASES names the folder of cases; else the same with random weights. Medians in microseconds of one
-sample on one core, 16 random inputs in turn, beside ONNX Runtime on the unrolled export.
+20: the network of the cases bench_snn_*, if the environment variable BNNCC_CASES names the folder of cases.
+It is compiled from its unrolled export, as it stands and without forms for spikes ("dense"); its kernels are
+also called one after the other by hand (with random weights, where there are no cases). Microseconds of one
+sample on one core, 16 random inputs in turn, the lower quartile of all turns, beside ONNX Runtime on the same
+export; and beside the prototype snn_network.py, where BNNCC_PROTOTYPES names its folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
-from bnncc import targets
+from bnncc import driver, targets
 from bnncc.kernels import build
 from bnncc.lowering.geometry import transposed
+from bnncc.plan import density, tables
 from bnncc.plan.expression import (
     Accumulator,
     Binary,
@@ -165,6 +172,53 @@ class Network:
         return self.y.reshape(STEPS, 10)
 
 
+class Compiled:
+    """The network as `bnncc compile` makes it, on buffers of its own. dense: without forms for spikes."""
+
+    def __init__(self, model: Path, target: Target, dense: bool = False):
+        options = driver.Options(target=target.name)
+        with ExitStack() as stack:
+            for place in (density, tables) if dense else ():
+                name = "prefers_events" if place is density else "fit"
+                stack.enter_context(mock.patch.object(place, name, lambda *_: False))
+            lowered = driver.lower_model(model, options)
+        self.artifact = driver.build(lowered, model, None, options)
+        shapes = ((STEPS, 1, 2, 34, 34), (STEPS, 1, 10))
+        self.x, self.y = (aligned(np.zeros(shape, np.float32)).reshape(shape) for shape in shapes)
+        self._call = self.artifact.bind(self.artifact.arena(), [self.x], [self.y])
+
+    def run(self, x: np.ndarray, times: list[float] | None = None) -> np.ndarray:
+        """The output spikes [T, 10]; the seconds are appended to `times`."""
+        self.x[:] = x.reshape(self.x.shape)
+        start = time.perf_counter()
+        self._call()
+        if times is not None:
+            times.append(time.perf_counter() - start)
+        return self.y.reshape(STEPS, 10)
+
+
+class Prototype:
+    """The prototype on the same buffers for all inputs."""
+
+    def __init__(self, folder: str, target: Target):
+        sys.path.insert(0, folder)
+        network, conv = (importlib.import_module(name) for name in ("snn_network", "spike_conv"))
+        wide = target.vector_bits == 512
+        self.network = network.Network(
+            network.model_weights(), conv.V4 if wide else conv.V3, 16 if wide else 8
+        )
+
+    def run(self, x: np.ndarray, times: list[float] | None = None) -> np.ndarray:
+        """As above."""
+        self.network.x[:] = x.reshape(-1)
+        start = time.perf_counter()
+        for kernel, pointers in self.network.stages.values():
+            kernel(*pointers)
+        if times is not None:
+            times.append(time.perf_counter() - start)
+        return self.network.out.reshape(STEPS, 16)[:, :10]
+
+
 def model_weights(folder: Path | None) -> dict[str, np.ndarray]:
     """Of the case, or random ones."""
     if folder is not None:
@@ -197,7 +251,7 @@ def peer(folder: Path | None) -> Callable[[np.ndarray], object] | None:
     return lambda x: session.run(None, {"x": x.reshape(STEPS, 1, 2, 34, 34)})
 
 
-def check(network: Network, folder: Path | None) -> None:
+def check(network: Network | Compiled | Prototype, folder: Path | None) -> None:
     """The recorded spikes, if there are any."""
     if folder is None:
         return
@@ -205,6 +259,62 @@ def check(network: Network, folder: Path | None) -> None:
     x = np.load(case / "input_0.npy")
     wanted = np.load(case / "output_0.npy").reshape(STEPS, 10)
     assert np.array_equal(network.run(x), wanted), "the spikes are not those recorded"
+
+
+def rivals(folder: Path | None, target: Target) -> dict[str, Compiled | Prototype]:
+    """What is timed beside the kernels called by hand."""
+    if folder is None:
+        return {}
+    model = folder / "bench_snn_conv_unrolled_T20" / "model.onnx"
+    found: dict[str, Compiled | Prototype] = {
+        "compiled": Compiled(model, target),
+        "dense": Compiled(model, target, dense=True),
+    }
+    if "BNNCC_PROTOTYPES" in os.environ:
+        found["prototype"] = Prototype(os.environ["BNNCC_PROTOTYPES"], target)
+    for network in found.values():
+        check(network, folder)
+    return found
+
+
+def microseconds(times: list[float]) -> float:
+    """The lower quartile: other processes only ever add to a time."""
+    return statistics.quantiles(times, n=4)[0] * 1e6
+
+
+def measure(
+    networks: dict[str, tuple[Network, dict[str, Compiled | Prototype]]],
+    other: Callable[[np.ndarray], object] | None,
+    density_: float,
+) -> None:
+    """Print the times of all networks at one density."""
+    rng = np.random.default_rng(1)
+    inputs = [(rng.random(STEPS * 2 * 34 * 34) < density_).astype(np.float32) for _ in range(INPUTS)]
+    stages = {name: {stage: [] for stage in hand.stages} for name, (hand, _) in networks.items()}
+    times = {name: {rival: [] for rival in others} for name, (_, others) in networks.items()}
+    peers: list[float] = []
+    for _ in range(TURNS):
+        for name, (hand, others) in networks.items():
+            for x in inputs:
+                hand.run(x, stages[name])
+            for rival, network in others.items():
+                for x in inputs:
+                    network.run(x, times[name][rival])
+        for x in inputs if other is not None else ():
+            assert other is not None
+            start = time.perf_counter()
+            other(x)
+            peers.append(time.perf_counter() - start)
+    print(f"\ninput density {density_:.1%}")
+    for name in networks:
+        found = {stage: microseconds(seconds) for stage, seconds in stages[name].items()}
+        text = "  ".join(f"{stage} {value:.1f}" for stage, value in found.items())
+        print(f"  {name:12} by hand: {text}  all {sum(found.values()):.1f}")
+        line = "  ".join(f"{rival} {microseconds(seconds):.1f}" for rival, seconds in times[name].items())
+        if peers and line:
+            ratio = microseconds(peers) / microseconds(times[name]["compiled"])
+            line += f"  onnxruntime {microseconds(peers):.0f}, {ratio:.1f} times that of compiled"
+        print(f"  {'':12} {line}", flush=True)
 
 
 def main() -> None:
@@ -216,37 +326,16 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = Path(os.environ["BNNCC_CASES"]) if "BNNCC_CASES" in os.environ else None
     weights, other = model_weights(folder), peer(folder)
-    print(f"{processor()}, core {pin_to_one_core()}")
     networks = {}
     for name in arguments.target or ["native", "x86-64-v3"]:
         target = targets.load(name)
         if target.runs_here():
-            networks[name] = Network(weights, target)
-            check(networks[name], folder)
-    rng = np.random.default_rng(1)
-    for density in DENSITIES:
-        inputs = [(rng.random(STEPS * 2 * 34 * 34) < density).astype(np.float32) for _ in range(INPUTS)]
-        times = {name: {stage: [] for stage in network.stages} for name, network in networks.items()}
-        others: list[float] = []
-        for _ in range(TURNS):
-            for name, network in networks.items():
-                for x in inputs:
-                    network.run(x, times[name])
-            for x in inputs if other is not None else ():
-                assert other is not None
-                start = time.perf_counter()
-                other(x)
-                others.append(time.perf_counter() - start)
-        print(f"\ninput density {density:.1%}")
-        for name in networks:
-            stages = {stage: statistics.median(found) * 1e6 for stage, found in times[name].items()}
-            total = sum(stages.values())
-            text = "  ".join(f"{stage} {value:.1f}" for stage, value in stages.items())
-            line = f"  {name:12} {text}  all {total:.1f}"
-            if others:
-                reference = statistics.median(others) * 1e6
-                line += f"  onnxruntime {reference:.0f}, ratio {reference / total:.1f}"
-            print(line, flush=True)
+            hand = Network(weights, target)
+            check(hand, folder)
+            networks[name] = hand, rivals(folder, target)
+    print(f"{processor()}, core {pin_to_one_core()}")
+    for density_ in DENSITIES:
+        measure(networks, other, density_)
 
 
 if __name__ == "__main__":
