@@ -223,8 +223,8 @@ def _tune_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--device",
         metavar="DEVICE",
-        help="where to measure: local, qemu (counts instructions) or ssh://[user@]host[:port] (default: "
-        "local if this machine can run the target's code, else qemu)",
+        help="where to measure: local, qemu (counts instructions), ssh://[user@]host[:port] or "
+        "rpc://tracker:port?key=K (default: local if this machine can run the target's code, else qemu)",
     )
     sub.add_argument(
         "--db",

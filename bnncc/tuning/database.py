@@ -28,7 +28,7 @@ from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels.kernel import TileParameters
-from bnncc.tuning.devices import Unit
+from bnncc.tuning.units import Unit
 
 FORMAT = 1
 FAILED = 1e10

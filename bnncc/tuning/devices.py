@@ -15,26 +15,37 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from bnncc import boards
 from bnncc.bench import processor
 from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean
 from bnncc.targets import Target
-
-Unit = Literal["s", "instructions"]
+from bnncc.tuning.program import Form
+from bnncc.tuning.rpc import open_rpc
+from bnncc.tuning.units import Unit
 
 
 class Device(Protocol):
-    """Somewhere to run programs. unit: what a trial's score is, seconds or instructions."""
+    """Somewhere to run programs. unit: what a trial's score is, seconds or instructions. form: what a program
+    has to be. parallel: how many it runs at a time, asked for by as many threads."""
 
     name: str
-    unit: Unit
 
-    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
-        """The program's answers, at most `seconds` later. Raises BnnccError where the device itself fails,
-        which is no fault of a candidate."""
+    @property
+    def unit(self) -> Unit: ...
+
+    @property
+    def form(self) -> Form: ...
+
+    @property
+    def parallel(self) -> int: ...
+
+    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
+        """The program's answers, at most `seconds` later; of a program that fails, those before, or none.
+        answered: how many bytes they are. Raises BnnccError where the device itself fails, which is no fault
+        of a candidate."""
         ...
 
 
@@ -42,6 +53,8 @@ class Local:
     """This machine, one core of it."""
 
     unit: Unit = "s"
+    form: Form = "program"
+    parallel = 1
 
     def __init__(self, target: Target):
         if not target.runs_here():
@@ -52,7 +65,7 @@ class Local:
             )
         self.name = f"local: {processor()}"
 
-    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
+    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
         """As Device says."""
         taskset = shutil.which("taskset")
         core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
@@ -64,6 +77,8 @@ class Emulated:
     """The target's emulator, which counts instructions: not cycles."""
 
     unit: Unit = "instructions"
+    form: Form = "program"
+    parallel = 1
 
     def __init__(self, target: Target):
         self.target = target
@@ -74,7 +89,7 @@ class Emulated:
     def _counter(self) -> Path:
         return boards.link_counter(Path(self._folder.name))
 
-    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
+    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
         """As Device says; a count for each call of a kernel is among what was said."""
         options = ("-plugin", f"file={self._counter}")
         return boards.execute(self.target, program, requests, options, seconds)
@@ -90,6 +105,8 @@ class Ssh:
     One connection is kept for all programs (ssh's ControlMaster)."""
 
     unit: Unit = "s"
+    form: Form = "program"
+    parallel = 1
 
     def __init__(self, destination: str, port: int | None = None, options: tuple[str, ...] = ()):
         """destination: as ssh takes it; options: of ssh, besides."""
@@ -108,7 +125,7 @@ class Ssh:
             destination,
         )
 
-    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
+    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
         """As Device says. `timeout` on the board ends a program that hangs there."""
         there = f"/tmp/bnncc-{uuid.uuid4().hex}"
         self._execute(f"cat > {there} && chmod 700 {there}", program.read_bytes(), 120)
@@ -133,29 +150,43 @@ class Ssh:
 
 
 def open_device(text: str, target: Target) -> Device:
-    """The device that `--device` names: `local`, `qemu`, or `ssh://[user@]host[:port]`. Raises BnnccError."""
+    """The device that `--device` names: `local`, `qemu`, `ssh://[user@]host[:port]`, or
+    `rpc://tracker:port?key=K`. Raises BnnccError."""
     scheme, separator, rest = text.partition("://")
     kinds: dict[str, Callable[[], Device]] = {
         "local": lambda: Local(target),
         "qemu": lambda: Emulated(target),
         "ssh": lambda: _ssh(rest, target),
+        "rpc": lambda: _rpc(rest, target),
     }
-    if scheme not in kinds or (scheme == "ssh") != bool(separator):
-        hint = f"{did_you_mean(scheme, kinds)}devices: local, qemu, ssh://[user@]host[:port]"
+    if scheme not in kinds or (scheme in ("ssh", "rpc")) != bool(separator):
+        hint = (
+            f"{did_you_mean(scheme, kinds)}devices: local, qemu, ssh://[user@]host[:port], "
+            "rpc://tracker:port?key=K"
+        )
         raise BnnccError("--device", f"'{text}' is no device", hint)
     return kinds[scheme]()
 
 
 def _ssh(address: str, target: Target) -> Device:
-    if target.is_bare:
-        raise BnnccError(
-            "--device",
-            f"{target.name} has no operating system, so no sshd",
-            "`--device qemu` counts instructions",
-        )
+    _refuse_bare(target)
     host, colon, port = address.rpartition(":")
     if not (colon and port.isdigit()):
         host, port = address, ""
     if not host or host.startswith("-"):
         raise BnnccError("--device", f"'ssh://{address}' names no host", "ssh://[user@]host[:port]")
     return Ssh(host, int(port) if port else None)
+
+
+def _rpc(address: str, target: Target) -> Device:
+    _refuse_bare(target)
+    return open_rpc(address)
+
+
+def _refuse_bare(target: Target) -> None:
+    if target.is_bare:
+        raise BnnccError(
+            "--device",
+            f"{target.name} has no operating system, so no server runs there",
+            "`--device qemu` counts instructions",
+        )

@@ -10,8 +10,8 @@ from __future__ import annotations
 import statistics
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from bnncc.plan.simulate import allocate, random_reads, run_step
 from bnncc.targets import Target
 from bnncc.tuning import program
 from bnncc.tuning.devices import Device
-from bnncc.tuning.program import GUARD, GUARDING, Pool, Requests
+from bnncc.tuning.program import GUARD, GUARDING, Form, Pool, Requests
 
 SLICE = 2e-3
 """Seconds that one measurement of a candidate covers about, so that the clock's resolution does not
@@ -90,6 +90,31 @@ def measure(
 ) -> list[Outcome]:
     """An outcome for each candidate, in their order. Raises BnnccError where the device fails."""
     failed: dict[int, str] = {}
+    scores: dict[int, float] = {}
+    with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+        with _BUILDING:
+            batches = _build(subject, candidates, device.form, target, Path(folder), failed)
+        for batch in batches:
+            scores |= _measure(batch, device, failed)
+    return [
+        Outcome(parameters, scores.get(index), failed.get(index, ""))
+        for index, parameters in enumerate(candidates)
+    ]
+
+
+_BUILDING = threading.Lock()
+"""Programs are made one at a time, and run on as many devices as there are."""
+
+
+def _build(
+    subject: Subject,
+    candidates: Sequence[TileParameters],
+    form: Form,
+    target: Target,
+    folder: Path,
+    failed: dict[int, str],
+) -> list[_Batch]:
+    """One program for all candidates; where that does not compile, one for each."""
     kernels: dict[int, Kernel] = {}
     for index, parameters in enumerate(candidates):
         try:
@@ -97,36 +122,29 @@ def measure(
         except Exception as error:
             # A template may not be able to follow parameters; that is a result like another.
             failed[index] = f"not generated: {type(error).__name__}: {error}"
-    scores: dict[int, float] = {}
-    with _programs() as folders:
-        batch = _Batch.build(subject, kernels, target, next(folders), failed)
-        if batch is None:
-            for index, kernel in kernels.items():
-                single = _Batch.build(subject, {index: kernel}, target, next(folders), failed)
-                if single is not None:
-                    scores |= _measure(single, device, failed)
-        else:
-            scores = _measure(batch, device, failed)
-    return [
-        Outcome(parameters, scores.get(index), failed.get(index, ""))
-        for index, parameters in enumerate(candidates)
-    ]
+    if not kernels:
+        return []
+    try:
+        return [_Batch.build(subject, kernels, target, form, _fresh(folder, "all"))]
+    except Exception as error:
+        if _is_missing_tool(error):
+            raise
+    batches = []
+    for index, kernel in kernels.items():
+        try:
+            batches.append(_Batch.build(subject, {index: kernel}, target, form, _fresh(folder, str(index))))
+        except Exception as error:
+            failed[index] = f"not compiled: {error}".partition("\n")[0]
+    return batches
 
 
-@contextmanager
-def _programs() -> Iterator[Iterator[Path]]:
-    """Folders for programs, which are taken away at the end."""
-    with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+def _fresh(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
 
-        def fresh() -> Iterator[Path]:
-            number = 0
-            while True:
-                path = Path(folder) / str(number)
-                path.mkdir()
-                yield path
-                number += 1
 
-        yield fresh()
+def _is_missing_tool(error: Exception) -> bool:
+    return isinstance(error, BnnccError) and "was found" in error.message
 
 
 @dataclass
@@ -143,11 +161,9 @@ class _Batch:
 
     @staticmethod
     def build(
-        subject: Subject, kernels: dict[int, Kernel], target: Target, folder: Path, failed: dict[int, str]
-    ) -> _Batch | None:
-        """The program; None where it does not compile, of which a single kernel is `failed` for."""
-        if not kernels:
-            return None
+        subject: Subject, kernels: dict[int, Kernel], target: Target, form: Form, folder: Path
+    ) -> _Batch:
+        """The program; raises whatever the compilers do."""
         pool = Pool()
         packed = {index: kernel.pack(subject.constants) for index, kernel in kernels.items()}
         reads = [pool.place(array.nbytes) for array in subject.reads]
@@ -159,14 +175,7 @@ class _Batch:
             + [scratch] * bool(kernels[index].scratch_bytes)
             for index, arrays in packed.items()
         }
-        try:
-            path = program.build(list(kernels.values()), target, pool.bytes, folder)
-        except Exception as error:
-            if isinstance(error, BnnccError) and "was found" in error.message:
-                raise
-            if len(kernels) == 1:
-                failed[next(iter(kernels))] = f"not compiled: {error}".partition("\n")[0]
-            return None
+        path = program.build(list(kernels.values()), target, pool.bytes, folder, form)
         return _Batch(subject, kernels, list(kernels), packed, places, outputs, path)
 
     def load(self, requests: Requests, index: int) -> None:
@@ -213,8 +222,8 @@ def _first_calls(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[
         requests = [Requests() for _ in waiting]
         for index, request in zip(waiting, requests, strict=True):
             batch.check(request, index)
-        together = Requests([part for request in requests for part in request.parts])
-        done = device.run(batch.program, together.stream, SECONDS * len(waiting))
+        together = Requests.joined(requests)
+        done = device.run(batch.program, together.stream, together.answered, SECONDS * len(waiting))
         counts, at = done.counts, 0
         for number, (index, request) in enumerate(zip(waiting, requests, strict=True)):
             answer = done.answer[at : at + request.answered]
@@ -250,7 +259,7 @@ def _times(
         order = [index for _ in range(ROUNDS) for index in running]
         for index in order:
             requests.call(batch.indices.index(index), batch.places[index], repeats[index])
-        done = device.run(batch.program, requests.stream, SECONDS * len(running))
+        done = device.run(batch.program, requests.stream, requests.answered, SECONDS * len(running))
         answers = len(done.answer) // 8
         if answers < len(order):
             failed[order[answers]] = f"it failed: {done.problem or 'no answer'}"

@@ -6,14 +6,16 @@ The requests are those of `runtime/bsp/measure.c`. Buffers lie in one pool of me
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from bnncc import boards, elf, toolchain
+from bnncc import boards, elf, runtime, toolchain
 from bnncc.kernels.build import compile_c, compile_object, micro_kernel_source
 from bnncc.kernels.kernel import Kernel
 from bnncc.targets import Target
@@ -48,6 +50,12 @@ class Requests:
     parts: list[bytes] = field(default_factory=list)
     answered: int = 0
 
+    @staticmethod
+    def joined(requests: Sequence[Requests]) -> Requests:
+        """One after the other."""
+        parts = [part for request in requests for part in request.parts]
+        return Requests(parts, sum(request.answered for request in requests))
+
     def write(self, at: int, array: np.ndarray) -> None:
         """Fill a buffer."""
         self.parts += [struct.pack("<III", WRITE, at, array.nbytes), array.tobytes()]
@@ -73,7 +81,13 @@ class Requests:
         return b"".join(self.parts) + struct.pack("<III", STOP, 0, 0)
 
 
-def build(kernels: Sequence[Kernel], target: Target, pool_bytes: int, folder: Path) -> Path:
+Form = Literal["program", "library"]
+"""A program of its own, or a library with the function `measure` for a TVM RPC server."""
+
+
+def build(
+    kernels: Sequence[Kernel], target: Target, pool_bytes: int, folder: Path, form: Form = "program"
+) -> Path:
     """The program with some kernels, made in `folder`; kernels are called by their position.
 
     Raises BnnccError where no tool chain is found or a kernel does not compile."""
@@ -95,7 +109,15 @@ def build(kernels: Sequence[Kernel], target: Target, pool_bytes: int, folder: Pa
         functions = "".join(f"void {PREFIX}_{kernel.symbol}(void);\n" for kernel in kernels)
         declared = f"{functions}static {_table(kernels)}"
     (folder / "kernels.h").write_text(_header(kernels, pool_bytes, declared))
-    return boards.link(target, folder, "measure.c", "kernels.a")
+    if form == "program":
+        return boards.link(target, folder, "measure.c", "kernels.a")
+    for name in ("measure.c", "tvm_rpc.c", "board.h"):
+        shutil.copy(runtime.BOARDS / name, folder)
+    tools.compile(folder / "measure.c", folder / "measure.o", ("-Dmain=measure_main",))
+    tools.compile(folder / "tvm_rpc.c", folder / "tvm_rpc.o")
+    objects = [folder / name for name in ("measure.o", "tvm_rpc.o", "kernels.a")]
+    tools.link_shared(objects, folder / "measure.so", ("__tvm_ffi_measure",))
+    return folder / "measure.so"
 
 
 def _table(kernels: Sequence[Kernel]) -> str:

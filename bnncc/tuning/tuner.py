@@ -11,8 +11,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
+from bnncc.diagnostics import BnnccError
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.space import candidates, layer_key
 from bnncc.plan.kernel import KernelSpec
@@ -25,6 +28,9 @@ from bnncc.tuning.search import Search
 
 BATCH = 8
 """New candidates in one program."""
+
+PAUSES = (1, 5, 20)
+"""Seconds to wait before a device that is gone is asked again."""
 
 FINALISTS = 3
 """Of the candidates that were the best, so many are measured again."""
@@ -77,7 +83,7 @@ def tune(
     """Measure candidates of every layer of a network that has several, save what was found after each few,
     and say which are the best. Trials that the database has of this device are not repeated.
 
-    Raises BnnccError where the device fails; what was found until then is saved."""
+    Raises BnnccError where the device is gone and stays so; what was found until then is saved."""
     layers = list(_layers(network, target))
     start, before = time.monotonic(), database.size
     results = []
@@ -124,7 +130,7 @@ class _Job:
         self.key, self.choices = key, choices
         self.target, self.device, self.database = target, device, database
         self.step = step
-        self._subject: Subject | None = None
+        self._say: Say = lambda message: None
 
     @property
     def trials(self) -> list[Trial]:
@@ -133,11 +139,13 @@ class _Job:
 
     def run(self, trials: int, deadline: float, say: Say) -> None:
         """Measure until there are so many trials, the time is over or nothing is left."""
+        self._say = say
         search = Search(self.choices)
         begun = len(self.trials)
         start = time.monotonic()
         while len(self.trials) < trials and (time.monotonic() < deadline or not self.trials):
-            chosen = search.propose(min(BATCH, trials - len(self.trials)), self._scores())
+            count = min(BATCH * self._parallel, trials - len(self.trials))
+            chosen = search.propose(count, self._scores())
             if not chosen:
                 break
             say(self._status(trials, begun, start, deadline))
@@ -163,12 +171,24 @@ class _Job:
     def _try(self, new: Sequence[TileParameters]) -> None:
         """Measure candidates, where time is measured beside the default, and remember them."""
         beside = bool(self.trials) and self.device.unit == "s"
-        outcomes = self._measure([self.choices[0], *new] if beside else new)
-        factor = 1.0
-        if beside:
-            default, *outcomes = outcomes
-            factor = self._factor(default)
-        self.database.add(self.key, [self._trial(outcome, factor) for outcome in outcomes])
+        size = -(-len(new) // self._parallel)
+        parts = [new[start : start + size] for start in range(0, len(new), size)]
+        # The first trial of a layer is the default's, with which those of other programs are compared.
+        ahead = 1 if beside else 0
+        measured = self._side_by_side([[self.choices[0]] * ahead + [*part] for part in parts])
+        for outcomes in measured:
+            factor = self._factor(outcomes[0]) if beside else 1.0
+            self.database.add(self.key, [self._trial(outcome, factor) for outcome in outcomes[ahead:]])
+
+    @property
+    def _parallel(self) -> int:
+        """How many programs to run at a time: only one until it has told what the default takes."""
+        return self.device.parallel if self.trials else 1
+
+    def _side_by_side(self, parts: Sequence[Sequence[TileParameters]]) -> list[list[Outcome]]:
+        """Measure each part in a program of its own, as many at a time as the device can."""
+        with ThreadPoolExecutor(len(parts)) as threads:
+            return list(threads.map(self._measure, parts))
 
     def _confirm(self) -> None:
         """Measure the default and the best again, in one program."""
@@ -180,9 +200,17 @@ class _Job:
             self.database.replace(self.key, self._trial(outcome, factor))
 
     def _measure(self, chosen: Sequence[TileParameters]) -> list[Outcome]:
-        if self._subject is None:
-            self._subject = Subject.of(self.step.kernel, self.step.constants)
+        for pause in PAUSES:
+            try:
+                return measure(self._subject, chosen, self.device, self.target)
+            except BnnccError as error:
+                self._say(f"{error.message}; once more in {pause} s")
+                time.sleep(pause)
         return measure(self._subject, chosen, self.device, self.target)
+
+    @cached_property
+    def _subject(self) -> Subject:
+        return Subject.of(self.step.kernel, self.step.constants)
 
     def _factor(self, default: Outcome) -> float:
         """What scores of this program are multiplied with, to be comparable with the first."""

@@ -78,23 +78,38 @@ def test_progress_tells_trials_best_and_time(tmp_path: Path):
 
 
 class Vanishing(Emulated):
-    """A device that is gone after some programs."""
+    """A device that is gone between some programs."""
 
-    programs = 2
+    gone: range = range(0)
+    programs = 0
 
-    def run(self, program: Path, requests: bytes, seconds: float) -> Execution:
-        if not self.programs:
+    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
+        self.programs += 1
+        if self.programs in self.gone:
             raise BnnccError("--device", "the board is gone", exit_code=ExitCode.FAILURE)
-        self.programs -= 1
-        return super().run(program, requests, seconds)
+        return super().run(program, requests, answered, seconds)
 
 
-def test_a_device_that_vanishes_costs_nothing_that_was_found(tmp_path: Path):
+@pytest.fixture
+def vanishing(monkeypatch: pytest.MonkeyPatch) -> Vanishing:
+    monkeypatch.setattr(tuner, "PAUSES", (0, 0, 0))
+    return Vanishing(ARM)
+
+
+def test_a_device_that_vanishes_for_good_costs_nothing_that_was_found(tmp_path: Path, vanishing: Vanishing):
+    vanishing.gone = range(3, 100)
     with pytest.raises(BnnccError, match="the board is gone"):
-        tune(steps(layer()), ARM, Vanishing(ARM), Database(tmp_path / "db.json"), Limits(64), quiet)
+        tune(steps(layer()), ARM, vanishing, Database(tmp_path / "db.json"), Limits(64), quiet)
     kept = Database(tmp_path / "db.json").size
     assert kept == 2 * tuner.BATCH
     assert counted(tmp_path / "db.json", kept + 1).trials == 1
+
+
+def test_a_device_that_comes_back_costs_nothing(tmp_path: Path, vanishing: Vanishing):
+    vanishing.gone, said = range(2, 5), []
+    found = tune(steps(layer()), ARM, vanishing, Database(tmp_path / "db.json"), Limits(16), said.append)
+    assert found.layers == counted(tmp_path / "other.json", 16).layers
+    assert sum("the board is gone; once more" in text for text in said) == 3
 
 
 PROGRAM = """

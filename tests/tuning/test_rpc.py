@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measuring on a farm: a real TVM RPC tracker with two servers, on the loopback device."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bnncc import targets
+from bnncc.boards import Execution
+from bnncc.diagnostics import BnnccError
+from bnncc.kernels.space import candidates
+from bnncc.tuning import measure as measuring
+from bnncc.tuning.database import Database
+from bnncc.tuning.devices import open_device
+from bnncc.tuning.measure import Subject, measure
+from bnncc.tuning.rpc import Rpc
+from bnncc.tuning.tuner import Limits, tune
+from tests.tuning.layers import NATIVE, layer, numbers, steps
+from tests.tuning.test_measure import misbehave
+
+SUBJECT = Subject.of(layer(), numbers(layer()))
+KEY = "board"
+SERVERS = 2
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a tracker that knows two servers."""
+    log = tmp_path_factory.mktemp("rpc") / "tracker.log"
+    processes = []
+
+    def start(module: str, output: Path, *arguments: str) -> None:
+        command = [sys.executable, "-m", f"tvm.exec.{module}", *arguments]
+        with output.open("wb") as file:
+            processes.append(
+                subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+            )
+
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    try:
+        start("rpc_tracker", log, "--host", "127.0.0.1", "--port", "19190", "--port-end", "19290")
+        address = f"127.0.0.1:{_port_in(log)}"
+        for number in range(SERVERS):
+            port = 19300 + 100 * number
+            ports = ("--port", str(port), "--port-end", str(port + 99))
+            output = log.with_name(f"server{number}.log")
+            start("rpc_server", output, "--host", "127.0.0.1", "--tracker", address, "--key", KEY, *ports)
+        for _ in range(600):
+            if _servers(address) == SERVERS:
+                break
+            time.sleep(0.1)
+        yield address
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _port_in(log: Path) -> int:
+    for _ in range(600):
+        if match := re.search(r"bind to 127\.0\.0\.1:(\d+)", log.read_text()):
+            return int(match[1])
+        time.sleep(0.1)
+    raise AssertionError(f"the tracker did not start: {log.read_text()}")
+
+
+def _servers(address: str) -> int:
+    try:
+        return _device(address).servers
+    except BnnccError:
+        return 0
+
+
+def _device(address: str, key: str = KEY) -> Rpc:
+    device = open_device(f"rpc://{address}?key={key}", NATIVE)
+    assert isinstance(device, Rpc)
+    return device
+
+
+def test_candidates_are_measured_on_a_server(tracker: str):
+    outcomes = measure(SUBJECT, candidates(SUBJECT.spec, NATIVE)[:3], _device(tracker), NATIVE)
+    assert all(outcome.score and not outcome.problem for outcome in outcomes)
+
+
+@pytest.mark.parametrize("statement", ["__builtin_trap();", "for (;;) ;", "p[0] = p[1];"])
+def test_a_bad_candidate_costs_itself_only(tracker: str, monkeypatch: pytest.MonkeyPatch, statement: str):
+    misbehave(monkeypatch, statement)
+    monkeypatch.setattr(measuring, "SECONDS", 2)
+    good, bad, other = measure(SUBJECT, candidates(SUBJECT.spec, NATIVE)[:3], _device(tracker), NATIVE)
+    assert good.score and other.score, (good, other)
+    assert bad.score is None and bad.problem
+
+
+def test_servers_work_side_by_side(tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Eight candidates alone, the others in two programs at a time, the best alone; each is checked, then
+    timed."""
+    calls, both, run = itertools.count(), threading.Barrier(SERVERS, timeout=120), Rpc.run
+
+    def counted(self: Rpc, *arguments) -> Execution:
+        if next(calls) in range(2, 2 + 2 * SERVERS):
+            both.wait()
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Rpc, "run", counted)
+    device = _device(tracker)
+    assert device.parallel == SERVERS
+    found = tune(
+        steps(layer()), NATIVE, device, Database(tmp_path / "db.json"), Limits(64), lambda message: None
+    )
+    assert next(calls) == 2 + 2 * SERVERS + 2 and not both.broken
+    count = len(candidates(layer(), NATIVE))
+    assert len(found.layers[0].scores) == count > 8 and None not in found.layers[0].scores
+
+
+def test_a_key_that_no_server_has_is_told(tracker: str):
+    with pytest.raises(BnnccError, match="no server has the key 'bord', there are board"):
+        _device(tracker, "bord")
+
+
+def test_a_tracker_that_is_not_there_is_told():
+    with pytest.raises(BnnccError, match="no tracker answers") as caught:
+        _device("127.0.0.1:1")
+    assert "rpc_tracker" in caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["", "host", "host:9190", "host:x?key=k", "host:9190?key=a&key=b"])
+def test_addresses_that_are_incomplete(address: str):
+    with pytest.raises(BnnccError, match="is incomplete"):
+        open_device(f"rpc://{address}", targets.native())
