@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bnncc.artifact import Artifact
 
 PACKAGES = ("cmake", "arduino", "platformio", "zephyr", "esp-idf")
-EMITS = ("lib", "so", "c", "selftest", "mlir", "linalg", "tir")
+EMITS = ("lib", "so", "c", "selftest", "mlir", "linalg", "transform", "tir")
 DEBUG = "BNNCC_DEBUG"
 INTERRUPTED = 130
 BROKEN_PIPE = 141

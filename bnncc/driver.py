@@ -29,12 +29,14 @@ from bnncc.frontend.states import carry_states
 from bnncc.frontend.torch import Export, export_module
 from bnncc.golden import Golden, golden_vectors
 from bnncc.linalg.convert import convert_module
+from bnncc.linalg.schedule import parts_of
 from bnncc.lowering import Lowered, lower
 from bnncc.lowering.upstream import lower_upstream
 from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.plan.budget import Budgets, FlashExceeded
 from bnncc.plan.names import check_library_name, library_name
+from bnncc.plan.tiling import Machine, schedule_text
 from bnncc.report import reports
 from bnncc.targets import Target
 
@@ -311,7 +313,7 @@ def _write(
         package=options.package,
         profile=options.profile,
         golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
-        modules=_modules(lowered.module, options.emit),
+        modules=_modules(lowered.module, options.emit, target),
         reports=lambda manifest: reports(program, manifest),
     )
     codegen.emit(program, kernels, target, directory, wanted, backend)
@@ -369,11 +371,18 @@ def tune_model(
     return tune(lowered.program.steps, target, where, Database(Path(database)), Limits(trials, seconds), say)
 
 
-def _modules(module: ModuleOp, emit: tuple[str, ...]) -> dict[str, str]:
+def _modules(module: ModuleOp, emit: tuple[str, ...], target: Target) -> dict[str, str]:
     """The network as text, as the user wants it."""
     texts = {"mlir": module_text(module)} if "mlir" in emit else {}
-    if "linalg" in emit:
-        texts["linalg"] = module_text(convert_module(module))
+    if not {"linalg", "transform"} & set(emit):
+        return texts
+    converted = convert_module(module)
+    texts["linalg"] = module_text(converted)
+    if "transform" in emit:
+        machine = Machine.of(target.architecture, target.vector_bits)
+        if not machine.has_vectors:
+            raise BnnccError("--emit transform", f"{target.name} has no vectors to schedule for")
+        texts["transform"] = schedule_text(parts_of(converted), machine)
     return texts
 
 

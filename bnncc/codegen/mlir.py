@@ -14,10 +14,14 @@ from pathlib import Path
 from bnncc import llvm
 from bnncc.diagnostics import BnnccError, ExitCode
 
+ERROR_LINES = 10
 NAMES = ("mlir-opt", "mlir-translate", "opt", "llc")
 OLDEST = 19
 """The oldest version that will do; older ones lack passes."""
 INSTALL_HINT = "apt-get install mlir-19-tools llvm-19"
+
+SCHEDULED = ("transform-preload-library{transform-library-paths=SCHEDULE}", "transform-interpreter")
+"""Applies the schedule in a file."""
 
 BUFFERIZE = (
     "canonicalize",
@@ -111,22 +115,27 @@ class Tools:
     opt: str
     llc: str
 
-    def convert(self, text: str, passes: Sequence[str], before: str = "") -> str:
-        """A module after a pass pipeline. Raises BnnccError with the tool's own words."""
+    def convert(self, text: str, passes: Sequence[str], schedule: str = "") -> str:
+        """A module after a pass pipeline; schedule: a transform-dialect module whose @__transform_main comes
+        first. Raises BnnccError with the tool's own words."""
         public = "modify-public-functions=1" if self.has_public_option else ""
-        pipeline = ",".join([*([before] if before else []), *passes])
-        pipeline = pipeline.replace("PUBLIC", public).replace("{}", "").replace(" }", "}")
-        return run((self.mlir_opt, f"--pass-pipeline=builtin.module({pipeline})"), text)
+        with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+            path = Path(folder) / "schedule.mlir"
+            path.write_text(schedule, encoding="utf-8")
+            first = [step.replace("SCHEDULE", str(path)) for step in SCHEDULED] if schedule else []
+            pipeline = ",".join([*first, *passes]).replace("PUBLIC", public)
+            pipeline = pipeline.replace("{}", "").replace(" }", "}")
+            return run((self.mlir_opt, f"--pass-pipeline=builtin.module({pipeline})"), text)
 
     @property
     def has_public_option(self) -> bool:
         """Whether public functions keep their results unless asked (MLIR 20 and newer)."""
         return "modify-public-functions" in help_text(self.mlir_opt)
 
-    def compile(self, text: str, options: ObjectOptions, before: str = "") -> bytes:
+    def compile(self, text: str, options: ObjectOptions, schedule: str = "") -> bytes:
         """An object file of a module in upstream dialects: its functions take pointers of their arguments,
-        then of their results. before: a pass to run first."""
-        buffers = self.convert(text, (*BUFFERIZE, *COPIED_RESULTS, *STACK), before)
+        then of their results. schedule as for `convert`."""
+        buffers = self.convert(text, (*BUFFERIZE, *COPIED_RESULTS, *STACK), schedule)
         return self.object_code(with_copies_as_loops(buffers), options)
 
     def object_code(self, buffers: str, options: ObjectOptions) -> bytes:
@@ -166,6 +175,8 @@ def run(command: Sequence[str], text: str) -> str:
     """What a program makes of a text. Raises BnnccError."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = "\n  ".join(done.stderr.strip().splitlines()[:10])
+        lines = done.stderr.strip().splitlines()
+        first = next((i for i, line in enumerate(lines) if "error:" in line), 0)
+        said = "\n  ".join(lines[first : first + ERROR_LINES])
         raise BnnccError("", f"{Path(command[0]).name} failed: {said}", "", ExitCode.FAILURE)
     return done.stdout

@@ -32,13 +32,14 @@ from bnncc.plan.program import Program
 from bnncc.targets import Target
 from bnncc.toolchain import Toolchain
 
-EMITTABLE = ("lib", "so", "c", "selftest", "mlir", "linalg", "tir")
+EMITTABLE = ("lib", "so", "c", "selftest", "mlir", "linalg", "transform", "tir")
 """lib: static library; so: shared library that `run` loads (for another processor: an archive that it
 links for the emulator); c: one portable C99 file; selftest: golden vectors in C; mlir: the network before
-lowering; linalg: the same in upstream MLIR; tir: the kernels. Header, manifest and reports are always
+lowering; linalg: the same in upstream MLIR; transform: a
+schedule for that; tir: the kernels. Header, manifest and reports are always
 written."""
 
-MODULES = {"mlir": ".mlir", "linalg": ".linalg.mlir"}
+MODULES = {"mlir": ".mlir", "linalg": ".linalg.mlir", "transform": ".transform.mlir"}
 """How files end that hold the network as a module, by kind."""
 
 

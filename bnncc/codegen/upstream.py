@@ -20,6 +20,7 @@ from bnncc.plan.c_values import C_TYPES
 from bnncc.plan.kernel import KernelSpec, Upstream
 from bnncc.plan.layout import Layout
 from bnncc.plan.program import Program
+from bnncc.plan.tiling import Machine, schedule_text
 from bnncc.targets import Target
 
 LLVM_FEATURES = {"-vfp4d16sp": "-fpregs", "+mve_fp": "+mve.fp"}
@@ -114,9 +115,16 @@ class UpstreamBackend:
         share = target.is_bare
         if share not in self._buffers:
             passes = (*mlir.BUFFERIZE, *mlir.WRITTEN_RESULTS, *mlir.LIFETIMES)
-            buffers = self.tools.convert(module_of(self.symbols), passes)
+            buffers = self.tools.convert(module_of(self.symbols), passes, self._schedule(target))
             self._buffers[share] = without_allocations(mlir.with_copies_as_loops(buffers), share)
         return self._buffers[share]
+
+    def _schedule(self, target: Target) -> str:
+        """The transform-dialect schedule of all functions; none for processors without vectors."""
+        machine = Machine.of(target.architecture, target.vector_bits)
+        roots = [spec.root for spec in self.symbols if isinstance(spec.root, Upstream)]
+        parts = [part for root in roots for part in root.parts]
+        return schedule_text(parts, machine) if parts and machine.has_vectors else ""
 
 
 def symbol_of(spec: KernelSpec) -> str:

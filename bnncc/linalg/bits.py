@@ -24,6 +24,8 @@ from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, shape_of
 from bnncc.linalg import builders as b
 
 WORD = 32
+PACK = "pack_bits"
+"""The `library_call` of what makes words of bits."""
 
 
 def plane_count(element: Attribute) -> int:
@@ -132,10 +134,11 @@ def pack(bits: SSAValue) -> SSAValue:
     """i1 [..., C] as words."""
     *outer, channels = shape_of(bits)
     count = word_count(channels)
-    whole = b.surrounded(bits, [0] * (len(outer) + 1), [*[0] * len(outer), count * WORD - channels], 0)
+    width = WORD if count > 1 else channels
+    whole = b.surrounded(bits, [0] * (len(outer) + 1), [*[0] * len(outer), count * width - channels], 0)
     rank = len(outer)
     groups = [[d] for d in range(rank)] + [[rank, rank + 1]]
-    split = b.expand(whole, groups, (*outer, count, WORD))
+    split = b.expand(whole, groups, (*outer, count, width))
     names = b.loops(rank + 2)
 
     def shift_in(bit: SSAValue, word: SSAValue) -> list[SSAValue]:
@@ -143,20 +146,20 @@ def pack(bits: SSAValue) -> SSAValue:
         return [arith.OrIOp(word, arith.ShLIOp(arith.ExtUIOp(bit, i32).result, place).result).result]
 
     start = b.filled((*outer, count), 0)
-    return b.generic([split], [start], names, [names, names[:-1]], names[-1:], shift_in)[0]
+    return b.generic([split], [start], names, [names, names[:-1]], names[-1:], shift_in, PACK)[0]
 
 
 def unpack(words: SSAValue, shape: Sequence[int]) -> SSAValue:
     """The i1 tensor of this shape that was packed."""
     *outer, count = shape_of(words)
-    rank = len(outer)
+    rank, width = len(outer), WORD if count > 1 else shape[-1]
     names = b.loops(rank + 2)
 
     def shift_out(word: SSAValue, _: SSAValue) -> list[SSAValue]:
         place = arith.IndexCastOp(b.here(rank + 1), i32).result
         return [arith.TruncIOp(arith.ShRUIOp(word, place).result, i1).result]
 
-    start = b.empty((*outer, count, WORD), i1)
+    start = b.empty((*outer, count, width), i1)
     split = b.generic([words], [start], names, [names[:-1], names], (), shift_out)[0]
     whole = b.collapse(split, [[d] for d in range(rank)] + [[rank, rank + 1]])
     return b.extract(whole, [0] * (rank + 1), shape)

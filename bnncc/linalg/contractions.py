@@ -9,8 +9,9 @@ window is P_c - popcount((q_b ^ s_c) & n_c), with P_c the number of +1 among t_c
 
 where W is the sum of the weights. Outside the image all bits are 0, which counts as `lowest`: where the
 padding is another value, (padding - lowest) times the weights outside is added, from a table over the cases
-of `borders`. A ternary x with sign bits q and mask bits m is popcount(m & n_c) - 2 popcount((q ^ s_c) & m &
-n_c) for every c; its padding is bits as any other.
+of `borders`: the counts start with minus that over `step` where it is a whole number. A ternary x with sign
+bits q and mask bits m is popcount(m & n_c) - 2 popcount((q ^ s_c) & m & n_c) for every c; its padding is bits
+as any other.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 from xdsl.dialects import arith
@@ -46,6 +46,7 @@ class Geometry:
     window: Window
     pads: tuple[int, int, int, int]
     groups: int
+    channels: int
     result: tuple[int, int, int, int]
 
     @staticmethod
@@ -57,7 +58,8 @@ class Geometry:
         window = Window(height, width, sy, sx, dy, dx, top, left)
         shape = shape_of(op.result)
         assert len(shape) == 4
-        return Geometry(window, (top, left, bottom, right), op.groups.value.data, shape)
+        channels = shape_of(op.input)[3]
+        return Geometry(window, (top, left, bottom, right), op.groups.value.data, channels, shape)
 
     @property
     def rows(self) -> str:
@@ -70,27 +72,50 @@ class Geometry:
         return f"{self.window.stride_x}*x+{self.window.dilation_x}*s"
 
     @property
+    def is_depthwise(self) -> bool:
+        """Whether each output has an input of its own. (With k = 1, which `groups` does not say.)"""
+        return self.groups > 1 and self.groups == self.result[3] == self.channels
+
+    @property
     def group(self) -> list[str]:
-        """The loop over the groups, if there are several; then images are [n, h, w, g, k], else [n, h, w,
-        k]."""
-        return ["g"] if self.groups > 1 else []
+        """The loop over the groups, if there are several; then images are [n, h, w, g, k], else [n, h, w, k].
+        Of a depthwise layer the outputs are the groups: [n, h, w, o]."""
+        return ["g"] if self.groups > 1 and not self.is_depthwise else []
+
+    @property
+    def depth(self) -> list[str]:
+        """What an image's innermost dimensions are, behind its pixels."""
+        return ["o"] if self.is_depthwise else [*self.group, "k"]
 
     @property
     def image_map(self) -> list[str]:
         """Where the contraction reads an image."""
-        return ["n", self.rows, self.columns, *self.group, "k"]
+        return ["n", self.rows, self.columns, *self.depth]
 
     @property
     def window_map(self) -> list[str]:
         """Where it reads the gathered windows."""
-        return ["n", "y", "x", *self.group, "r", "s", "k"]
+        return ["n", "y", "x", *self.depth[:-1], "r", "s", self.depth[-1]]
+
+    @property
+    def weight_map(self) -> list[str]:
+        """Where it reads the weights."""
+        return ["r", "s", "o"] if self.is_depthwise else ["r", "s", "k", *self.group, "o"]
+
+    @property
+    def reductions(self) -> list[str]:
+        """The loops that sum."""
+        return ["r", "s"] if self.is_depthwise else ["r", "s", "k"]
 
     def grouped(self, weight: np.ndarray) -> np.ndarray:
-        """Weights [O, kh, kw, k] as [g, kh, kw, k, O/G], or [kh, kw, k, O] where there is one group."""
+        """Weights [O, kh, kw, k] as [kh, kw, k, g, O/G], or [kh, kw, k, O] where there is one group, or [kh,
+        kw, O]."""
+        if self.is_depthwise:
+            return weight[..., 0].transpose(1, 2, 0)
         outputs = len(weight)
         split = weight.reshape(self.groups, outputs // self.groups, *weight.shape[1:])
-        stored = split.transpose(0, 2, 3, 4, 1)
-        return stored if self.groups > 1 else stored[0]
+        stored = split.transpose(2, 3, 4, 0, 1)
+        return stored if self.groups > 1 else stored[:, :, :, 0]
 
     def padded(self, x: SSAValue, number: float) -> SSAValue:
         """The image [n, h, w, ...] with its padding around it."""
@@ -99,8 +124,9 @@ class Geometry:
         return b.surrounded(x, [0, top, left, *rest], [0, bottom, right, *rest], number)
 
 
-Contract = Callable[[Sequence[SSAValue], Sequence[SSAValue], b.Body], SSAValue]
-"""From the packed activations, the packed weights and what happens to an element of each to the sums."""
+Contract = Callable[[Sequence[SSAValue], Sequence[SSAValue], b.Body, SSAValue | None], SSAValue]
+"""From the packed activations, the packed weights, what happens to an element of each, and what the sums
+start with (None: 0) to the sums."""
 
 
 # --- Real numbers -----------------------------------------------------------------------------------------
@@ -110,7 +136,7 @@ def real_conv(op: ops.Conv2d, x: SSAValue, weight: np.ndarray, form: str) -> SSA
     """[n, h, w, O] in f32."""
     at = Geometry.of(op)
     image = at.padded(x, 0.0)
-    if at.groups > 1:
+    if at.group:
         n, h, w, channels = shape_of(image)
         split = (n, h, w, at.groups, channels // at.groups)
         image = b.expand(image, [[0], [1], [2], [3, 4]], split)
@@ -192,7 +218,7 @@ def binary_conv(op: ops.Conv2d, x: Planes, weight: np.ndarray, form: str) -> SSA
     """[n, h, w, O] in i32."""
     at = Geometry.of(op)
     outside = op.pad_value.value.data
-    planes = [_grouped(plane, at.groups) for plane in x.planes]
+    planes = [_by_depth(plane, at) for plane in x.planes]
     numbers = _outside_bits(x, outside)
     images = [at.padded(*pair) for pair in zip(planes, numbers, strict=True)]
     if form == "im2col":
@@ -201,19 +227,24 @@ def binary_conv(op: ops.Conv2d, x: Planes, weight: np.ndarray, form: str) -> SSA
     def pack_weights(bits: np.ndarray) -> SSAValue:
         return b.words(at.grouped(pack_known(bits)))
 
-    def contract(inputs: Sequence[SSAValue], weights: Sequence[SSAValue], body: b.Body) -> SSAValue:
-        return _contract(inputs, weights, at, i32, form, "binary_conv2d", body)
+    def contract(
+        inputs: Sequence[SSAValue], weights: Sequence[SSAValue], body: b.Body, start: SSAValue | None
+    ) -> SSAValue:
+        call = _call("conv2d", inputs, weights)
+        return _contract(inputs, weights, at, i32, form, call, body, start)
 
-    sums = _counts(x, images, weight, pack_weights, contract)
     if isinstance(x.element, Ternary):
-        return sums
+        return _counts(x, images, weight, pack_weights, contract)
     steps = Steps.of(x.element)
-    sums = _affine(sums, x, weight)
-    image = x.shape[1:3]
-    borders = Borders.of(at.window, image, at.result[1:3])
+    borders = Borders.of(at.window, x.shape[1:3], at.result[1:3])
     if outside == steps.lowest or borders.inside:
-        return sums
-    return _corrected(sums, borders, weight, outside - steps.lowest)
+        return _affine(_counts(x, images, weight, pack_weights, contract), x, weight)
+    table = (outside - steps.lowest) * _missing(borders, weight)
+    if (table % steps.step).any():
+        sums = _affine(_counts(x, images, weight, pack_weights, contract), x, weight)
+        return _corrected(sums, borders, table)
+    start = _corrected(b.filled(at.result, 0), borders, -table // steps.step)
+    return _affine(_counts(x, images, weight, pack_weights, contract, start), x, weight)
 
 
 def binary_dense(x: Planes, weight: np.ndarray) -> SSAValue:
@@ -222,11 +253,14 @@ def binary_dense(x: Planes, weight: np.ndarray) -> SSAValue:
     rows = [_rows(plane.words)[1] for plane in x.planes]
     count = shape_of(rows[0])[0]
 
-    def contract(inputs: Sequence[SSAValue], weights: Sequence[SSAValue], body: b.Body) -> SSAValue:
-        start = b.filled((count, len(weight)), 0)
+    def contract(
+        inputs: Sequence[SSAValue], weights: Sequence[SSAValue], body: b.Body, start: SSAValue | None
+    ) -> SSAValue:
+        start = b.filled((count, len(weight)), 0) if start is None else start
         maps = [*([["n", "k"]] * len(inputs)), *([["k", "o"]] * len(weights)), ["n", "o"]]
         names = ["n", "o", "k"]
-        return b.generic([*inputs, *weights], [start], names, maps, ["k"], body, "binary_dense")[0]
+        call = _call("dense", inputs, weights)
+        return b.generic([*inputs, *weights], [start], names, maps, ["k"], body, call)[0]
 
     def pack_weights(bits: np.ndarray) -> SSAValue:
         return b.words(pack_known(bits).T)
@@ -245,10 +279,14 @@ def _outside_bits(x: Planes, outside: int) -> list[int]:
     return [0] * len(x.planes)
 
 
-def _grouped(plane: Plane, groups: int) -> SSAValue:
-    """Words [n, h, w, g, words of a group], without g where there is one."""
+def _by_depth(plane: Plane, at: Geometry) -> SSAValue:
+    """Words [n, h, w, g, words of a group], without g where there is one; of a depthwise layer one for
+    every bit."""
+    groups = at.groups
     if groups == 1:
         return plane.words
+    if at.is_depthwise:
+        return b.elementwise([plane.bits], plane.shape, [i32], lambda v: [arith.ExtUIOp(v, i32).result])[0]
     *outer, channels = plane.shape
     shape = (*outer, groups, channels // groups)
     split = [[0], [1], [2], [3, 4]]
@@ -274,20 +312,28 @@ def _contract(
     form: str,
     library_call: str,
     body: b.Body,
+    start: SSAValue | None = None,
 ) -> SSAValue:
     """Sums [n, y, x, O] over the window of images (gathered ones if form is "im2col") and weights
-    `at.grouped`."""
+    `at.grouped`, from `start` [n, y, x, O] on or from 0."""
     n, height, width, outputs = at.result
     result = ["n", "y", "x", *at.group, "o"]
     source = at.window_map if form == "im2col" else at.image_map
-    weight_map = [*at.group, "r", "s", "k", "o"]
-    maps = [*([source] * len(images)), *([weight_map] * len(weights)), result]
-    channels = (at.groups, outputs // at.groups) if at.groups > 1 else (outputs,)
-    start = b.filled((n, height, width, *channels), 0, kind)
-    reductions = ["r", "s", "k"]
-    names = [*result, *reductions]
-    sums = b.generic([*images, *weights], [start], names, maps, reductions, body, library_call)[0]
-    return b.collapse(sums, [[0], [1], [2], [3, 4]]) if at.groups > 1 else sums
+    maps = [*([source] * len(images)), *([at.weight_map] * len(weights)), result]
+    channels = (at.groups, outputs // at.groups) if at.group else (outputs,)
+    if start is None:
+        start = b.filled((n, height, width, *channels), 0, kind)
+    else:
+        start = b.expand(start, [[0], [1], [2], [3, 4]], (n, height, width, *channels)) if at.group else start
+    names = [*result, *at.reductions]
+    sums = b.generic([*images, *weights], [start], names, maps, at.reductions, body, library_call)[0]
+    return b.collapse(sums, [[0], [1], [2], [3, 4]]) if at.group else sums
+
+
+def _call(kind: str, inputs: Sequence[SSAValue], weights: Sequence[SSAValue]) -> str:
+    """The `library_call` of a contraction of bits: whether x has a mask, and whether the weights have one."""
+    domain, masked = "ternary" if len(inputs) > 1 else "binary", "_masked" if len(weights) > 1 else ""
+    return f"{domain}_{kind}{masked}"
 
 
 def _counts(
@@ -296,19 +342,21 @@ def _counts(
     weight: np.ndarray,
     pack_weights: Callable[[np.ndarray], SSAValue],
     contract: Contract,
+    start: SSAValue | None = None,
 ) -> SSAValue:
-    """Ternary x: the sums. Others: sum_bc 2^(b+c) popcount((q_b ^ s_c) & n_c)."""
-    parts = []
+    """Ternary x: the sums. Others: sum_bc 2^(b+c) popcount((q_b ^ s_c) & n_c). Each starts with the last."""
+    sums = start
     for plane in weight_planes(weight):
         # The mask of x is all ones outside the image, where it must end with the channels.
         is_masked = plane.is_masked or (isinstance(x.element, Ternary) and weight.shape[-1] % WORD != 0)
         weights = [pack_weights(plane.sign), *([pack_weights(plane.mask)] if is_masked else [])]
         if isinstance(x.element, Ternary):
-            parts.append(contract(images, weights, _ternary_body(is_masked, plane.place)))
+            sums = contract(images, weights, _ternary_body(is_masked, plane.place), sums)
             continue
         for place, image in enumerate(images):
-            parts.append(contract([image], weights, _count_body(is_masked, plane.place + place)))
-    return reduce(_sum, parts)
+            sums = contract([image], weights, _count_body(is_masked, plane.place + place), sums)
+    assert sums is not None, "weights have a plane"
+    return sums
 
 
 def _count_body(is_masked: bool, place: int) -> b.Body:
@@ -337,11 +385,6 @@ def _shifted(value: SSAValue, places: int) -> SSAValue:
     return arith.ShLIOp(value, b.scalar(places)).result if places else value
 
 
-def _sum(left: SSAValue, right: SSAValue) -> SSAValue:
-    shape = shape_of(left)
-    return b.elementwise([left, right], shape, [i32], lambda x, y: [arith.AddiOp(x, y).result])[0]
-
-
 def _affine(counts: SSAValue, x: Planes, weight: np.ndarray) -> SSAValue:
     """From counts to y, as above."""
     steps, planes = Steps.of(x.element), len(x.planes)
@@ -357,13 +400,17 @@ def _affine(counts: SSAValue, x: Planes, weight: np.ndarray) -> SSAValue:
     return b.elementwise([counts, table], shape_of(counts), [i32], body)[0]
 
 
-def _corrected(sums: SSAValue, borders: Borders, weight: np.ndarray, difference: int) -> SSAValue:
-    """The sums with what lies outside the image counted otherwise, by `difference`."""
-    _, height, width, outputs = shape_of(sums)
+def _missing(borders: Borders, weight: np.ndarray) -> np.ndarray:
+    """The sum of the weights outside the image [row case, column case, O]."""
     outside = borders.outside_taps().astype(np.int64)
     missing = np.einsum("crs,orsk->co", outside, weight.astype(np.int64))
-    cases = missing.reshape(borders.rows.count, borders.columns.count, outputs)
-    table = b.constant((difference * cases).astype(np.int32), i32)
+    return missing.reshape(borders.rows.count, borders.columns.count, len(weight))
+
+
+def _corrected(sums: SSAValue, borders: Borders, cases: np.ndarray) -> SSAValue:
+    """The sums [n, h, w, O] with the number added that `cases` [row case, column case, O] has for a place."""
+    _, height, width, _ = shape_of(sums)
+    table = b.constant(cases.astype(np.int32), i32)
     rows = b.position_table([borders.rows.case(y) for y in range(height)])
     columns = b.position_table([borders.columns.case(x) for x in range(width)])
 

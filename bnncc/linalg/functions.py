@@ -32,6 +32,8 @@ from bnncc.dialect.types import element_of, number_type, numpy_type, shape_of
 from bnncc.linalg import builders as b
 from bnncc.linalg.bits import Planes
 from bnncc.linalg.convert import Converter, flat, is_only_weight
+from bnncc.linalg.schedule import parts_of
+from bnncc.plan.tiling import Contraction, Packing
 
 NAME = "kernel"
 """What the function is called in its text."""
@@ -40,11 +42,12 @@ NAME = "kernel"
 @dataclass(frozen=True)
 class Function:
     """text: a module of one function @kernel. values: what its first arguments stand for, as many for each as
-    it has planes. constants: what the others are given."""
+    it has planes. constants: what the others are given. parts: what a schedule is made for."""
 
     text: str
     values: tuple[SSAValue, ...]
     constants: tuple[np.ndarray, ...]
+    parts: tuple[Contraction | Packing, ...]
 
 
 def operation_function(op: Operation, form: str) -> Function:
@@ -103,7 +106,8 @@ def _function(
     read_only = DictionaryAttr({"bufferization.writable": IntegerAttr.from_bool(False)})
     attributes = ArrayAttr([read_only] * len(block.args))
     function = func.FuncOp(NAME, FunctionType.from_lists(*kinds), Region(block), arg_attrs=attributes)
-    return Function(_text(function), tuple(values), tuple(arrays))
+    found = tuple(parts_of(function))
+    return Function(_text(function), tuple(values), tuple(arrays), found)
 
 
 def _made(value: SSAValue) -> SSAValue:

@@ -190,7 +190,10 @@ class _Lowering:
         about = _about(op)
         sources = [plane for value in function.values for plane in self.placements[value]]
         root = Upstream(
-            what or about.name.removeprefix("bnn."), function.text, tuple(s.layout for s in sources)
+            what or about.name.removeprefix("bnn."),
+            function.text,
+            tuple(source.layout for source in sources),
+            function.parts,
         )
         constants = tuple(Constant(_element(array), array.shape) for array in function.constants)
         outputs = tuple(Output(plane.layout, ex.Accumulator()) for plane in targets)

@@ -15,6 +15,7 @@ from typing import Literal
 from bnncc.plan.expression import Expression
 from bnncc.plan.graph import Graph
 from bnncc.plan.layout import Element, Layout
+from bnncc.plan.tiling import Contraction, Packing
 
 
 @dataclass(frozen=True)
@@ -214,11 +215,13 @@ class Upstream:
     """An operation as a function of upstream MLIR: `text` is a module of one function @kernel whose arguments
     are the inputs, then the constants of the spec, and whose results are the outputs, all of them row-major.
 
-    operation: a word for what it is, for names."""
+    operation: a word for what it is, for names. parts: what in it
+    schedules are made for."""
 
     operation: str
     text: str
     inputs: tuple[Layout, ...]
+    parts: tuple[Contraction | Packing, ...] = ()
 
 
 Root = (

@@ -34,6 +34,11 @@ from bnncc.dialect.types import (
 )
 from bnncc.linalg.bits import bits_of, pack_known, plane_count
 from bnncc.linalg.convert import convert_module
+from bnncc.linalg.schedule import parts_of
+from bnncc.plan.tiling import Machine, schedule_text
+
+VECTORS = Machine(lanes=8, registers=16)
+"""What schedules are made for."""
 
 STACK_BYTES = 512 << 20
 """Buffers lie on the stack."""
@@ -42,12 +47,13 @@ STACK_BYTES = 512 << 20
 class Compiled:
     """The functions of a module of `bnn`, converted and compiled by LLVM's tools."""
 
-    def __init__(self, module: ModuleOp, folder: Path, form: str = "direct"):
+    def __init__(self, module: ModuleOp, folder: Path, form: str = "direct", scheduled: bool = False):
         self.functions = {op.sym_name.data: op for op in module.ops if isinstance(op, FuncOp)}
-        self.text = module_text(convert_module(module, form))
-        code = find_tools().compile(
-            self.text, ObjectOptions(f"{platform.machine()}-unknown-linux-gnu", level="1")
-        )
+        converted = convert_module(module, form)
+        self.text = module_text(converted)
+        schedule = schedule_text(parts_of(converted), VECTORS) if scheduled else ""
+        options = ObjectOptions(f"{platform.machine()}-unknown-linux-gnu", level="1")
+        code = find_tools().compile(self.text, options, schedule)
         # A file that is loaded must not be written again.
         folder = Path(tempfile.mkdtemp(dir=folder))
         (folder / "module.o").write_bytes(code)

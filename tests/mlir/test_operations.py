@@ -254,10 +254,12 @@ for add in (convolutions, element_wise, decisions, movement, reductions, over_ti
     add()
 
 
-@pytest.fixture(scope="module", params=FORMS)
+@pytest.fixture(scope="module", params=[*FORMS, "scheduled"])
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     functions = [function(name, e.arguments, e.body) for name, e in EXAMPLES.items()]
-    return Compiled(ModuleOp(functions), tmp_path_factory.mktemp("mlir"), request.param)
+    scheduled = request.param == "scheduled"
+    form = "direct" if scheduled else request.param
+    return Compiled(ModuleOp(functions), tmp_path_factory.mktemp("mlir"), form, scheduled)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -12,16 +12,17 @@ func.func @packed(%x: tensor<2x40x!bnn.ternary>) -> tensor<2x40x!bnn.ternary> {
 // IM2COL-LABEL: func.func @binary_layer
 func.func @binary_layer(%x: tensor<1x4x4x64x!bnn.bipolar>) -> tensor<1x4x4x32x!bnn.bipolar> {
   %w = bnn.constant dense<1> : tensor<32x3x3x64xi8> : tensor<32x3x3x64x!bnn.bipolar>
-  // Zero padding of signs: the border holds -1, and a table of nine cases adds what that is wrong by.
+  // Zero padding of signs: the border holds -1; the counts start with what that is wrong by, in a table of
+  // nine cases.
   // CHECK: tensor.insert_slice {{.+}} : tensor<1x4x4x2xi32> into tensor<1x6x6x2xi32>
+  // CHECK: arith.constant dense<{{.+}}> : tensor<3x3x32xi32>
+  // CHECK: tensor.extract
   // CHECK: linalg.generic
   // CHECK-SAME: affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, (d1 + d4), (d2 + d5), d6)>
   // CHECK-SAME: library_call = "binary_conv2d"
   // CHECK: arith.xori
   // CHECK-NEXT: math.ctpop
   // CHECK-NEXT: arith.addi
-  // CHECK: arith.constant dense<{{.+}}> : tensor<3x3x32xi32>
-  // CHECK: tensor.extract
   // IM2COL: -> tensor<1x4x4x3x3x2xi32>
   // IM2COL: library_call = "binary_conv2d"
   %0 = bnn.conv2d %x, %w {strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, groups = 1 : i64, pad_value = 0 : i64} : (tensor<1x4x4x64x!bnn.bipolar>, tensor<32x3x3x64x!bnn.bipolar>) -> tensor<1x4x4x32xi32>
