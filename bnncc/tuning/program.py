@@ -86,16 +86,22 @@ Form = Literal["program", "library"]
 
 
 def build(
-    kernels: Sequence[Kernel], target: Target, pool_bytes: int, folder: Path, form: Form = "program"
+    kernels: Sequence[Kernel],
+    target: Target,
+    pool_bytes: int,
+    folder: Path,
+    form: Form = "program",
+    flags: Sequence[str] = (),
 ) -> Path:
-    """The program with some kernels, made in `folder`; kernels are called by their position.
+    """The program with some kernels, made in `folder`; kernels are called by their position. flags: of the C
+    compiler for portable kernels, besides those that libraries are compiled with.
 
     Raises BnnccError where no tool chain is found or a kernel does not compile."""
     tools = toolchain.find(target)
     if target.kind == "c":
         text = f"{compile_c(kernels, PREFIX, target)}\n{_table(kernels)}"
         (folder / "kernels.c").write_text(text)
-        tools.compile(folder / "kernels.c", folder / "kernels.o", toolchain.kernel_flags(target))
+        tools.compile(folder / "kernels.c", folder / "kernels.o", (*toolchain.kernel_flags(target), *flags))
         tools.archive([folder / "kernels.o"], folder / "kernels.a")
         declared = f"extern void (*const {TABLE}[])(void);\n"
     else:
