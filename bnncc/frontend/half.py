@@ -20,7 +20,7 @@ from onnx import (
     numpy_helper,
 )
 
-from bnncc.frontend.checks import subgraphs
+from bnncc.frontend.checks import names_in, subgraphs
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization"})
 """Operators that make a graph a network. Single nodes of other kinds keep their types."""
@@ -36,7 +36,9 @@ def widen(model: ModelProto) -> None:
     graphs = list(all_graphs(model.graph))
     if not any(node.op_type in WEIGHTED for graph in graphs for node in graph.node):
         return
-    if any(tensor.data_type == HALF for graph in graphs for tensor in tensors(graph)):
+    is_half_precision = any(tensor.data_type == HALF for graph in graphs for tensor in tensors(graph))
+    # Damaged names are told of later; they cannot be written again.
+    if is_half_precision and not any(isinstance(n, bytes) for graph in graphs for n in names_in(graph)):
         for graph in graphs:
             widen_graph(graph)
         cast_ports(model.graph)

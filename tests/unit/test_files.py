@@ -12,6 +12,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, defs, helper
 
 from bnncc import verify
+from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.driver import Options, lower_model
 from bnncc.frontend.evaluate import evaluate_model
 from bnncc.lowering import Lowered
@@ -222,3 +223,11 @@ def test_a_node_of_half_precision_that_is_no_network_keeps_its_type(tmp_path: Pa
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     (port,) = lowered(tmp_path, model).program.outputs
     assert port.dtype == "float16"
+
+
+def test_damaged_names_in_half_precision_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(network(dtype=np.float16).SerializeToString().replace(b"scale", b"sc\xffle"))
+    with pytest.raises(BnnccError, match="not UTF-8") as caught:
+        lower_model(path, Options())
+    assert caught.value.exit_code == ExitCode.USER
