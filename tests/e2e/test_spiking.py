@@ -28,6 +28,16 @@ UNROLLED = [
     "torch_bsnn_if_T16_legacy",
     "torch_bsnn_scan_dynamo",
 ]
+WHOLE = {
+    "bench_snn_conv_spikingjelly_T20": 20,
+    "bench_snn_conv_unrolled_T20": 20,
+    "snntorch_unrolled_convleaky_T8_subtract_dynamo": 8,
+    "spikingjelly014_if_T6_steps": 6,
+    "spikingjelly_lif_T6_stepm_dynamo": 6,
+    "torch_bsnn_if_T16_legacy": 16,
+}
+"""Networks of which first and last steps are in the loop, too; how many steps they have."""
+
 TARGETS = [name for name in ("native", "x86-64-v3", "c") if targets.load(name).runs_here()]
 DIGITS = "digits_snn_lif_direct_T10_legacy"
 
@@ -43,6 +53,10 @@ def test_a_recorded_network_spikes_as_it_did(name: str, target: str, tmp_path: P
     by_layer = "time" in artifact.manifest["options"]
     assert by_layer == (target != "c")
     assert by_layer or artifact.manifest["loops"], "the steps are a loop"
+    if name in WHOLE and by_layer:
+        assert f"all {WHOLE[name]} steps" in artifact.manifest["options"]["time"]
+    elif name in WHOLE:
+        assert {loop["trips"] for loop in artifact.manifest["loops"]} == {WHOLE[name]}, "all steps are in it"
 
 
 def test_the_digits_network_keeps_its_accuracy(tmp_path: Path, bnncc: Shell):
@@ -85,6 +99,8 @@ def unrolled(steps: int, kind: str = "plain") -> onnx.ModelProto:
         odd = t == steps // 2
         constants[f"t{t}"] = np.array(t)
         weight = "w"
+        if (kind, t) in (("another first step", 0), ("another last step", steps - 1)):
+            weight, constants["other"] = "other", constants["w"] * np.float32(1.5)
         if odd and kind == "another weight":
             weight, constants["other"] = "other", constants["w"] * np.float32(1.5)
         if odd and kind == "another order":
@@ -92,7 +108,10 @@ def unrolled(steps: int, kind: str = "plain") -> onnx.ModelProto:
         nodes.append(node("Gather", ["x", f"t{t}"], [f"x{t}"], axis=1 if kind == "batch first" else 0))
         nodes.append(node("Conv", [f"x{t}", weight], [f"c{t}"], pads=[1, 1, 1, 1]))
         before = f"m{t - 1}" if not (odd and kind == "two steps back") else f"m{t - 2}"
-        nodes += leaky(t, f"c{t}", before, "m", "s")
+        if kind == "another start" and t == 0:
+            nodes.append(node("Add", ["c0", "half"], ["charged"]))
+            constants["half"] = np.array(0.5, np.float32)
+        nodes += leaky(t, "charged" if kind == "another start" and t == 0 else f"c{t}", before, "m", "s")
         nodes.append(node("Reshape", [f"s{t}", "shape"], [f"f{t}"]))
         nodes.append(node("Gemm", [f"f{t}", "w2", "b2"], [f"g{t}"], transB=1))
         nodes += leaky(t, f"g{t}", f"n{t - 1}", "n", "z")
@@ -155,9 +174,16 @@ def test_the_code_does_not_grow_with_the_steps(kind: str, tmp_path: Path):
         folder.mkdir()
         artifact = compiled(folder, unrolled(steps, kind))
         (loop,) = artifact.manifest["loops"]
-        assert loop["trips"] >= steps - 2
+        assert loop["trips"] == steps
         sizes.append(artifact.manifest["code_bytes"])
     assert abs(sizes[1] / sizes[0] - 1) <= 0.05, sizes
+
+
+@pytest.mark.parametrize("kind", ["another first step", "another start", "another last step"])
+def test_steps_at_the_ends_that_are_others_stay_outside(kind: str, tmp_path: Path):
+    """Near misses of a first step from states of zero, and of a last one."""
+    (loop,) = compiled(tmp_path, unrolled(9, kind)).manifest["loops"]
+    assert loop["trips"] == 8
 
 
 @pytest.mark.parametrize("kind", ["another weight", "another order", "two steps back"])

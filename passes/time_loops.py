@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stretches of nodes that repeat themselves, and the proof that one of them is a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.dialects.builtin import i1
+from xdsl.ir import Operation, OpResult, SSAValue
+
+from bnncc.dialect import operations as ops
+from bnncc.dialect.types import element_of, is_number, shape_of
+from bnncc.passes.time_selections import Selection, selection
+
+FEWEST_STEPS = 3
+"""Repetitions that are worth a loop."""
+
+LONGEST_PERIOD = 1_000
+"""Nodes in one step."""
+
+
+class Signatures:
+    """Numbers for operations: equal ones where operator, attributes, types and constant operands are."""
+
+    def __init__(self) -> None:
+        self.known: dict[Hashable, int] = {}
+        self.constants: dict[Operation, Hashable] = {}
+
+    def of(self, op: Operation) -> int:
+        """The number of an operation."""
+        types = tuple(result.type for result in op.results)
+        constants = tuple(
+            self.constant(operand.owner) if isinstance(operand.owner, ops.Constant) else None
+            for operand in op.operands
+        )
+        key = (op.name, tuple(sorted(op.properties.items())), types, constants)
+        return self.known.setdefault(key, len(self.known))
+
+    def constant(self, op: ops.Constant) -> Hashable:
+        """What equal constants share."""
+        if op not in self.constants:
+            self.constants[op] = (op.result.type, op.value.data.data)
+        return self.constants[op]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """`covered` nodes from `start` on, each like the one a period before."""
+
+    start: int
+    period: int
+    covered: int
+
+
+def stretches(signatures: np.ndarray) -> Iterator[Stretch]:
+    """Maximal repetitions, those that cover most nodes first, of several periods the shortest."""
+    found = []
+    count = len(signatures)
+    for period in range(1, min(count // FEWEST_STEPS, LONGEST_PERIOD) + 1):
+        same = np.concatenate([[False], signatures[period:] == signatures[:-period], [False]])
+        edges = np.flatnonzero(same[1:] != same[:-1]).reshape(-1, 2)
+        for first, last in edges.tolist():
+            steps = (last - first) // period + 1
+            if steps >= FEWEST_STEPS:
+                found.append((-(last - first + period), period, first))
+    for covered, period, first in sorted(found):
+        yield Stretch(first, period, -covered)
+
+
+@dataclass
+class Loop:
+    """A loop that was proved. carried: (value of a step, its initial value). collected: values of a step that
+    others read. sequences: what is different in every step."""
+
+    steps: list[list[Operation]]
+    operands: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
+    """What operand k of operation j of a step is: ("inside", number of a value), ("carried", number of a
+    state), ("sequence", ...), ("invariant", ...); constants are not listed."""
+    carried: list[tuple[int, SSAValue]] = field(default_factory=list)
+    sequences: list[list[SSAValue]] = field(default_factory=list)
+    invariants: list[SSAValue] = field(default_factory=list)
+
+    def values(self, step: int) -> list[OpResult]:
+        """The results of a step's operations, numbered."""
+        return [result for op in self.steps[step] for result in op.results]
+
+
+class Prover:
+    """Tries to see one stretch as a loop."""
+
+    def __init__(self, nodes: Sequence[Operation], stretch: Stretch, offset: int):
+        first, period = stretch.start + offset, stretch.period
+        count = (stretch.covered - offset) // period
+        self.first = first
+        self.loop = Loop([list(nodes[first + t * period : first + (t + 1) * period]) for t in range(count)])
+        self.before = set(nodes[:first])
+        self.number: list[dict[SSAValue, int]] = [
+            {value: i for i, value in enumerate(self.loop.values(t))} for t in range(count)
+        ]
+        self.inside = {op for step in self.loop.steps for op in step}
+
+    def prove(self) -> Loop | None:
+        """The loop, or None."""
+        if len(self.loop.steps) < FEWEST_STEPS:
+            return None
+        for j, ops_ in enumerate(zip(*self.loop.steps, strict=True)):
+            for k, operands in enumerate(zip(*(op.operands for op in ops_), strict=True)):
+                if isinstance(operands[0].owner, ops.Constant):
+                    continue
+                kind = self.classify(operands)
+                if kind is None:
+                    return None
+                self.loop.operands[j, k] = kind
+        readable = all(map(may_carry, self.read_outside()))
+        return self.loop if self.loop.carried and readable else None
+
+    def read_outside(self) -> list[SSAValue]:
+        """Values of the first step whose like others read, of any step."""
+        wanted = {
+            number
+            for step in range(len(self.loop.steps))
+            for value, number in self.number[step].items()
+            if any(use.operation not in self.inside for use in value.uses)
+        }
+        return [value for value, number in self.number[0].items() if number in wanted]
+
+    def classify(self, operands: Sequence[SSAValue]) -> tuple[str, int] | None:
+        """What one operand is, seen over all steps."""
+        inside = [self.number[t].get(value) for t, value in enumerate(operands)]
+        if inside[0] is not None:
+            return ("inside", inside[0]) if len(set(inside)) == 1 else None
+        earlier = [self.number[t].get(value) for t, value in enumerate(operands[1:])]
+        if earlier[0] is not None:
+            if len(set(earlier)) != 1 or not self.is_outer(operands[0]):
+                return None
+            return self.add_carried(earlier[0], operands[0])
+        if not all(self.is_outer(value) or selection(value) is not None for value in operands):
+            return None
+        if len(set(operands)) == 1 and self.is_outer(operands[0]):
+            return "invariant", _index(self.loop.invariants, operands[0])
+        return self.add_sequence(list(operands))
+
+    def is_outer(self, value: SSAValue) -> bool:
+        """Whether a value is there before the first step."""
+        owner = value.owner
+        if not isinstance(owner, Operation) or isinstance(owner, ops.Constant):
+            return True
+        picked = selection(value)
+        return owner in self.before or (picked is not None and self.is_outer(picked.tensor))
+
+    def add_carried(self, value: int, initial: SSAValue) -> tuple[str, int] | None:
+        """A state; one that is not a plain number is left alone."""
+        if not may_carry(initial):
+            return None
+        if (value, initial) not in self.loop.carried:
+            self.loop.carried.append((value, initial))
+        return "carried", self.loop.carried.index((value, initial))
+
+    def add_sequence(self, values: list[SSAValue]) -> tuple[str, int] | None:
+        """Something else in every step."""
+        if not all(map(may_carry, values)) or not _is_sequence(values, self.is_outer):
+            return None
+        if values not in self.loop.sequences:
+            self.loop.sequences.append(values)
+        return "sequence", self.loop.sequences.index(values)
+
+
+def _is_sequence(values: Sequence[SSAValue], is_outer) -> bool:
+    """Whether values go through one tensor that is there before, element by element."""
+    picked = [selection(value) for value in values]
+    first = picked[0]
+    if first is None or not is_outer(first.tensor):
+        return False
+    expected = [
+        Selection(first.tensor, first.axis, first.index + step, first.kept) for step in range(len(values))
+    ]
+    return picked == expected
+
+
+def _index(values: list[SSAValue], value: SSAValue) -> int:
+    if value not in values:
+        values.append(value)
+    return values.index(value)
+
+
+def may_carry(value: SSAValue) -> bool:
+    """Whether a value may be a state, or be collected."""
+    element = element_of(value)
+    return is_number(element) and element != i1 and len(shape_of(value)) > 0
