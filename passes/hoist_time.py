@@ -356,6 +356,8 @@ class Writer:
         new = with_types(op, [self.known[operand] for operand in op.operands], types)
         if isinstance(op, ops.Conv2d) and is_given(op.input) and may_look_up(op, self.lanes):
             new.attributes[LIKELY_SPIKES] = UnitAttr()
+        if SOURCE in op.attributes:  # of all steps: `verify` puts them together
+            new.attributes[SOURCE] = op.attributes[SOURCE]
         self.add(new)
         self.known.update(zip(op.results, new.results, strict=True))
 

@@ -49,7 +49,9 @@ def roll(block: Block) -> bool:
         if proved:
             keys = Keys(list(block.ops))
             proved.sort(key=lambda loop: (len(loop.carried), -len(loop.steps)))
-            best = max(proved[:MOST_CANDIDATES], key=lambda loop: Peeled(block, loop, keys).ends())
+            best = max(
+                proved[:MOST_CANDIDATES], key=lambda loop: len(loop.steps) + Peeled(block, loop, keys).ends()
+            )
             Writer(absorb(block, best, keys), block).write()
             return True
     return False
