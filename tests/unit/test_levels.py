@@ -161,11 +161,15 @@ def test_weights_of_a_few_bits(activation: str, name: str, tmp_path: Path) -> No
     check(result, {"x": X})
 
 
-def test_one_value_with_two_paddings_and_a_float_reader(tmp_path: Path) -> None:
-    """Levels below 0, padded by 0 for one reader and by -2 for another; a third adds them as numbers."""
-    nodes, constants = quant(2, 1, 0, scale=1)
+@pytest.mark.parametrize(("bits", "domain"), [(2, "s2"), (8, "s8")])
+@pytest.mark.parametrize("outside", [-2, -1, 1])
+def test_one_value_with_two_paddings_and_a_float_reader(
+    bits: int, domain: str, outside: int, tmp_path: Path
+) -> None:
+    """Levels below 0, padded by 0 for one reader and otherwise for another; a third adds them as numbers."""
+    nodes, constants = quant(bits, 1, 0, scale=1)
     constants |= {f"w{i}": RNG.choice([-1.0, 1.0], (40, 40, 3, 3)).astype(np.float32) for i in range(2)}
-    constants |= {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "value": np.float32(-2)}
+    constants |= {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "value": np.float32(outside)}
     nodes = [
         *nodes,
         node("Conv", "q w0", "y0", pads=[1, 1, 1, 1]),
@@ -175,8 +179,37 @@ def test_one_value_with_two_paddings_and_a_float_reader(tmp_path: Path) -> None:
         node("Add", "sum q", "y"),
     ]
     result = lowered(tmp_path, make_model(nodes, {"x": list(X.shape)}, ["y"], constants, domains=[QONNX]))
-    assert domains(result) == ["s2 x bipolar"] * 2
-    check(result, {"x": X})
+    assert domains(result) == [f"{domain} x bipolar"] * 2
+    check(result, {"x": X * 2 ** (bits - 2)})
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_bytes_side_by_side(axis: int, tmp_path: Path) -> None:
+    """Two values of one quantiser in one tensor, turned round on the way."""
+    nodes, constants = quant(8, 1, 0, scale=0.125)
+    shape = (9, 80, 3, 3) if axis == 1 else (9, 40, 3, 3)
+    constants |= {"w": RNG.choice([-1.0, 1.0], shape).astype(np.float32)}
+    nodes = [
+        *nodes,
+        node("Transpose", "q", "t", perm=[0, 1, 3, 2]),
+        node("Concat", "q q2", "both", axis=axis),
+        node("Conv", "both w", "y", pads=[1, 1, 1, 1]),
+    ]
+    nodes.insert(-2, node("Transpose", "t", "q2", perm=[0, 1, 3, 2]))
+    result = lowered(tmp_path, make_model(nodes, {"x": list(X.shape)}, ["y"], constants, domains=[QONNX]))
+    assert domains(result) == ["s8 x bipolar"]
+    check(result, {"x": X * 9})
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bytes_in_a_transposed_convolution(stride: int, tmp_path: Path) -> None:
+    nodes, constants = quant(8, 0, 0, scale=0.125)
+    constants |= {"w": RNG.choice([-1.0, 1.0], (40, 5, 4, 4)).astype(np.float32)}
+    pads = [1, 1, 1, 1] if stride == 2 else [2, 1, 1, 2]
+    nodes = [*nodes, node("ConvTranspose", "q w", "y", strides=[stride, stride], pads=pads)]
+    result = lowered(tmp_path, make_model(nodes, {"x": list(X.shape)}, ["y"], constants, domains=[QONNX]))
+    assert domains(result) and set(domains(result)) == {"u8 x bipolar"}
+    check(result, {"x": X * 9})
 
 
 def test_levels_behind_a_pool_and_in_front_of_a_dense_layer(tmp_path: Path) -> None:
