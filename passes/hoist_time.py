@@ -14,6 +14,7 @@ What every step computes is the same as before, in the same order; the memory of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,13 +28,17 @@ from xdsl.rewriter import Rewriter
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decisions_of, main_function, set_decisions
 from bnncc.dialect.sources import SOURCE
-from bnncc.dialect.time import LIKELY_SPIKES, Neuron, Scan
-from bnncc.dialect.types import element_of, shape_of, tensor
+from bnncc.dialect.time import LIKELY_SPIKES, MOST_DIMENSIONS, Neuron, Scan
+from bnncc.dialect.types import domain_values, element_of, shape_of, tensor
 from bnncc.passes.bodies import constant_like, with_shapes, with_types
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block, sort_block
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.plan import tables
 from bnncc.plan.kernel import Window
+
+MOST_BYTES = 1 << 26
+"""What an operation may read and write over all steps: beyond that no cache holds any of it when the next one
+comes, and few would want the arena."""
 
 IMAGES = (ops.Conv2d, ops.MaxPool, ops.MeanPool, ops.CountPool, ops.ChannelMean)
 """Operations whose first dimension is a batch, whatever else they do."""
@@ -220,6 +225,22 @@ def read_as(argument: BlockArgument, type_: Attribute) -> None:
         reader.erase()
 
 
+def bytes_over_time(body: Body, components: Sequence[Component]) -> int:
+    """What the values that one operation reads and writes take over all steps, at most."""
+
+    def size(value: SSAValue) -> int:
+        domain = domain_values(element_of(value))
+        bits = 32 if domain is None else (max(domain) - min(domain)).bit_length()
+        return math.prod(shape_of(value)) * bits // 8
+
+    largest = 0
+    for component in components:
+        for op in component.members:
+            touched = {value for value in (*op.operands, *op.results) if value in body.varying}
+            largest = max(largest, sum(map(size, touched)))
+    return largest * body.scan.steps
+
+
 def is_hoistable(body: Body, components: Sequence[Component]) -> bool:
     """Whether every operation of a body can take time as its batch, or stays in a loop; and one leaves it."""
     scan = body.scan
@@ -320,7 +341,7 @@ class Writer:
                 self.invariant(op)
         for component in components:
             if component.states:
-                self.loop(component)
+                self.loop(component).write()
             else:
                 self.batch(component.members[0])
             self.delays(component)
@@ -379,10 +400,21 @@ class Writer:
 
     # What stays in a loop.
 
-    def loop(self, component: Component) -> None:
+    def can_cut(self, components: Sequence[Component]) -> bool:
+        """Whether what the loops cut and collect can be stored in steps: bits of images have no fifth
+        dimension that they could be cut along."""
+        loops = [self.loop(component) for component in components if component.states]
+        return all(
+            element_of(value) == f32 or len(shape_of(value)) < MOST_DIMENSIONS
+            for loop in loops
+            if not loop.is_short
+            for value in (*loop.sequences, *loop.collected)
+        )
+
+    def loop(self, component: Component) -> Loop:
         """A loop of what depends on itself: without the dimension of 1 where it is element by element."""
         is_short = all(isinstance(op, (*ELEMENTWISE, Neuron)) for op in component.members)
-        Loop(self, component, is_short).write()
+        return Loop(self, component, is_short)
 
 
 class Loop:
@@ -485,8 +517,10 @@ class HoistTimePass(ModulePass):
 
     name = "hoist-time"
 
-    def __init__(self, lanes: int = Rates.lanes):
+    def __init__(self, lanes: int = Rates.lanes, memory: int = MOST_BYTES):
+        """lanes: float32 lanes of the target's vectors. memory: bytes that an operation may touch."""
         self.lanes = lanes
+        self.memory = memory
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the function."""
@@ -494,9 +528,11 @@ class HoistTimePass(ModulePass):
         for scan in [inner for inner in block.ops if isinstance(inner, Scan)]:
             body = Body(carry_as_read(scan))
             components = body.components()
-            if is_hoistable(body, components):
+            writer = Writer(body, self.lanes)
+            fits = bytes_over_time(body, components) <= self.memory
+            if fits and is_hoistable(body, components) and writer.can_cut(components):
                 steps = body.scan.steps
-                Writer(body, self.lanes).write(components)
+                writer.write(components)
                 main = main_function(op)
                 set_decisions(
                     main, decisions_of(main) | {"time": f"layer by layer, each over all {steps} steps"}

@@ -2,12 +2,13 @@
 """straighten-time: a loop over time takes in what exporters and roll-time left around it.
 
 Written-out networks have a first step of their own, which the exporter simplified because its states are
-zero, and a last one that only fires. Four rewrites, each of which is proved on the operations themselves:
+zero, and a last one whose states nobody reads. Five rewrites, each proved on the operations themselves:
 
 - states are carried in the order of dimensions in which the body works on them;
 - what a step collects of the states before it, f(old), is collected of those after it, f(new), where a last
   f(final) stands behind the loop;
-- a step in front of the loop, which computes what the body does from states of zero, becomes its first trip;
+- a step in front of the loop, which computes what the body does from states of zero, becomes its first trip,
+  and one behind it that computes what the body does from the final states its last;
 - a state whose new value is a function of another state's new value is computed from that one.
 
 Identities of float32 that the proof uses hold for every bit: x + -0.0, x - 0.0, 1 * x are x, and x + 0.0 is x
@@ -29,7 +30,7 @@ from xdsl.passes import ModulePass
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import SOURCE
 from bnncc.dialect.time import Scan
-from bnncc.dialect.types import element_of, numpy_type, shape_of
+from bnncc.dialect.types import element_of, numpy_type, shape_of, tensor
 from bnncc.passes.hoist_time import Body, carry_as_read
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, constant_of, main_block, sort_block
 from bnncc.passes.roll_time import selection
@@ -47,12 +48,12 @@ MOVES = (ops.Transpose, ops.Reshape)
 class Matcher:
     """Whether a value of a body is one outside of the loop, for given arguments.
 
-    arguments: what the arguments of the body are outside; states: those that are a number everywhere. firsts:
-    the slices, with the tensor whose element 0 along the first dimension they are."""
+    arguments: what the arguments of the body are outside; states: those that are a number everywhere. slices:
+    the parts of sequences, each as an element of a tensor along the first dimension."""
 
     arguments: Mapping[SSAValue, SSAValue]
     states: Mapping[SSAValue, np.generic] = field(default_factory=dict)
-    firsts: Mapping[SSAValue, SSAValue] = field(default_factory=dict)
+    slices: Mapping[SSAValue, tuple[SSAValue, int]] = field(default_factory=dict)
     _known: dict[tuple[SSAValue, SSAValue], bool] = field(default_factory=dict)
     _numbers: dict[SSAValue, np.generic | None] = field(default_factory=dict)
 
@@ -66,8 +67,8 @@ class Matcher:
     def _match(self, inner: SSAValue, outer: SSAValue) -> bool:
         if inner in self.arguments:
             return self.arguments[inner] is outer
-        if inner in self.firsts:
-            return is_first(outer, self.firsts[inner])
+        if inner in self.slices:
+            return is_element(outer, *self.slices[inner])
         number = self.number(inner)
         if number is not None:
             constant = constant_of(outer)
@@ -150,28 +151,50 @@ def never_negative_zero(value: SSAValue) -> bool:
     return any(not np.signbit(array[array == 0]).any() for array in constants)
 
 
-def is_first(value: SSAValue, whole: SSAValue) -> bool:
-    """Whether a value is element 0 of the first dimension of another."""
+def is_element(value: SSAValue, whole: SSAValue, index: int) -> bool:
+    """Whether a value is an element of a tensor along the first dimension."""
     while isinstance(value.owner, ops.Reshape):
         value = value.owner.input
     found = selection(value)
-    return found is not None and found.tensor is whole and (found.axis, found.index) == (0, 0)
+    return found is not None and found.tensor is whole and (found.axis, found.index) == (0, index)
 
 
-def rest_of(sequence: SSAValue) -> SSAValue | None:
-    """The tensor of which a sequence is all but element 0 of the first dimension."""
-    op = sequence.owner
+@dataclass(frozen=True)
+class Part:
+    """Elements first ... last - 1 of a tensor along the first dimension."""
+
+    whole: SSAValue
+    first: int
+    last: int
+
+    def extended(self, first: int, last: int, scan: Scan) -> SSAValue:
+        """Other elements of it, in front of a loop."""
+        shape, block = shape_of(self.whole), scan.parent
+        assert block is not None
+        if (first, last) == (0, shape[0]):
+            return self.whole
+        numbers = [ops.Constant(np.array([n], np.int64)) for n in (first, last, 0)]
+        type_ = tensor((last - first, *shape[1:]), element_of(self.whole))
+        part = ops.Onnx("Slice", [self.whole, *(n.result for n in numbers)], [type_])
+        for op in (*numbers, part):
+            op.location = scan.location
+        block.insert_ops_before([*numbers, part], scan)
+        return part.outputs[0]
+
+
+def part_of(sequence: SSAValue) -> Part:
+    """Of which tensor a sequence is what part: of itself, or of what is sliced."""
+    op, itself = sequence.owner, Part(sequence, 0, shape_of(sequence)[0])
     if not isinstance(op, ops.Onnx) or op.operator.data != "Slice" or op.domain.data:
-        return None
-    whole = op.inputs[0]
+        return itself
     given = [constant_of(value) for value in op.inputs[1:]]
     numbers = [array.reshape(-1).tolist() for array in given if array is not None]
-    (first, *_), *others = numbers or [[0]]
-    axes = others[1] if len(others) > 1 else [0]
-    steps = others[2] if len(others) > 2 else [1]
-    is_rest = len(numbers) == len(given) and first == 1 and axes == [0] and steps == [1]
-    shape = shape_of(whole)
-    return whole if is_rest and shape_of(sequence) == (shape[0] - 1, *shape[1:]) else None
+    if len(numbers) != len(given) or len(numbers) < 2 or numbers[2:] not in ([], [[0]], [[0], [1]]):
+        return itself
+    whole, (first, *others) = op.inputs[0], numbers[0]
+    count = shape_of(sequence)[0]
+    is_plain = not others and first >= 0 and shape_of(whole)[1:] == shape_of(sequence)[1:]
+    return Part(whole, first, first + count) if is_plain else itself
 
 
 def function_of(value: SSAValue, leaves: set[SSAValue]) -> tuple[list[Operation], set[SSAValue]] | None:
@@ -301,57 +324,128 @@ def starts(body: Body) -> Iterator[dict[SSAValue, np.generic]]:
 def take_first_step(scan: Scan) -> Scan | None:
     """The loop with one more trip in front, if what stands there is one."""
     body = Body(scan)
-    wholes = [rest_of(sequence) for sequence in scan.sequences]
+    parts = [part_of(sequence) for sequence in scan.sequences]
     uses = [joined(result) for result in scan.stacked]
-    if scan.count is not None or not scan.sequences or any(whole is None for whole in wholes) or None in uses:
+    if any(part.first == 0 for part in parts) or None in uses:
         return None
-    firsts: dict[SSAValue, SSAValue] = {
-        a: whole for a, whole in zip(body.slices, wholes, strict=True) if whole is not None
-    }
-    invariants: dict[SSAValue, SSAValue] = dict(zip(body.invariants, scan.invariants, strict=True))
+    slices = slices_of(body, [(part.whole, part.first - 1) for part in parts])
     heads = [
         (value, step_of(use.before, value))
         for value, found in zip(body.collected, uses, strict=True)
         for use in found or ()
     ]
     for states in starts(body):
-        matcher = Matcher(invariants, states, firsts)
+        matcher = Matcher(invariants_of(body), states, slices)
         matches = all(matcher.match(new, old) for new, old in zip(body.new, scan.initial, strict=True))
         if matches and all(head is not None and matcher.match(value, head) for value, head in heads):
-            return _extended(scan, list(firsts.values()), list(states.values()), uses)
+            sequences = [part.extended(part.first - 1, part.last, scan) for part in parts]
+            new = longer(scan, sequences, zeros(scan, list(states.values())))
+            move_joints(uses, new, -1)
+            scan.erase()
+            return new
     return None
 
 
-def _extended(
-    scan: Scan, sequences: Sequence[SSAValue], numbers: Sequence[np.generic], uses: Sequence[list[Use] | None]
-) -> Scan:
-    """The loop over whole sequences, from states of these numbers."""
-    block = scan.parent
+def take_last_step(scan: Scan) -> Scan | None:
+    """The loop with one more trip behind, if what stands there is one, and nothing else reads the states."""
+    body = Body(scan)
+    parts = [part_of(sequence) for sequence in scan.sequences]
+    uses = [joined(result) for result in scan.stacked]
+    if any(part.last == shape_of(part.whole)[0] for part in parts) or None in uses:
+        return None
+    slices = slices_of(body, [(part.whole, part.last) for part in parts])
+    matcher = Matcher(invariants_of(body) | dict(zip(body.old, scan.final, strict=True)), {}, slices)
+    tails: list[SSAValue] = []
+    for value, found in zip(body.collected, uses, strict=True):
+        for use in found or ():
+            tail = step_of(use.after, value)
+            if tail is None or use.after is None or not matcher.match(value, tail):
+                return None
+            tails += [tail, use.after]
+    finals = later_states(scan, body, matcher)
+    taken = {*tails, *finals}
+    if not taken or not all(is_taken(value, taken) for value in scan.final):
+        return None
+    sequences = [part.extended(part.first, part.last + 1, scan) for part in parts]
+    new = longer(scan, sequences, list(scan.initial))
+    move_joints(uses, new, 1)
+    scan.erase()
+    for value, number in finals.items():
+        value.replace_all_uses_with(new.final[number])
+    return new
+
+
+def later_states(scan: Scan, body: Body, matcher: Matcher) -> dict[SSAValue, int]:
+    """Values behind a loop that are its states after one more trip."""
+    found: dict[SSAValue, int] = {}
+    op = scan.next_op
+    while op is not None:
+        for result in op.results:
+            number = next((i for i, new in enumerate(body.new) if matcher.match(new, result)), None)
+            if number is not None:
+                found[result] = number
+        op = op.next_op
+    return found
+
+
+def is_taken(value: SSAValue, taken: set[SSAValue]) -> bool:
+    """Whether whatever is computed of a value, but through those taken, is read by nobody else."""
+    return all(
+        bool(use.operation.results)
+        and all(result in taken or is_taken(result, taken) for result in use.operation.results)
+        for use in value.uses
+    )
+
+
+def slices_of(body: Body, elements: Sequence[tuple[SSAValue, int]]) -> dict[SSAValue, tuple[SSAValue, int]]:
+    """The parts of sequences as elements of tensors."""
+    return dict(zip(body.slices, elements, strict=True))
+
+
+def invariants_of(body: Body) -> dict[SSAValue, SSAValue]:
+    """What is the same in every step, outside."""
+    return dict(zip(body.invariants, body.scan.invariants, strict=True))
+
+
+def zeros(scan: Scan, numbers: Sequence[np.generic]) -> list[SSAValue]:
+    """Initial states of these numbers."""
+    block, found = scan.parent, []
     assert block is not None
-    initial = []
     for value, number in zip(scan.initial, numbers, strict=True):
         dtype = numpy_type(element_of(value))
         constant = ops.Constant(np.full(shape_of(value), number, dtype), element_of(value))
         constant.location = scan.location
         block.insert_op_before(constant, scan)
-        initial.append(constant.result)
+        found.append(constant.result)
+    return found
+
+
+def longer(scan: Scan, sequences: Sequence[SSAValue], initial: Sequence[SSAValue]) -> Scan:
+    """The loop with one more trip, in its place; what it collects is for the caller to connect."""
+    block = scan.parent
+    assert block is not None
     invariants, steps = list(scan.invariants), scan.steps + 1
     new = Scan(sequences, initial, invariants, steps, scan.detach_region(scan.body))
     new.location = scan.location
     block.insert_op_before(new, scan)
-    for found, result in zip(uses, new.stacked, strict=True):
-        for use in found or ():
-            join_again(use, result)
     for old, value in zip(scan.final, new.final, strict=True):
         old.replace_all_uses_with(value)
     scan.detach()
-    scan.erase(safe_erase=False)
     return new
 
 
-def join_again(use: Use, result: SSAValue) -> None:
-    """A concatenation, one step of it now in what the loop collects."""
-    operands = [*use.op.operands[: use.index - 1], result, *use.op.operands[use.index + 1 :]]
+def move_joints(uses: Sequence[list[Use] | None], new: Scan, side: int) -> None:
+    """Concatenations of what is collected: the step on one side (-1: before, 1: after) is in it now."""
+    for found, result in zip(uses, new.stacked, strict=True):
+        for use in found or ():
+            join_again(use, result, use.index + side)
+
+
+def join_again(use: Use, result: SSAValue, gone: int) -> None:
+    """A concatenation without one operand, which is part of another now."""
+    operands = [
+        result if i == use.index else operand for i, operand in enumerate(use.op.operands) if i != gone
+    ]
     if len(operands) == 1:
         use.result.replace_all_uses_with(operands[0])
         use.op.detach()
@@ -444,11 +538,13 @@ class StraightenTimePass(ModulePass):
         scans = [inner for inner in block.ops if isinstance(inner, Scan) and inner.count is None]
         scans = [carry_as_read(scan) for scan in scans]
         apply_patterns(op, MergeTransposes(), MergeReshapes())
-        for scan in scans:
+        for old in scans:
+            scan = old
             while collect_after(scan):
                 sort_block(scan.block)
-            longer = take_first_step(scan)
-            derive_states(longer or scan)
+            scan = take_first_step(scan) or scan
+            scan = take_last_step(scan) or scan
+            derive_states(scan)
         sort_block(block)
         for inner in block.ops:
             if isinstance(inner, Scan):

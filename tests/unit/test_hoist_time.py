@@ -12,11 +12,14 @@ from xdsl.dialects.builtin import ModuleOp
 import bnncc
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decisions_of, main_function
+from bnncc.dialect.parsing import make_context
 from bnncc.dialect.time import Scan, is_recurrence
 from bnncc.dialect.types import shape_of
 from bnncc.driver import Options, lower_model
 from bnncc.frontend.onnx import load_onnx
-from bnncc.passes.pipeline import run_pipeline
+from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
+from bnncc.passes.hoist_time import HoistTimePass
+from bnncc.passes.pipeline import PIPELINE, run_pipeline
 from bnncc.plan.kernel import RealConv, SpikeConv
 from bnncc.reference import evaluate
 from tests.models import write
@@ -103,6 +106,16 @@ def test_a_layer_that_hears_a_later_one_stays_in_a_loop_with_it(tmp_path: Path) 
     x = sequence((network.steps, *network.image), 3)
     for name, array in evaluate(fused(path, False), {"x": x}).items():
         np.testing.assert_array_equal(evaluate(module, {"x": x})[name], array)
+
+
+def test_more_than_memory_holds_is_not_hoisted(tmp_path: Path) -> None:
+    network = network_of(("conv", "average", "delayed", 4), ("dense", "none", "delayed", 4))
+    module = load_onnx(write(tmp_path, network.model()))
+    for kind, _ in PIPELINE:
+        instance = HoistTimePass(memory=6 * 4 * 36 * 4) if kind is HoistTimePass else kind()
+        if kind is not AssumeSignZeroPass:
+            instance.apply(make_context(), module)
+    assert len(loops(module)) == 1
 
 
 def test_the_first_step_is_one_of_the_loop(tmp_path: Path) -> None:
