@@ -48,6 +48,7 @@ fuzz: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.bench.kernels
 	$(BIN)/python -m tests.bench.networks
+	$(BIN)/python -m tests.bench.upstream
 	$(BIN)/python -m tests.bench.vectors
 
 format: $(VENV)/installed-test

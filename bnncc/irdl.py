@@ -8,7 +8,8 @@ Names and counts of operands, results and regions only. What IRDL cannot say: th
 newer tools have), that operands of one group differ in type (bnn.concat), sizes of several groups under our
 name (bnn.neuron, bnn.scan).
 
-`python -m bnncc.irdl` writes the file that the package ships; a test holds it up to date.
+`python -m bnncc.irdl` writes the files that the package ships, one for MLIR 19 and one for newer tools; a
+test holds them up to date.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ from bnncc.dialect import BNN
 
 HEAD = "// SPDX-License-Identifier: Apache-2.0\n// Made by `python -m bnncc.irdl`.\n"
 FILE = Path(__file__).parent / "dialect" / "bnn.irdl.mlir"
+LATEST = FILE.with_name("bnn-latest.irdl.mlir")
+"""The same as MLIR 24 (IREE 3.13) spells it."""
 
 
-def irdl_text() -> str:
-    """The file's text, in generic form, which MLIR 19 and 22 read alike."""
+def irdl_text(latest: bool = False) -> str:
+    """The file's text, in generic form; latest: as newer tools than MLIR 19 read numbers of operands."""
     block = Block()
     with ImplicitBuilder(block):
         for attribute in BNN.attributes:
@@ -59,7 +62,13 @@ def irdl_text() -> str:
     text = re.sub(
         r'("irdl\.(?:parameters|operands|results|regions)".*)<(\{.*\})>', r"\1\2", stream.getvalue()
     )
+    if latest:
+        text = re.sub(r"(?<=variadicity_array )\[(.+?)\]", _bracketed, text)
     return f"{HEAD}{text}\n"
+
+
+def _bracketed(kinds: re.Match[str]) -> str:
+    return f"[{', '.join(f'<{kind}>' for kind in kinds[1].split(', '))}]"
 
 
 def _type(attribute: type[ParametrizedAttribute]) -> None:
@@ -104,3 +113,4 @@ def _short(name: str) -> str:
 
 if __name__ == "__main__":
     FILE.write_text(irdl_text(), encoding="utf-8")
+    LATEST.write_text(irdl_text(latest=True), encoding="utf-8")

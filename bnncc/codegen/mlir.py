@@ -41,7 +41,8 @@ WRITTEN_RESULTS = ("buffer-results-to-out-params{hoist-static-allocs=1 PUBLIC}",
 """The results are written there at once; MLIR 19 crashes where a function gives back an argument."""
 
 LOWERED = (
-    "func.func(convert-linalg-to-loops,convert-vector-to-scf{full-unroll=1})",
+    "func.func(convert-linalg-to-loops,lower-vector-multi-reduction{lowering-strategy=inner-reduction}"
+    ",convert-vector-to-scf{full-unroll=1})",
     "expand-strided-metadata",
     "lower-affine",
     "convert-scf-to-cf",

@@ -302,13 +302,16 @@ class Converter:
         return self.split(count, i32, shape_of(op.result), element_of(op.result))
 
     def split(self, x: SSAValue, kind: Attribute, shape: tuple[int, ...], wanted: Attribute) -> Planes:
-        """The planes of a domain, of numbers that are its values."""
+        """The planes of a domain, of numbers that are its values. One operation for each: xDSL does not read
+        those of several results back."""
 
-        def bits_of_value(value: SSAValue) -> list[SSAValue]:
-            return scalars.bits_of_number(wanted, value, kind)
+        def plane(place: int) -> Plane:
+            def bit_of_value(value: SSAValue) -> list[SSAValue]:
+                return [scalars.bits_of_number(wanted, value, kind)[place]]
 
-        bits = b.elementwise([x], shape, [i1] * plane_count(wanted), bits_of_value)
-        return Planes(wanted, [Plane(shape, bits=bit) for bit in bits])
+            return Plane(shape, bits=b.elementwise([x], shape, [i1], bit_of_value)[0])
+
+        return Planes(wanted, [plane(place) for place in range(plane_count(wanted))])
 
     def select(self, op: ops.Select) -> Value:
         """One of two values by a condition; of domains plane by plane."""

@@ -90,7 +90,6 @@ def schedule_text(parts: Sequence[Contraction | Packing], machine: Machine) -> s
         f'%all = transform.structured.match ops{{["func.func"]}} in %m : ({OP}) -> {OP}',
         "transform.apply_patterns to %all {",
         "  transform.apply_patterns.tensor.fold_tensor_subset_ops_into_vector_transfers",
-        '  transform.apply_patterns.vector.lower_multi_reduction lowering_strategy = "innerreduction"',
         f"  transform.apply_patterns.canonicalization }} : {OP}",
         f'%loops = transform.structured.match ops{{["scf.for"]}} in %m : ({OP}) -> {OP}',
         f"transform.loop.hoist_loop_invariant_subsets %loops : {OP}",
