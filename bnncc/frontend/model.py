@@ -140,6 +140,8 @@ def parse(path: Path) -> onnx.ModelProto:
         ) from error
     if not model.HasField("graph") or not model.ir_version:
         raise BnnccError(path.name, "this is not an ONNX model: it holds no graph", "give a .onnx file")
+    if any(isinstance(entry.domain, bytes) for entry in model.opset_import):
+        raise BnnccError(path.name, checks.NOT_TEXT, checks.EXPORT_AGAIN)
     return model
 
 
@@ -189,6 +191,8 @@ def external_bytes(path: Path, tensor: TensorProto) -> bytes:
     """The data of a tensor that is kept in another file, which must lie in the model's folder."""
     location = f"{path.name}:{tensor.name}"
     entries = {entry.key: entry.value for entry in tensor.external_data}
+    if any(isinstance(text, bytes) for text in (tensor.name, *entries, *entries.values())):
+        raise BnnccError(path.name, checks.NOT_TEXT, checks.EXPORT_AGAIN)
     source = external_path(path, location, entries.get("location", ""))
     expected = tensor_bytes(tensor, location)
     try:

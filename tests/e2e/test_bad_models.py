@@ -784,6 +784,20 @@ def test_external_data_that_is_missing(tmp_path: Path) -> None:
     refused(external(tmp_path, "gone.bin"), "model.onnx:w", "'gone.bin' cannot be read", "beside the model")
 
 
+def test_external_data_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = external(tmp_path, "weights.bin")
+    path.write_bytes(path.read_bytes().replace(b"weights.bin", b"weights\xae\xaein"))
+    refused(path, "model.onnx", "a name in it is not UTF-8")
+
+
+def test_an_operator_set_whose_domain_is_no_text(tmp_path: Path) -> None:
+    model = good_model()
+    model.opset_import.append(helper.make_opsetid("domain", 1))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString().replace(b"domain", b"do\xae\xaein"))
+    refused(path, "model.onnx", "a name in it is not UTF-8")
+
+
 def test_external_data_without_a_name(tmp_path: Path) -> None:
     refused(external(tmp_path, ""), "model.onnx:w", "names no file")
 
