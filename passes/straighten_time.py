@@ -26,13 +26,15 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32, i1
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import SOURCE
 from bnncc.dialect.time import Scan
 from bnncc.dialect.types import element_of, numpy_type, shape_of, tensor
+from bnncc.passes.fold_constants import FoldConstants
 from bnncc.passes.hoist_time import Body, carry_as_read
-from bnncc.passes.matching import ELEMENTWISE, apply_patterns, constant_of, main_block, sort_block
+from bnncc.passes.matching import ELEMENTWISE, apply_patterns, constant_of, main_block, replace, sort_block
 from bnncc.passes.roll_time import selection
 from bnncc.passes.simplify_layout import MergeReshapes, MergeTransposes
 from bnncc.reference import evaluate_operation
@@ -527,6 +529,16 @@ def without_states(scan: Scan, gone: set[int]) -> Scan:
     return new
 
 
+class DropConcat(RewritePattern):
+    """One value alone, concatenated, is itself: all steps are in the loop."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Concat, rewriter: PatternRewriter) -> None:
+        """Count the operands."""
+        if len(op.inputs) == 1:
+            replace(rewriter, op, [], op.inputs[0])
+
+
 class StraightenTimePass(ModulePass):
     """Straighten every loop of known length."""
 
@@ -537,7 +549,7 @@ class StraightenTimePass(ModulePass):
         block = main_block(op)
         scans = [inner for inner in block.ops if isinstance(inner, Scan) and inner.count is None]
         scans = [carry_as_read(scan) for scan in scans]
-        apply_patterns(op, MergeTransposes(), MergeReshapes())
+        apply_patterns(op, MergeTransposes(), MergeReshapes(), FoldConstants())
         for old in scans:
             scan = old
             while collect_after(scan):
@@ -549,4 +561,4 @@ class StraightenTimePass(ModulePass):
         for inner in block.ops:
             if isinstance(inner, Scan):
                 sort_block(inner.block)
-        apply_patterns(op, MergeReshapes())
+        apply_patterns(op, MergeReshapes(), DropConcat())

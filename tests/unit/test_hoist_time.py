@@ -20,8 +20,9 @@ from bnncc.frontend.onnx import load_onnx
 from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
 from bnncc.passes.hoist_time import HoistTimePass
 from bnncc.passes.pipeline import PIPELINE, run_pipeline
-from bnncc.plan.kernel import RealConv, SpikeConv
+from bnncc.plan.kernel import Opaque, RealConv, SpikeConv
 from bnncc.reference import evaluate
+from tests.cases import load_case
 from tests.models import write
 from tests.unit.spiking_networks import NEURONS, SpikingNetwork
 
@@ -152,6 +153,16 @@ def test_inputs_that_are_spikes_are_looked_up_and_others_multiplied(tmp_path: Pa
     for given in (x, almost, -x, x * np.float32(3)):
         for name, array in evaluate(module, {"x": given}).items():
             np.testing.assert_array_equal(artifact.run({"x": given})[name], array)
+
+
+def test_the_recorded_network_is_three_layers_with_one_state_each(tmp_path: Path) -> None:
+    """Nothing is left of its first step, its last one, or the spikes that it carries beside membranes."""
+    case = load_case("bench_snn_conv_unrolled_T20")
+    steps = lower_model(case.write_model(tmp_path), Options(target="x86-64-v3")).program.steps
+    assert not any(isinstance(step.kernel.root, Opaque) for step in steps)
+    recurrent = [step.kernel for step in steps if step.kernel.is_recurrent]
+    assert [len(kernel.in_place) for kernel in recurrent] == [1, 1, 1]
+    assert {kernel.shape[0] for kernel in recurrent} == {20} and len(steps) <= 11
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
