@@ -7,8 +7,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -212,6 +212,59 @@ def bench_artifact(
         )
     name = artifact.manifest["name"]
     return Result(name, processor(), statistics.median(times), min(times), repeat, rows)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What several back ends make of one model, by name, the first of them the one that others are held
+    against."""
+
+    results: Mapping[str, Result | Counted]
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Milliseconds, or instructions under an emulator."""
+        return {
+            name: result.median if isinstance(result, Result) else result.instructions
+            for name, result in self.results.items()
+        }
+
+    def render(self) -> str:
+        """What `bnncc bench` prints: the ratios, then each by itself."""
+        costs = self.costs
+        first, base = next(iter(costs.items()))
+        counted = isinstance(next(iter(self.results.values())), Counted)
+        unit, digits = ("instructions", 0) if counted else ("median ms", 4)
+        rows = [(name, f"{cost:,.{digits}f}", f"{cost / base:.2f}") for name, cost in costs.items()]
+        head = table(("back end", unit, f"of {first}"), rows, right=(1, 2))
+        parts = [f"{name}: {result.render()}" for name, result in self.results.items()]
+        return "\n".join([f"{head}\n", *parts])
+
+    def as_dict(self) -> dict[str, object]:
+        """For `--json`."""
+        return {name: result.as_dict() for name, result in self.results.items()}
+
+
+def compare(
+    artifacts: Mapping[str, Artifact],
+    layers: bool = False,
+    repeat: int = 20,
+    inputs: Mapping[str, np.ndarray] | None = None,
+) -> Comparison:
+    """Measure artifacts of one model; on this machine they take turns, as neighbours and clocks change."""
+    if any(artifact.emulator is not None for artifact in artifacts.values()):
+        return Comparison({name: count_artifact(a, layers, inputs) for name, a in artifacts.items()})
+    turns = {name: [bench_artifact(a, layers, 1, inputs)] for name, a in artifacts.items()}
+    for _ in range(repeat - 1):
+        for name, artifact in artifacts.items():
+            turns[name].append(bench_artifact(artifact, False, 1, inputs))
+    return Comparison({name: _joined(results) for name, results in turns.items()})
+
+
+def _joined(results: Sequence[Result]) -> Result:
+    """One measurement of many of one run each; the layers are those of the first."""
+    times = [result.median for result in results]
+    return replace(results[0], median=statistics.median(times), minimum=min(times), repeat=len(times))
 
 
 def processor() -> str:

@@ -295,9 +295,11 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
     _time_arguments(sub)
     group.add_argument(
         "--backend",
-        choices=("tvm", "mlir"),
-        default="tvm",
-        help="what makes the kernels: tvm (default), or LLVM's tools from what --emit linalg writes",
+        metavar="tvm|mlir",
+        type=_backends,
+        default=("tvm",),
+        help="what makes the kernels: tvm (default), or LLVM's tools from what --emit linalg writes; `bench` "
+        "compares tvm,mlir",
     )
     group.add_argument(
         "--calibrate",
@@ -469,10 +471,12 @@ def inspect_command(chosen: argparse.Namespace) -> int:
 
 
 def bench_command(chosen: argparse.Namespace) -> int:
-    """bnncc bench DIR|MODEL [--layers] [--repeat N]"""
+    """bnncc bench DIR|MODEL [--layers] [--repeat N] [--backend tvm,mlir]"""
     from bnncc import arrays, bench
     from bnncc.report.html import report_html
 
+    if len(chosen.backend) > 1:
+        return _compare_backends(chosen)
     layers = chosen.layers or chosen.html is not None
     with Progress() as progress:
         artifact = _artifact(chosen, progress)
@@ -485,6 +489,28 @@ def bench_command(chosen: argparse.Namespace) -> int:
     if chosen.html is not None:
         page = report_html(artifact.report(), bench.measured(result))
         arrays.write_text(chosen.html, page)
+    _print_result(chosen, result.as_dict, result.render)
+    return ExitCode.FINE
+
+
+def _compare_backends(chosen: argparse.Namespace) -> int:
+    """bnncc bench MODEL --backend tvm,mlir: in turns, as a table."""
+    from dataclasses import replace
+
+    from bnncc import arrays, bench, driver
+
+    if chosen.html is not None:
+        raise BnnccError("--html", "the report is of one back end", "give --backend one name")
+    options = _options(chosen)
+    with Progress() as progress:
+        artifacts = {
+            name: driver.compile_model(chosen.model, None, replace(options, backend=name), progress)
+            for name in chosen.backend
+        }
+        first = next(iter(artifacts.values()))
+        inputs = arrays.read_inputs(chosen.input, first.input_names) if chosen.input else None
+        progress("timing" if first.emulator is None else "counting instructions")
+        result = bench.compare(artifacts, chosen.layers, chosen.repeat, inputs)
     _print_result(chosen, result.as_dict, result.render)
     return ExitCode.FINE
 
@@ -547,7 +573,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         assume_sign_zero=int(chosen.assume_sign_zero) if chosen.assume_sign_zero else None,
         cc=chosen.cc,
         calibrate=chosen.calibrate,
-        backend=chosen.backend,
+        backend=chosen.backend[0],
         tuning_db=chosen.tuning_db,
         quantize_weights=chosen.quantize_weights,
         membrane=chosen.membrane,
@@ -584,7 +610,11 @@ def _check_options(chosen: argparse.Namespace, dims: Mapping[str, int]) -> None:
         if len(dict(chosen.state)) < len(chosen.state):
             raise BnnccError("--state", "one input is given as two states")
 
-    for check in (lambda: targets.load(chosen.target), check_name, check_dims, check_states):
+    def check_backends() -> None:
+        if len(chosen.backend) > 1 and (chosen.command is not bench_command or chosen.model.is_dir()):
+            raise BnnccError("--backend", "one back end at a time", "`bench` of a model compares several")
+
+    for check in (lambda: targets.load(chosen.target), check_name, check_dims, check_states, check_backends):
         try:
             check()
         except BnnccError as problem:
@@ -686,6 +716,14 @@ def _state(text: str) -> tuple[str, str]:
     if not (before and equals and after):
         raise argparse.ArgumentTypeError(f"'{text}' is not BEFORE=AFTER")
     return before, after
+
+
+def _backends(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in ("tvm", "mlir"):
+            raise argparse.ArgumentTypeError(f"'{name}' is none of tvm, mlir")
+    return names
 
 
 def _emits(text: str) -> tuple[str, ...]:

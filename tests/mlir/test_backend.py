@@ -153,6 +153,18 @@ def test_step_by_step(tmp_path: Path) -> None:
         np.testing.assert_allclose(results[1][name], results[0][name], rtol=1e-5, atol=1e-5)
 
 
+def test_bench_compares_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one table, and not where one back end is asked for."""
+    path = str(model(DIGITS, tmp_path))
+    assert main(["bench", path, "--backend", "tvm,mlir", "--repeat", "3"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^tvm +\d\.\d+ +1\.00$", said, re.M) and re.search(
+        r"^mlir +\d\.\d+ +\d+\.\d\d$", said, re.M
+    )
+    assert main(["verify", path, "--backend", "tvm,mlir"]) == ExitCode.USER
+    assert main(["bench", path, "--backend", "gcc"]) == ExitCode.USER
+
+
 # --- What cannot be ---------------------------------------------------------------------------------------
 
 
