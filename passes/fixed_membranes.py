@@ -178,10 +178,19 @@ class FixMembrane:
                 value = self._scaled_down(value, add)
             constant = (found.gain * self.current.bias + found.offset) / unit
         constant = np.clip(np.rint(constant), -self.limit, self._highest)
-        exact = self.current is None or self.bits == 32
         if constant.any():
             value = add(ops.Add(value, integers(constant)))
-        return value if exact and not constant.any() else self._saturated(value, add)
+        return value if self._bound(constant) < self.limit else self._saturated(value, add)
+
+    def _bound(self, constant: np.ndarray) -> int:
+        """Of the magnitude of the current in units."""
+        most = self.limit - 1
+        if self.current is not None and self.factor is None:
+            turned = (self.found.gain * self.current.scale < 0).any()
+            most = (self.current.largest + int(turned)) << self.shift
+        elif self.current is not None:
+            most = int(self.current.largest * self.factor.max()) + 1  # type: ignore[union-attr]
+        return most + int(np.abs(constant).max())
 
     def _scaled_down(self, value: SSAValue, add) -> SSAValue:
         assert self.factor is not None and self.current is not None
@@ -254,12 +263,7 @@ class FixMembrane:
                 reset = body.add(ops.Sub(u, integers(found.reset_by)))
                 reset = self._saturated(reset, body.add) if found.delayed else reset
                 return body.add(ops.Select(fired, reset, u))
-        return body.add(ops.Select(fired, self._whole(body, u, integers(found.reset_by)), u))
-
-    def _whole(self, body: Body, u: SSAValue, value: SSAValue) -> SSAValue:
-        """A constant of the shape of u."""
-        zero = body.add(ops.Sub(u, u))
-        return body.add(ops.Add(zero, value))
+        return body.add(ops.Select(fired, integers(found.reset_by), u))
 
     # --- Around it ----------------------------------------------------------------------------------------
 
@@ -438,7 +442,8 @@ def largest(value: SSAValue) -> int:
         highest = max(map(abs, domain_values(element_of(op.input)) or {1}))
         if weight is not None:
             return highest * int(np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1).max())
-    return LIMIT[16] if isinstance(op, ops.Cast) and element_of(op.input) == i16 else LIMIT[32] - 1
+    # The lowest of its numbers is one more, and no less than a membrane may be.
+    return LIMIT[16] - 1 if isinstance(op, ops.Cast) and element_of(op.input) == i16 else LIMIT[32] - 1
 
 
 @dataclass(frozen=True)

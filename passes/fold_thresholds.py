@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, i32
+from xdsl.dialects.builtin import ModuleOp, f32, i32
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
@@ -29,6 +29,7 @@ from bnncc.passes.matching import (
     channel_form,
     constant_of,
     copy_source,
+    replace,
 )
 from bnncc.reference import evaluate_operation
 
@@ -50,8 +51,8 @@ class Chain:
     operations: tuple[Operation, ...]
 
 
-def chain_of(binarize: ops.Binarize) -> Chain | None:
-    """The chain in front of a binarize: element-wise operations of one i32 value and of channel constants."""
+def chain_of(last: ops.Binarize | ops.Compare) -> Chain | None:
+    """The chain in front of a decision: element-wise operations of one i32 value and of channel constants."""
     order: list[Operation] = []
     seen: set[Operation] = set()
     accumulators: set[SSAValue] = set()
@@ -62,7 +63,7 @@ def chain_of(binarize: ops.Binarize) -> Chain | None:
             return True
         op = value.owner
         if isinstance(op, ops.Constant):
-            return channel_form(op.array, len(shape_of(binarize.input))) is not None
+            return channel_form(op.array, len(shape_of(last.result))) is not None
         if not isinstance(op, CHAIN) or len(seen) >= LONGEST_CHAIN:
             return False
         if op not in seen:
@@ -72,12 +73,12 @@ def chain_of(binarize: ops.Binarize) -> Chain | None:
             order.append(op)
         return True
 
-    if not visit(binarize.input) or len(accumulators) != 1:
+    if not all(visit(operand) for operand in last.operands) or len(accumulators) != 1:
         return None
     (accumulator,) = accumulators
-    if shape_of(accumulator) != shape_of(binarize.input):
+    if shape_of(accumulator) != shape_of(last.result):
         return None
-    return Chain(accumulator, (*order, binarize))
+    return Chain(accumulator, (*order, last))
 
 
 def reachable(accumulator: SSAValue) -> np.ndarray | None:
@@ -108,7 +109,7 @@ def _largest(value: SSAValue) -> int:
 
 
 def decisions(chain: Chain, values: np.ndarray) -> np.ndarray:
-    """What the binarize answers, int8 [values, channels], for every value of the accumulator."""
+    """What a binarize (or a comparison) answers [values, channels], for every value of the accumulator."""
     shape = shape_of(chain.accumulator)
     channels = shape[-1]
     table = np.broadcast_to(values[:, None], (len(values), channels))
@@ -175,6 +176,47 @@ class FoldThresholds(RewritePattern):
             retype(user, rewriter)
 
 
+class FoldComparisons(RewritePattern):
+    """compare(chain(accumulator)) is accumulator >= threshold, or -accumulator >= threshold, where nothing
+    else reads the chain: the arithmetic of a neuron stays whole, and so does what a state is made of."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Compare, rewriter: PatternRewriter) -> None:
+        """Evaluate the chain everywhere."""
+        if element_of(op.left) != f32:
+            return
+        chain = chain_of(op)
+        if chain is None or not _is_read_by_itself(chain):
+            return
+        values = reachable(chain.accumulator)
+        if values is None or len(values) * shape_of(op.result)[-1] > LARGEST_TABLE:
+            return
+        found = thresholds_of(values, np.where(decisions(chain, values), np.int8(1), np.int8(-1)))
+        if found is None:
+            return
+        thresholds, signs = found
+        made: list[Operation] = []
+        value = chain.accumulator
+        if (signs < 0).any():
+            turns = ops.Constant(signs.astype(np.int32))
+            turned = ops.Mul(value, turns.result)
+            made, value = [turns, turned], turned.result
+            thresholds = np.where(signs > 0, thresholds, 1 - thresholds).astype(np.int32)
+        limits = ops.Constant(thresholds)
+        replace(rewriter, op, [*made, limits, ops.Compare("ge", value, limits.result)])
+
+
+def _is_read_by_itself(chain: Chain) -> bool:
+    """Whether only operations of the chain read what it computes on the way."""
+    inside = set(chain.operations)
+    return all(
+        use.operation in inside
+        for op in chain.operations[:-1]
+        for result in op.results
+        for use in result.uses
+    )
+
+
 def may_be_bipolar(op: Operation) -> bool:
     """Whether a reader of a value that may be 0 can read one that is -1 or +1 instead. A pad by 0 cannot, nor
     can what joins values of one domain."""
@@ -206,4 +248,4 @@ class FoldThresholdsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module."""
-        apply_patterns(op, FoldThresholds())
+        apply_patterns(op, FoldThresholds(), FoldComparisons())

@@ -27,6 +27,9 @@ BISECTIONS = 80
 TOLERANCE = 1e-4
 """Of the check, relative to the largest value."""
 
+SAME = 1e-5
+"""A reset is by the threshold where the two are so near, relative to it."""
+
 SAMPLES = 16
 """Random evaluations of the check."""
 
@@ -140,6 +143,8 @@ def _found(neuron: Neuron, probe: Probe, fires: bool) -> Parameters | None:
         else:
             x = (level / gain).astype(np.float32)
             reset_by = gain * x + offset - probe(x, 0.0)[1]
+        if np.allclose(reset_by, threshold, rtol=SAME, atol=0):
+            reset_by = threshold
         if neuron.reset.data in ("zero", "value"):
             reset_by = probe(level, 0.0)[1] if neuron.delayed is None else probe(0.0, level)[1]
         arrays += [threshold, reset_by]

@@ -21,6 +21,7 @@ from bnncc.kernels import (
     byte_conv,
     choice,
     convert,
+    fixed_neurons,
     halo,
     map,
     micro_kernels,
@@ -155,7 +156,8 @@ def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> st
         name for name, used in (("math.h", _MATH), ("stdbool.h", r"\bbool\b")) if re.search(used, text)
     ]
     includes = "".join(f"#include <{name}>\n" for name in (*headers, "stdint.h"))
-    return "\n".join([includes, *helpers(text), *micro_kernels.sources(text), text])
+    called = [*helpers(text), *micro_kernels.sources(text), *fixed_neurons.sources(text)]
+    return "\n".join([includes, *called, text])
 
 
 def _distinct(kernels: Sequence[Kernel]) -> list[Kernel]:

@@ -29,7 +29,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit, functions
+from bnncc.kernels import emit, fixed_neurons, functions
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
@@ -94,6 +94,7 @@ class Epilogue:
         self.writes_bits = spec.writes_bits
         self.is_bitwise = _is_bitwise(spec, self.graph)
         self.reserved = 1 if isinstance(spec.root, BinaryConv | ByteConv | RealConv | SpikeConv) else 0
+        self.neuron = fixed_neurons.match(spec, self.graph, isa)
         overwritten = {operand for operand, _ in spec.in_place}
         self.operands = tuple(
             emit.layout_parameter(
@@ -134,7 +135,8 @@ class Epilogue:
 
     def pack(self, constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """All constants of the Step -> the stored form of those in `self.constants`."""
-        return tuple(self._stored(array) for array in constants[self.reserved :])
+        given = enumerate(constants[self.reserved :], self.reserved)
+        return tuple(self._stored(array.astype(self._constant_type(i) or array.dtype)) for i, array in given)
 
     def attach(self, buffers: Buffers) -> None:
         """Use these parameters. An output that shares the buffer of an operand is written through the
@@ -205,7 +207,15 @@ class Epilogue:
             )
         doc = f"{constant.element} [{constant.shape[0]}], one per channel, then zeros"
         extent = words(constant.shape[0]) * WORD_BITS
-        return emit.constant_parameter(name, constant.element.dtype, extent, doc)
+        return emit.constant_parameter(
+            name, self._constant_type(index) or constant.element.dtype, extent, doc
+        )
+
+    def _constant_type(self, index: int) -> str | None:
+        """The type of a constant that is stored in another one than it has."""
+        if self.neuron is None or self.neuron.level_constant(self.graph) != index:
+            return None
+        return f"int{self.neuron.bits}"
 
     def _stored(self, array: np.ndarray) -> np.ndarray:
         padded = np.zeros(words(array.size) * WORD_BITS, array.dtype)
@@ -294,6 +304,15 @@ class Epilogue:
         accumulator: Accumulate | None,
         threshold: Threshold | None,
     ) -> None:
+        if self.neuron is not None:
+
+            def value(node: int, offset: Index) -> Value:
+                return _Values(self, position, first, offset, 1, accumulator, threshold).value(node)
+
+            fixed_neurons.store(
+                self.neuron, self.spec, self.graph, self._buffers, position, first, count, value
+            )
+            return
         chunk = WORD_BITS if self.writes_bits else count
         for start in range(0, count, chunk):
             packed = {

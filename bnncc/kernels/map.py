@@ -84,9 +84,8 @@ def _store_pixel(epilogue: Epilogue, position: Position, vectors: int) -> None:
         return
     channels = epilogue.spec.shape[3]
     size = WORD_BITS if epilogue.writes_bits else epilogue.lanes * vectors
-    for first, count in tiles(
-        channels, channels if epilogue.isa.is_scalar and not epilogue.writes_bits else size
-    ):
+    at_once = epilogue.neuron is not None or (epilogue.isa.is_scalar and not epilogue.writes_bits)
+    for first, count in tiles(channels, channels if at_once else size):
         epilogue.store(position, first, count, available=words(count) * WORD_BITS)
 
 

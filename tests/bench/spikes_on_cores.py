@@ -3,12 +3,16 @@
 
 A synaptic operation is one addition of a weight for a spike. Decoding, writing back, and a score of
 instructions around the call are counted too. dense 1024->256, int8 weights, int32 results.
+
+Then LIF updates with integer membranes, 256 neurons, threshold, reset and packing of spikes included, with
+one threshold and with one for each neuron.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ from bnncc import targets
 from bnncc.kernels import build
 from bnncc.plan.expression import Accumulator
 from bnncc.plan.layout import Element
+from tests.bench import fixed_neurons
 from tests.kernels.contractions import dense, spike_spec
 from tests.kernels.firmware import build_layer, expected_output, random_words
 
@@ -51,6 +56,25 @@ def main() -> None:
                 cells.append(f"{layers[-1] / (spikes * 256):9.2f}")
         description = build.make_kernel(spec, target).description
         print(f"{core:16}" + "".join(cells) + f"   {description}", flush=True)
+    print_updates(arguments.core or CORES)
+
+
+def print_updates(cores: Sequence[str]) -> None:
+    """Instructions of an update."""
+    kinds = [("int16", False), ("int16", True), ("int32", False), ("int32", True)]
+    print("instructions per LIF update")
+    print(f"{'':16}" + "".join(f"{bits + (' each' if is_each else ''):>13}" for bits, is_each in kinds))
+    for core in cores:
+        cells = []
+        for bits, is_each in kinds:
+            levels = np.random.default_rng(3).uniform(30, 50, 256).astype(np.float32) if is_each else None
+            with tempfile.TemporaryDirectory() as folder:
+                artifact = fixed_neurons.compiled(
+                    fixed_neurons.network(256, bits, levels), core, Path(folder) / "layer"
+                )
+                currents = fixed_neurons.currents(bits, 1, 256)[0]
+                cells.append(f"{fixed_neurons.instructions(artifact, currents) / 256:13.2f}")
+        print(f"{core:16}" + "".join(cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -216,3 +216,39 @@ def test_states_are_integers_with_their_unit(tmp_path: Path, bnncc: Shell):
     artifact = Artifact(tmp_path / "lib")
     assert {port["dtype"] for port in artifact.manifest["states"]} == {"int16"}
     assert "int16_t" in (tmp_path / "lib" / "model.h").read_text()
+
+
+def kernels_of(artifact: Artifact, source: str, operation: str) -> dict[str, str]:
+    """The C text of the kernels of layers with binary weights, by layer."""
+    bodies = {}
+    for step in artifact.manifest["steps"]:
+        if step["domains"].endswith("x bipolar") and operation in step["operation"]:
+            start = source.index(f"static void {artifact.name}_{step['kernel']}(")
+            bodies[step["location"]] = source[start : source.index("\n}\n", start)]
+    return bodies
+
+
+def test_hidden_layers_of_a_binary_spiking_network_have_no_float(tmp_path: Path):
+    case = load_case("torch_bsnn_scan_dynamo")
+    path = case.write_model(tmp_path)
+    texts = {}
+    for membrane in ("float", "int32"):
+        folder = tmp_path / membrane
+        artifact = bnncc.compile(path, output=folder, target="c", membrane=membrane, emit=("so", "c"))
+        texts[membrane] = kernels_of(artifact, (folder / "model.c").read_text(), "if, subtract")
+        x = {name: array[:1] for name, array in case.inputs.items()}
+        np.testing.assert_allclose(artifact.run(x)["acc"], case.outputs["acc"][:1], rtol=1e-4, atol=1e-4)
+    assert len(texts["int32"]) >= 2
+    for body in texts["int32"].values():
+        assert "float" not in body and "popcount" in body
+    assert any("float" in body for body in texts["float"].values()), "negative control"
+
+
+def test_hidden_layers_of_activations_zero_and_one_have_no_float(tmp_path: Path):
+    case = load_case("torch_bann_vgg16_hoyer_cw_binw_where_legacy")
+    path = case.write_model(tmp_path)
+    artifact = bnncc.compile(path, output=tmp_path / "library", target="c", emit=("so", "c"))
+    bodies = kernels_of(artifact, (tmp_path / "library" / "model.c").read_text(), "conv2d")
+    assert len(bodies) >= 5
+    for body in bodies.values():
+        assert "float" not in body and "popcount" in body

@@ -104,3 +104,31 @@ func.func @padded_by_zero(%b: tensor<1x1x1x1x!bnn.bipolar>) -> tensor<1x3x1x1xf3
   %4 = bnn.cast %3 : (tensor<1x3x1x1x!bnn.ternary>) -> tensor<1x3x1x1xf32>
   func.return %4 : tensor<1x3x1x1xf32>
 }
+
+// A comparison of a sum, scaled and shifted, is one of the sum itself; channels that fall are turned around.
+// CHECK-LABEL: func.func @comparison
+func.func @comparison(%x: tensor<1x4x!bnn.spike>, %w: tensor<2x4x!bnn.bipolar>) -> tensor<1x2xi1> {
+  %scale = bnn.constant dense<[0.5, -0.5]> : tensor<2xf32> : tensor<2xf32>
+  %one = bnn.constant dense<1.0> : tensor<f32> : tensor<f32>
+  %n = bnn.dense %x, %w : (tensor<1x4x!bnn.spike>, tensor<2x4x!bnn.bipolar>) -> tensor<1x2xi32>
+  %f = bnn.cast %n : (tensor<1x2xi32>) -> tensor<1x2xf32>
+  %m = bnn.mul %f, %scale : (tensor<1x2xf32>, tensor<2xf32>) -> tensor<1x2xf32>
+  %c = bnn.compare %m, %one {kind = "ge"} : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xi1>
+  // CHECK: %[[T:.+]] = bnn.mul %n, %{{.+}} : (tensor<1x2xi32>, tensor<2xi32>) -> tensor<1x2xi32>
+  // CHECK: %[[L:.+]] = bnn.constant dense<2> : tensor<2xi32>
+  // CHECK: bnn.compare %[[T]], %[[L]] {kind = "ge"}
+  func.return %c : tensor<1x2xi1>
+}
+
+// What else is read of the arithmetic keeps it, and so the comparison.
+// CHECK-LABEL: func.func @also_a_state
+func.func @also_a_state(%x: tensor<1x4x!bnn.spike>, %w: tensor<2x4x!bnn.bipolar>) -> (tensor<1x2xi1>, tensor<1x2xf32>) {
+  %scale = bnn.constant dense<0.5> : tensor<f32> : tensor<f32>
+  %one = bnn.constant dense<1.0> : tensor<f32> : tensor<f32>
+  %n = bnn.dense %x, %w : (tensor<1x4x!bnn.spike>, tensor<2x4x!bnn.bipolar>) -> tensor<1x2xi32>
+  %f = bnn.cast %n : (tensor<1x2xi32>) -> tensor<1x2xf32>
+  %m = bnn.mul %f, %scale : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  // CHECK: bnn.compare %m, %one {kind = "ge"} : (tensor<1x2xf32>
+  %c = bnn.compare %m, %one {kind = "ge"} : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xi1>
+  func.return %c, %m : tensor<1x2xi1>, tensor<1x2xf32>
+}
