@@ -117,11 +117,14 @@ def integrate_and_fire(
     reset_value: Parameter = 0.0,
     delayed: bool = False,
     lowest: Parameter | None = None,
+    pending: bool = False,
 ) -> Neuron:
     """IF: u = v + gain x; s = [u > threshold] (`fire` "ge": >=); v' = reset(u, s).
 
     `lif` without a leak; see there for `reset`, `delayed` and `lowest`. NIR's IF has gain = R dt."""
-    return _lif("if", x, membrane, 1.0, gain, 0.0, threshold, fire, reset, reset_value, delayed, lowest)
+    return _lif(
+        "if", x, membrane, 1.0, gain, 0.0, threshold, fire, reset, reset_value, delayed, lowest, pending
+    )
 
 
 def lif(
@@ -137,12 +140,16 @@ def lif(
     reset_value: Parameter = 0.0,
     delayed: bool = False,
     lowest: Parameter | None = None,
+    pending: bool = False,
 ) -> Neuron:
     """LIF: u = decay v + gain x + offset; s = [u > threshold] (`fire` "ge": >=); v' = reset(u, s).
 
     reset: "zero" v' = 0 where s; "value" v' = reset_value where s; "subtract" v' = u - s threshold; "none";
     "multi" n = max(0, floor(u / threshold)), v' = u - n threshold, and the output is n, f32.
     lowest: then v' = max(v', lowest).
+    pending, with "subtract": a membrane that was above the threshold after its reset, r = [v > threshold], is
+    compared without it: s = [u - r threshold > threshold], v' = (u - r threshold) - (s - r) threshold, as
+    snnTorch's neurons with reset_delay=False do.
     Euler: decay = 1 - dt/tau, gain = (dt/tau) R, offset = (dt/tau) v_leak; exponential: e^(-dt/tau), and
     (1 - e^(-dt/tau)) R and v_leak (`decay_of`).
 
@@ -150,7 +157,9 @@ def lif(
     fired, r = [v > threshold]: "subtract" v' = decay v + gain x + offset - r threshold; "zero" v' = 0 and
     "value" v' = reset_value where r; s = [v' > threshold].
     """
-    return _lif("lif", x, membrane, decay, gain, offset, threshold, fire, reset, reset_value, delayed, lowest)
+    return _lif(
+        "lif", x, membrane, decay, gain, offset, threshold, fire, reset, reset_value, delayed, lowest, pending
+    )
 
 
 def _lif(
@@ -166,12 +175,13 @@ def _lif(
     reset_value: Parameter,
     delayed: bool,
     lowest: Parameter | None,
+    pending: bool = False,
 ) -> Neuron:
     body = Body([x], [membrane])
     drive, v = body.arguments
     level = body.constant(threshold)
     u = body.shifted(body.leak(v, decay, drive, gain), offset)
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, lowest)
+    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, lowest, pending)
     return body.neuron([spikes], [new], kind, "floor" if reset == "multi" else fire, reset, delayed)
 
 
@@ -185,6 +195,7 @@ def _fire_and_reset(
     reset_value: Parameter,
     delayed: bool,
     lowest: Parameter | None,
+    pending: bool = False,
 ) -> tuple[SSAValue, SSAValue]:
     """Spikes and the membrane after them; `before`: the membrane of the last step."""
     if delayed:
@@ -193,7 +204,15 @@ def _fire_and_reset(
         membrane = body.reset(membrane, again, threshold, reset, reset_value)
         fired = body.fired(membrane, threshold, fire)
         return body.add(ops.Cast(fired, spike)), membrane
-    if reset == "multi":
+    if pending:
+        assert reset == "subtract", "what is pending is subtracted"
+        again = body.fired(before, threshold, fire)
+        membrane = body.reset(membrane, again, threshold, reset, reset_value)
+        fired = body.fired(membrane, threshold, fire)
+        spikes = body.add(ops.Cast(fired, spike))
+        owed = body.add(ops.Sub(body.add(ops.Cast(fired, f32)), body.add(ops.Cast(again, f32))))
+        new = body.add(ops.Sub(membrane, body.add(ops.Mul(owed, threshold))))
+    elif reset == "multi":
         spikes = body.add(ops.Relu(body.add(ops.Floor(body.add(ops.Div(membrane, threshold))))))
         new = body.add(ops.Sub(membrane, body.add(ops.Mul(spikes, threshold))))
     else:
@@ -220,6 +239,7 @@ def current_lif(
     delayed: bool = False,
     old_current: bool = False,
     lowest: Parameter | None = None,
+    pending: bool = False,
 ) -> Neuron:
     """CubaLIF, snnTorch's Synaptic; states current i and membrane v.
 
@@ -231,7 +251,7 @@ def current_lif(
     level = body.constant(threshold)
     new_current = body.leak(i, current_decay, drive, current_gain)
     u = body.shifted(body.leak(v, decay, i if old_current else new_current, gain), offset)
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, lowest)
+    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, lowest, pending)
     fire = "floor" if reset == "multi" else fire
     return body.neuron([spikes], [new_current, new], "cuba_lif", fire, reset, delayed)
 

@@ -56,6 +56,20 @@ def test_the_preset_of_sinabs_fires_as_sinabs_does(name: str, tmp_path: Path):
     np.testing.assert_array_equal(outputs["output"], case.extras["alt_sinabs_from_nir"])
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if name.endswith("noBias_subtract")])
+def test_the_preset_of_snntorch_subtracts_as_snntorch_does(name: str, tmp_path: Path):
+    """A membrane that is still above the threshold after its reset counts less in the next step; a negative
+    control: without that it fires otherwise."""
+    case = load_case(name)
+    path = case.write_model(tmp_path)
+    x = {"input": case.inputs["input"].astype(F)}
+    artifact = bnncc.compile(path, preset="snntorch", reset="subtract", output=tmp_path / "snntorch")
+    recorded = case.extras["alt_snntorch_reset_subtract"]
+    np.testing.assert_array_equal(artifact.run(x)["output"], recorded)
+    plain = bnncc.compile(path, dt=case.meta["dt"], reset="subtract", output=tmp_path / "plain")
+    assert (plain.run(x)["output"] != recorded).any()
+
+
 def everything(folder: Path) -> Path:
     """Every type of node in one network: an image, a sequence and a vector go in."""
     rng = np.random.default_rng(3)
@@ -117,6 +131,7 @@ INPUTS = {"image": [2, 8, 8], "sequence": [2, 12], "vector": [4]}
         *(({}, target) for target in TARGETS),
         ({"reset": "subtract", "integrator": "exp", "current": "old"}, "native"),
         ({"reset": "multi", "v_min": -0.25}, "native"),
+        ({"reset": "subtract", "preset": "snntorch"}, "native"),
     ],
 )
 def test_every_node_in_one_network(options: dict[str, Any], target: str, tmp_path: Path):

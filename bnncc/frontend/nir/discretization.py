@@ -55,7 +55,8 @@ class TimeOptions:
 @dataclass(frozen=True)
 class Discretization:
     """All of it decided. fire: "gt" v > threshold, "ge" v >= threshold (a reset "multi" counts how often the
-    threshold fits, whatever `fire` says). v_min: a number, "threshold", or None for no bound."""
+    threshold fits, whatever `fire` says). v_min: a number, "threshold", or None for no bound. pending: a
+    membrane that stayed above the threshold after "subtract" is compared less the threshold."""
 
     dt: float
     reset: str = "value"
@@ -63,11 +64,14 @@ class Discretization:
     current: str = "new"
     fire: str = "gt"
     v_min: float | str | None = None
+    pending: bool = False
 
     def facts(self) -> dict[str, str]:
         """For the report, the header and the manifest."""
         bound = {None: "none", THRESHOLD: "-threshold"}.get(self.v_min, self.v_min)  # type: ignore[arg-type]
         fire = "floor(v / threshold) times" if self.reset == "multi" else FIRE_TEXT[self.fire]
+        if self.pending:
+            fire += "; less the threshold where v was above it already"
         return {
             "dt": f"{self.dt:g}",
             "integrator": self.integrator,
@@ -96,11 +100,13 @@ class Preset:
     integrator: str = "euler"
     fire: str = "gt"
     v_min: str | None = None
+    pending: bool = False
+    """Of a reset "subtract"; see Discretization."""
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "snntorch": Preset(1e-4),
+        "snntorch": Preset(1e-4, pending=True),
         "norse": Preset(1e-3),
         "spikingjelly": Preset(1e-4, fire="ge"),
         "sinabs": Preset(1.0, reset="multi", integrator="exp", fire="ge", v_min=THRESHOLD),
@@ -123,13 +129,15 @@ def discretization(options: TimeOptions) -> Discretization:
     base = Discretization(dt)
     if preset is not None:
         base = Discretization(dt, preset.reset, preset.integrator, "new", preset.fire, preset.v_min)
+    reset = options.reset or base.reset
     return Discretization(
         float(dt),
-        options.reset or base.reset,
+        reset,
         options.integrator or base.integrator,
         options.current or base.current,
         base.fire,
         options.v_min if options.v_min is not None else base.v_min,
+        preset is not None and preset.pending and reset == "subtract",
     )
 
 

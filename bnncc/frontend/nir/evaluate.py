@@ -206,18 +206,21 @@ class _Membrane:
         new = self.leaky(old, x, "tau_syn", "w_in")
         return new, old if self.steps.current == "old" else new
 
-    def fired(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Spikes, and the membrane after them."""
+    def fired(self, v: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Spikes, and the membrane after them; `before`: after the last step."""
         threshold = self.rounded(self.node.arrays["v_threshold"])
+        again = np.zeros((), self.dtype)
+        if self.steps.pending:
+            again = np.asarray(self.is_above(before, threshold)).astype(self.dtype)
+            v = v - again * threshold
         if self.steps.reset == "multi":
             spikes = np.maximum(np.floor(v / threshold), 0).astype(self.dtype)
             self.margin = v - np.maximum(np.rint(v / threshold), 1) * threshold
         else:
             self.margin = v - threshold
-            above = v >= threshold if self.steps.fire == "ge" else v > threshold
-            spikes = np.asarray(above).astype(self.dtype)
+            spikes = np.asarray(self.is_above(v, threshold)).astype(self.dtype)
         if self.steps.reset in ("multi", "subtract"):
-            v = v - spikes * threshold
+            v = v - (spikes - again) * threshold
         else:
             value = self.node.arrays["v_reset"] if self.steps.reset == "value" else 0.0
             v = np.where(spikes > 0, self.rounded(value), v)
@@ -226,24 +229,28 @@ class _Membrane:
             v = np.maximum(v, -threshold if bound == THRESHOLD else self.rounded(float(bound)))
         return spikes, v
 
+    def is_above(self, v: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+        """Where it fires."""
+        return v >= threshold if self.steps.fire == "ge" else v > threshold
+
 
 States = tuple[np.ndarray, ...]
 Outcome = tuple[np.ndarray, States]
 
 
 def _if(m: _Membrane, x: np.ndarray, v: np.ndarray) -> Outcome:
-    spikes, v = m.fired(m.integrated(v, x))
+    spikes, v = m.fired(m.integrated(v, x), v)
     return spikes, (v,)
 
 
 def _lif(m: _Membrane, x: np.ndarray, v: np.ndarray) -> Outcome:
-    spikes, v = m.fired(m.leaky(v, x, "tau", "r") + m.rest("tau"))
+    spikes, v = m.fired(m.leaky(v, x, "tau", "r") + m.rest("tau"), v)
     return spikes, (v,)
 
 
 def _cuba_lif(m: _Membrane, x: np.ndarray, i: np.ndarray, v: np.ndarray) -> Outcome:
     new, seen = m.current(i, x)
-    spikes, v = m.fired(m.leaky(v, seen, "tau_mem", "r") + m.rest("tau_mem"))
+    spikes, v = m.fired(m.leaky(v, seen, "tau_mem", "r") + m.rest("tau_mem"), v)
     return spikes, (new, v)
 
 

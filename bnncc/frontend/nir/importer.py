@@ -252,6 +252,7 @@ class _Constants:
             "fire": steps.fire,
             "reset": reset,
             "reset_value": self.held(value),
+            "pending": steps.pending,
             "lowest": None if lowest is None else self.held(lowest),  # type: ignore[arg-type]
         }
 
