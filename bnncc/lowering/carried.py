@@ -165,6 +165,10 @@ class Carrier:
     def _collect(self, result: SSAValue, value: SSAValue, op: Scan) -> Plane:
         """Where a step puts what is collected; steps that do not run leave zeros there."""
         sequence = self.storage.destination(result)[0]
+        part = Layout.packed(sequence.layout.element, canonical(shape_of(value)))
+        if op.steps * part.bytes > sequence.layout.bytes:
+            # Bits of five dimensions lie in one row, without the padding that rows of four have.
+            raise unsupported(op, f"no kernel collects {value.type} of every step as bits")
         self._place(result, sequence)
         if op.count is not None:
             self.steps.clear(sequence, op)
