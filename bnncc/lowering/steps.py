@@ -79,7 +79,7 @@ class Steps:
         """Set what lies around the image, where a plane has a halo."""
         for plane in placement:
             if plane.layout.halo:
-                value = 1 if plane.fill > 0 else (0 if plane.layout.element is Element.BIT else plane.fill)
+                value = int(plane.fill > 0) if plane.layout.element is Element.BIT else plane.fill
                 spec = KernelSpec(FillHalo(plane.layout, value), (), (), ())  # type: ignore[arg-type]
                 self.step(op, spec, (), (plane.buffer,), operation="halo")
 

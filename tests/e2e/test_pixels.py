@@ -71,3 +71,29 @@ def test_pixels_are_summed_as_integers(name: str, target: str, tmp_path: Path) -
 )
 def test_what_is_no_sum_of_integers_stays_real(weight: str, camera: CameraInput, tmp_path: Path) -> None:
     assert domains(network(tmp_path, weight), camera) == ["f32 x f32", "bipolar x bipolar"]
+
+
+@pytest.mark.parametrize("target", ["native", "c"])
+def test_zeros_around_levels_that_do_not_begin_at_zero(target: str, tmp_path: Path) -> None:
+    """Zero is level 15 of -15..15: what the kernel before a padded layer of bytes leaves around its output."""
+    rng = np.random.default_rng(4)
+    constants = {
+        "u": rng.standard_normal((8, 3, 3, 3)),
+        "w": rng.choice([-1.0, 1.0], (12, 8, 3, 3)),
+        "scale": np.float32(0.25),
+        "zero": np.float32(0),
+        "bits": np.float32(5),
+    }
+    quantise = node("Quant", ["a", "scale", "zero", "bits"], ["q"], domain="qonnx.custom_op.general")
+    for name, value in {"signed": 1, "narrow": 1, "rounding_mode": "ROUND"}.items():
+        quantise.attribute.append(helper.make_attribute(name, value))
+    nodes = [
+        node("Conv", ["x", "u"], ["a"]),
+        quantise,
+        node("Conv", ["q", "w"], ["y"], pads=[2, 1, 1, 2]),
+    ]
+    numbers = {name: np.asarray(array, np.float32) for name, array in constants.items()}
+    path = write(tmp_path, make_model(nodes, {"x": [1, 3, 7, 6]}, ["y"], numbers))
+    assert "s5 x bipolar" in domains(path, CameraInput())
+    report = verify.verify_model(path, Options(target=target), samples=2)
+    assert report.passed, report.render()
