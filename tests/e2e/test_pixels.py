@@ -75,7 +75,7 @@ def test_what_is_no_sum_of_integers_stays_real(weight: str, camera: CameraInput,
 
 @pytest.mark.parametrize("target", ["native", "c"])
 def test_zeros_around_levels_that_do_not_begin_at_zero(target: str, tmp_path: Path) -> None:
-    """Zero is level 15 of -15..15: what the kernel before a padded layer of bytes leaves around its output."""
+    """Zero is level 15 of -15..15: what lies around the output of the kernel before."""
     rng = np.random.default_rng(4)
     constants = {
         "u": rng.standard_normal((8, 3, 3, 3)),
