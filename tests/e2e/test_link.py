@@ -243,7 +243,7 @@ def test_the_symbols_of_a_trained_network(trained: Path, tmp_path: Path):
     defined = symbols("-g", "--defined-only", trained / "libtiny.a")
     assert all(name.startswith("tiny_") for name in defined)
     assert symbols("-u", trained / "libtiny.a") - defined <= RUNTIME
-    assert symbols("-D", "--defined-only", trained / "libtiny.so") == {"tiny_run", "tiny_layer"}
+    assert symbols("-D", "--defined-only", trained / "libtiny.so") == {"tiny_run", "tiny_layer", "tiny_watch"}
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
@@ -251,7 +251,7 @@ def test_every_symbol_carries_the_librarys_name(library: Path):
     names = symbols("-g", "--defined-only", library / "libtiny.a")
     assert "tiny_run" in names
     assert all(name.startswith("tiny_") for name in names)
-    assert symbols("-D", "--defined-only", library / "libtiny.so") == {"tiny_run", "tiny_layer"}
+    assert symbols("-D", "--defined-only", library / "libtiny.so") == {"tiny_run", "tiny_layer", "tiny_watch"}
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
