@@ -6,13 +6,17 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from bnncc import targets
 from bnncc.kernels.build import compile_c, compile_object
+from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.plan.kernel import KernelSpec
 from bnncc.targets import Target
 from bnncc.toolchain import find
 
@@ -80,6 +84,17 @@ class Library:
         count = len(names)
         lines = [*externs, f"extern void (*const {TABLE}[{count}])(void);"]
         return "\n".join([*lines, f"void (*const {TABLE}[{count}])(void) = {{{entries}}};", ""])
+
+
+def compiled(
+    cases: Mapping[str, KernelSpec], target: str, make: Callable[[KernelSpec, Isa], Kernel]
+) -> tuple[dict[str, Kernel], Library]:
+    """The kernels of cases by a template, and a library of them; skips on other machines."""
+    facts = targets.load(target)
+    if not facts.runs_here():
+        pytest.skip(f"this machine is no {target}")
+    kernels = {name: make(spec, Isa.of(facts)) for name, spec in cases.items()}
+    return kernels, Library(list(kernels.values()), facts)
 
 
 def aligned(array: np.ndarray, boundary: int = 64) -> np.ndarray:

@@ -30,7 +30,7 @@ from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, random_buffer, random_reads, run_step, store
 from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise
-from tests.kernels.library import Library
+from tests.kernels.library import Library, compiled
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
 
@@ -145,11 +145,7 @@ CASES = _cases()
 
 @cache
 def _library(target: str) -> tuple[dict[str, Kernel], Library]:
-    facts = targets.load(target)
-    if not facts.runs_here():
-        pytest.skip(f"this machine is no {target}")
-    kernels = {name: binary_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
-    return kernels, Library(list(kernels.values()), facts)
+    return compiled(CASES, target, binary_conv.make)
 
 
 def case_numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:

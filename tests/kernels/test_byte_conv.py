@@ -21,7 +21,7 @@ from bnncc.plan.kernel import ByteConv, KernelSpec
 from bnncc.plan.layout import Element, Halo
 from bnncc.plan.simulate import allocate, random_buffer, run_step
 from tests.kernels.contractions import Shape, byte_spec, dense, pointwise
-from tests.kernels.library import Library
+from tests.kernels.library import Library, compiled
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
 
@@ -63,11 +63,7 @@ CASES = _cases()
 
 @cache
 def _library(target: str) -> tuple[dict[str, Kernel], Library]:
-    facts = targets.load(target)
-    if not facts.runs_here():
-        pytest.skip(f"this machine is no {target}")
-    kernels = {name: byte_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
-    return kernels, Library(list(kernels.values()), facts)
+    return compiled(CASES, target, byte_conv.make)
 
 
 def _root(spec: KernelSpec) -> ByteConv:

@@ -18,7 +18,7 @@ from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, load, random_buffer, run_step
 from tests.kernels.contractions import Shape, dense, pointwise, real_spec
-from tests.kernels.library import Library
+from tests.kernels.library import Library, compiled
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
 
@@ -75,11 +75,7 @@ CASES = _cases()
 
 @cache
 def _library(target: str) -> tuple[dict[str, Kernel], Library]:
-    facts = targets.load(target)
-    if not facts.runs_here():
-        pytest.skip(f"this machine is no {target}")
-    kernels = {name: real_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
-    return kernels, Library(list(kernels.values()), facts)
+    return compiled(CASES, target, real_conv.make)
 
 
 def _numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:

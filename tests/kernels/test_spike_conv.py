@@ -17,7 +17,7 @@ from bnncc.plan.kernel import KernelSpec, SpikeConv
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, load, random_buffer, run_step, store
 from tests.kernels.contractions import Shape, dense, pointwise, spike_spec
-from tests.kernels.library import Library
+from tests.kernels.library import Library, compiled
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
 
@@ -80,11 +80,7 @@ CASES = _cases()
 
 @cache
 def _library(target: str) -> tuple[dict[str, Kernel], Library]:
-    facts = targets.load(target)
-    if not facts.runs_here():
-        pytest.skip(f"this machine is no {target}")
-    kernels = {name: spike_conv.make(spec, Isa.of(facts)) for name, spec in CASES.items()}
-    return kernels, Library(list(kernels.values()), facts)
+    return compiled(CASES, target, spike_conv.make)
 
 
 def _spikes(layout: Layout, rng: np.random.Generator, density: float) -> np.ndarray:
