@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, UnitAttr
 from xdsl.dialects.func import FuncOp
 
-from bnncc.dialect.operations import expect
+from bnncc.dialect.checks import expect
 
 INPUTS = "bnn.inputs"
 OUTPUTS = "bnn.outputs"

@@ -14,7 +14,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute
 
-from bnncc.dialect.operations import Onnx
+from bnncc.dialect.structure import Onnx
 from bnncc.dialect.types import numpy_type
 
 Plain = int | float | str | np.ndarray | list[int] | list[float] | list[str]

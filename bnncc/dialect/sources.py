@@ -13,7 +13,7 @@ from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, DictionaryAttr, Nam
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation
 
-from bnncc.dialect.operations import ints, unpack
+from bnncc.dialect.properties import ints, unpack
 
 SOURCE = "source"
 

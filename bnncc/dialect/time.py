@@ -24,7 +24,7 @@ from xdsl.irdl import (
 from xdsl.traits import IsolatedFromAbove, Pure
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.operations import expect
+from bnncc.dialect.checks import expect
 from bnncc.dialect.types import element_of, i64, shape_of, tensor
 
 NEURONS = {
