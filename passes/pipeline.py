@@ -79,6 +79,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (FoldThresholdsPass, "while batch normalisation is still in the order that the model computes it"),
     (PlacePadsPass, "it is known by now which values may be 0"),
     (CommutePoolPass, "thresholds stand behind the pools now"),
+    (FoldThresholdsPass, "of signs that went in front of a pool, behind a layer's normalisation"),
     (FoldBatchNormPass, "what no threshold took is real-valued: multiply and add"),
     (MergeDimensionsPass, "nothing moves reshapes any more"),
     (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),
