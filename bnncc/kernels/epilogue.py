@@ -213,7 +213,7 @@ class Epilogue:
 
     def _constant_type(self, index: int) -> str | None:
         """The type of a constant that is stored in another one than it has."""
-        if self.neuron is None or self.neuron.level_constant(self.graph) != index:
+        if self.neuron is None or index not in self.neuron.constants(self.graph):
             return None
         return f"int{self.neuron.bits}"
 

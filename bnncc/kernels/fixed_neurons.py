@@ -34,7 +34,8 @@ LIMITS = {Element.I16: 1 << 15, Element.I32: 1 << 30}
 @dataclass(frozen=True)
 class FixedNeuron:
     """One neuron. spikes, membrane: its outputs; state: the operand under the membrane; current, level: nodes
-    of the graph; factor: of the leak, None where there is none; reset: None where the level is taken off."""
+    of the graph; factor: the node of the leak's, None where there is no leak; reset: None where the level is
+    taken off."""
 
     spikes: int
     membrane: int
@@ -45,19 +46,22 @@ class FixedNeuron:
     reset: int | None
     fire: str
     bits: int
-    is_each: bool
 
-    def level_constant(self, graph: Graph) -> int | None:
-        """The constant that the levels are; it is stored in the type of the membranes."""
-        expression = graph.nodes[self.level].expression
-        return expression.index if isinstance(expression, Channel) else None
+    def constants(self, graph: Graph) -> set[int]:
+        """Constants that are the levels and the factors of the neurons; they are stored in the type of the
+        membranes."""
+        nodes = [self.level, *([] if self.factor is None else [self.factor])]
+        expressions = [graph.nodes[node].expression for node in nodes]
+        return {expression.index for expression in expressions if isinstance(expression, Channel)}
 
-    @property
-    def function(self) -> str:
+    def function(self, graph: Graph) -> str:
         """The name of the C function."""
-        leak = "keep" if self.factor is None else "leak"
+        leak = "keep"
+        if self.factor is not None:
+            leak = "leaks" if _is_each(graph, self.factor) else "leak"
         reset = "subtract" if self.reset is None else "set"
-        return f"{PREFIX}{self.bits}_{leak}_{self.fire}_{reset}_{'each' if self.is_each else 'all'}"
+        level = "each" if _is_each(graph, self.level) else "all"
+        return f"{PREFIX}{self.bits}_{leak}_{self.fire}_{reset}_{level}"
 
 
 def match(spec: KernelSpec, graph: Graph, isa: Isa) -> FixedNeuron | None:
@@ -95,23 +99,23 @@ class _Matcher:
         reset = left.value if isinstance(left, Integer) else None
         if reset is None and not self._takes_level_off(select.operands[1], u, level):
             return None
-        if select.operands[2] != u or not self._is_constant(level):
+        if select.operands[2] != u or not self._is_constant(level, 2):
             return None
         total, factor = self._leak(u, state, element)
         current = self._current(total, state, LIMITS[element])
         if current is None:
             return None
-        is_each = isinstance(self.node(level).expression, Channel)
         bits = 8 * element.bytes
         fire = compare.expression.kind
-        return FixedNeuron(spikes, membrane, state, current, level, factor, reset, fire, bits, is_each)
+        return FixedNeuron(spikes, membrane, state, current, level, factor, reset, fire, bits)
 
-    def _is_constant(self, number: int) -> bool:
-        """Whether a node is a number, or one for each channel that nothing else reads than this neuron."""
+    def _is_constant(self, number: int, uses: int) -> bool:
+        """Whether a node is a number, or one for each channel that nothing reads but `uses` operations of the
+        neuron."""
         node = self.node(number)
         if isinstance(node.expression, Channel):
             known = self.spec.constants[node.expression.index].element is Element.I32
-            return known and node.uses <= 2
+            return known and node.uses <= uses
         return isinstance(node.expression, Integer)
 
     def _takes_level_off(self, number: int, u: int, level: int) -> bool:
@@ -121,15 +125,15 @@ class _Matcher:
         return is_less and node.operands == (u, level)
 
     def _leak(self, u: int, state: int, element: Element) -> tuple[int, int | None]:
-        """(the saturated sum, the factor of the leak)."""
+        """(the saturated sum, the node of the leak's factor)."""
         node = self.node(u)
         if isinstance(node.expression, Binary) and node.expression.kind == "add":
             total, leak = node.operands
             shifted = self.node(leak)
             if isinstance(shifted.expression, MulShift) and shifted.expression.shift == 8 * element.bytes:
-                factor = self.node(shifted.operands[1]).expression
-                if self._is_state(shifted.operands[0], state) and isinstance(factor, Integer):
-                    return total, factor.value
+                factor = shifted.operands[1]
+                if self._is_state(shifted.operands[0], state) and self._is_constant(factor, 1):
+                    return total, factor
         return u, None
 
     def _current(self, number: int, state: int, limit: int) -> int | None:
@@ -182,10 +186,11 @@ def store(
             current,
             T.address_of(state[emit.address(layout, *position, channel)]),
             _levels(neuron, graph, buffers, channel),
-            *(tirx.const(number or 0, "int32") for number in (neuron.factor, neuron.reset, width)),
+            _factor(neuron, graph, buffers, channel),
+            *(tirx.const(number or 0, "int32") for number in (neuron.reset, width)),
             T.address_of(buffers[f"output{neuron.spikes}"][word]),
         ]
-        T.evaluate(T.call_extern("int32", neuron.function, *arguments))
+        T.evaluate(T.call_extern("int32", neuron.function(graph), *arguments))
 
 
 def _where_currents_lie(neuron: FixedNeuron, spec: KernelSpec, graph: Graph) -> int | None:
@@ -206,6 +211,21 @@ def _levels(neuron: FixedNeuron, graph: Graph, buffers: Buffers, channel: Index)
     local: Buffer = emit.local(f"int{neuron.bits}", 1, "level")
     T.buffer_store(local, tirx.const(expression.value, f"int{neuron.bits}"), [0])
     return T.address_of(local[0])
+
+
+def _factor(neuron: FixedNeuron, graph: Graph, buffers: Buffers, channel: Index) -> Value:
+    if neuron.factor is None:
+        return tirx.const(0, "int32")
+    expression = graph.nodes[neuron.factor].expression
+    if isinstance(expression, Channel):
+        return T.address_of(buffers[f"constant{expression.index}"][channel])
+    assert isinstance(expression, Integer)
+    return tirx.const(expression.value, "int32")
+
+
+def _is_each(graph: Graph, node: int) -> bool:
+    """Whether a node is a number for each channel."""
+    return isinstance(graph.nodes[node].expression, Channel)
 
 
 def sources(text: str) -> list[str]:

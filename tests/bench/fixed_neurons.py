@@ -28,14 +28,15 @@ def network(
     count: int,
     membranes: str | None,
     levels: np.ndarray | None = None,
-    decay: float = 0.875,
+    decay: float | np.ndarray = 0.875,
     reset: str = "subtract",
     fire: str = "gt",
 ) -> ModuleOp:
     """Integers x [1, count] of the membranes' type, times a number, are the currents of LIF neurons; what
     spikes goes through a binary layer, so that spikes are packed. Fused; the neurons are the first step.
 
-    levels: thresholds, float32 [count], instead of 40 for all; without membranes all is float32."""
+    levels: thresholds, float32 [count], instead of 40 for all; decay: for all, or float32 [count]; without
+    membranes all is float32."""
     element = i16 if membranes == "int16" else i32
     block = Block(arg_types=[tensor((1, count), element), tensor((1, count), f32)])
     x, v = block.args

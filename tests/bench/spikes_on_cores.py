@@ -4,8 +4,8 @@
 A synaptic operation is one addition of a weight for a spike. Decoding, writing back, and a score of
 instructions around the call are counted too. dense 1024->256, int8 weights, int32 results.
 
-Then LIF updates with integer membranes, 256 neurons, threshold, reset and packing of spikes included, with
-one threshold and with one for each neuron.
+Then LIF updates with integer membranes, 256 neurons, threshold, reset and packing of spikes included: with
+one threshold and leak, with a threshold for each neuron, and with a leak for each.
 """
 
 from __future__ import annotations
@@ -61,17 +61,19 @@ def main() -> None:
 
 def print_updates(cores: Sequence[str]) -> None:
     """Instructions of an update."""
-    kinds = [("int16", False), ("int16", True), ("int32", False), ("int32", True)]
+    kinds = [(bits, kind) for bits in ("int16", "int32") for kind in ("", "levels", "leaks")]
     print("instructions per LIF update")
-    print(f"{'':16}" + "".join(f"{bits + (' each' if is_each else ''):>13}" for bits, is_each in kinds))
+    print(f"{'':16}" + "".join(f"{bits + ' ' + kind:>13}" for bits, kind in kinds))
+    rng = np.random.default_rng(3)
+    levels, leaks = (rng.uniform(low, high, 256).astype(np.float32) for low, high in ((30, 50), (0.5, 1)))
     for core in cores:
         cells = []
-        for bits, is_each in kinds:
-            levels = np.random.default_rng(3).uniform(30, 50, 256).astype(np.float32) if is_each else None
+        for bits, kind in kinds:
+            network = fixed_neurons.network(
+                256, bits, levels if kind == "levels" else None, leaks if kind == "leaks" else 0.875
+            )
             with tempfile.TemporaryDirectory() as folder:
-                artifact = fixed_neurons.compiled(
-                    fixed_neurons.network(256, bits, levels), core, Path(folder) / "layer"
-                )
+                artifact = fixed_neurons.compiled(network, core, Path(folder) / "layer")
                 currents = fixed_neurons.currents(bits, 1, 256)[0]
                 cells.append(f"{fixed_neurons.instructions(artifact, currents) / 256:13.2f}")
         print(f"{core:16}" + "".join(cells), flush=True)

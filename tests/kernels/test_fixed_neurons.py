@@ -31,7 +31,29 @@ def test_it_is_the_reference(reset: str, fire: str, decay: float, bits: str, is_
     assert expected["y"].max() > 3
 
 
-@pytest.mark.parametrize(("bits", "is_each", "most"), [("int32", True, 12), ("int16", False, 7)])
+@pytest.mark.parametrize("is_each", [False, True])
+@pytest.mark.parametrize("bits", ["int16", "int32"])
+@pytest.mark.parametrize(("reset", "fire"), [(reset, fire) for reset, fire, _ in KINDS])
+def test_every_neuron_has_a_leak_of_its_own(reset: str, fire: str, bits: str, is_each: bool, tmp_path: Path):
+    count = 77
+    decay = np.random.default_rng(4).uniform(0.5, 1, count).astype(np.float32)
+    module = network(count, bits, thresholds(is_each, count), decay, reset, fire)
+    artifact = compiled(module, "cortex-m4", tmp_path)
+    x = currents(bits, 12, count)
+    expected, found = reference.evaluate_steps(module, {"x": x}), artifact.run({"x": x})
+    np.testing.assert_array_equal(found["y"], expected["y"])
+    assert expected["y"].max() > 3
+
+
+@pytest.mark.parametrize("bits", ["int16", "int32"])
+def test_its_micro_kernel_is_called(bits: str, tmp_path: Path):
+    decay = np.random.default_rng(4).uniform(0.5, 1, 256).astype(np.float32)
+    artifact = compiled(network(256, bits, thresholds(True, 256), decay), "cortex-m4", tmp_path)
+    assert instructions(artifact, currents(bits, 1, 256)[0]) / 256 <= 12
+
+
+@pytest.mark.parametrize("is_each", [False, True])
+@pytest.mark.parametrize(("bits", "most"), [("int32", 12), ("int16", 7)])
 def test_instructions_of_an_update(bits: str, is_each: bool, most: float, tmp_path: Path):
     artifact = compiled(network(256, bits, thresholds(is_each, 256)), "cortex-m4", tmp_path)
     assert instructions(artifact, currents(bits, 1, 256)[0]) / 256 <= most
