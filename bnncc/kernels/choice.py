@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
-from bnncc.kernels import binary_conv, binary_rows, carry_save
+from bnncc.kernels import binary_conv, binary_rows, carry_save, three_word
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.carry_save import Words
 from bnncc.kernels.isa import Isa
@@ -50,7 +51,15 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         return binary_rows.make(spec, isa, schedule)
     if takes_carry_save(spec, isa):
         return carry_save.make(spec, isa, schedule or {"words": best_turn(spec, isa)})
+    if takes(three_word, spec, isa, schedule):
+        return three_word.make(spec, isa, schedule)
     return binary_conv.make(spec, isa, schedule)
+
+
+def takes(template: ModuleType, spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> bool:
+    """Whether a template makes a kernel that `binary_conv` could make as well: where it can, and the schedule
+    is one of its own, or none."""
+    return template.supports(spec, isa) and (not schedule or template.MARK in schedule)
 
 
 def takes_micro_kernel(spec: KernelSpec, isa: Isa) -> bool:

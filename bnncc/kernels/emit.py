@@ -193,6 +193,13 @@ def extract(value: Value, offset: int, count: int = 1) -> Value:
     return tirx.Shuffle([value], _indices(offset, count))
 
 
+def side_by_side(left: Value, right: Value) -> Value:
+    """Lane 0 of both, lane 1 of both, ..., as one vector of twice the length."""
+    lanes = lanes_of(left)
+    order: list[Any] = [lane + side for lane in range(lanes) for side in (0, lanes)]
+    return tirx.Shuffle([left, right], order)
+
+
 def every_other(value: Value, first: int) -> Value:
     """Lanes first, first + 2, ... of a vector."""
     return tirx.Shuffle([value], _indices(0, lanes_of(value))[first::2])

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv
+from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv, three_word
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.isa import Goal, Isa, TargetFacts
 from bnncc.kernels.kernel import TileParameters
@@ -14,7 +14,7 @@ from bnncc.kernels.naming import layer_name, spec_digest
 from bnncc.kernels.nest import Pixels
 from bnncc.plan.kernel import BinaryConv, ByteConv, KernelSpec, Map, Pool, RealConv
 
-TEMPLATES_VERSION = 1
+TEMPLATES_VERSION = 2
 """To be raised when a template changes what its parameters mean or cost: older records are not used then."""
 
 VECTORS = (1, 2, 4, 8)
@@ -58,6 +58,8 @@ def _binary(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
         turns = [words for words, _ in choice.candidates(BinaryPlan.of(spec, "uint32", 1), isa)]
         yield from ({"words": words} for words in (best, *turns))
     else:
+        if choice.takes(three_word, spec, isa):
+            yield from three_word.candidates(spec, isa)
         yield from (schedule.parameters() for schedule in binary_conv.candidates(spec, isa))
 
 

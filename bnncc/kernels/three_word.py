@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Binary convolutions three words wide: a full adder over the three taps of a kernel row (AVX-512 VPOPCNTDQ).
+
+Three differing words (kx = 0, 1, 2 at one channel word) cost three counts and three additions. A full adder
+leaves two of each, and is nearly free on stored sums: of the words a, b, c of activations and of weights let
+
+    u = a ^ b, v = b ^ c, s = a ^ b ^ c
+
+These are linear: the exclusive-or of the stored words of both sides gives the same three of the differences.
+The adder's sum is s, its carry (u | v) ^ s, one VPTERNLOG; so 8 operations for three words, not 9, and
+mismatches = count(s) + 2 count(carry). At stride 1, v of a pixel is u of the next one, and is not stored.
+
+Stored forms. Activations: rows of output columns + 1 pixels of [words][u, s], which the kernel makes of the
+plain words in memory that the caller lends. Weights: [vectors][rows * words][u, v, s][lanes].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tvm.script.ir_builder import tirx as T
+
+from bnncc.kernels import emit
+from bnncc.kernels.binary_conv import finish_of
+from bnncc.kernels.binary_plan import BinaryPlan
+from bnncc.kernels.counting import Form
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
+from bnncc.kernels.interleave import interleave, pack_channels
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
+from bnncc.kernels.naming import kernel_symbol
+from bnncc.kernels.nest import Level, Pixels, Schedule, Tile, each, even_tile, register_tiles, tiles, walk
+from bnncc.kernels.tiles import Sums
+from bnncc.plan.kernel import BinaryConv, KernelSpec
+from bnncc.plan.layout import WORD_BITS, Element, Layout
+
+MARK = "triple"
+"""The tile parameter that schedules of this template have, always 1."""
+
+TAPS = 3
+"""Taps of a kernel row."""
+
+MOST_PIXELS = 8
+"""Of a tile: two accumulators each, and 32 registers."""
+
+
+def supports(spec: KernelSpec, isa: Isa) -> bool:
+    """Whether this template makes kernels of `spec`: one bit on both sides, three taps in a row, side by side
+    at stride 1, and no zeros among the weights."""
+    root = spec.root
+    if not isinstance(root, BinaryConv) or isa.popcount != "vector32":
+        return False
+    window = root.window
+    if (window.width, window.stride_x, window.dilation_x) != (TAPS, 1, 1) or root.input.strides[3] != 1:
+        return False
+    if root.ternary_input or root.ternary_weight or root.grid.planes > 1 or root.weight_planes > 1:
+        return False
+    return not BinaryPlan.of(spec, "uint32", isa.lanes).masked
+
+
+def default(spec: KernelSpec, isa: Isa) -> Schedule:
+    """A good schedule without tuning: 7 or 8 pixels by one vector, which share the weights."""
+    pixels = _pixels(spec)
+    exact = (size for size in (7, 8) if pixels.columns % size == 0)
+    columns = next(exact, even_tile(pixels.columns, MOST_PIXELS))
+    rows = even_tile(pixels.rows, MOST_PIXELS // columns)
+    return Schedule(isa.lanes, rows, columns, 1)
+
+
+def candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
+    """Tile parameters worth measuring, the default first."""
+    best, pixels = default(spec, isa), _pixels(spec)
+    yield parameters_of(best)
+    for most, vectors in ((7, 1), (8, 1), (6, 1), (5, 1), (4, 1), (10, 1), (14, 1), (4, 2), (3, 2), (2, 4)):
+        columns = even_tile(pixels.columns, most)
+        rows = even_tile(pixels.rows, max(1, most // columns))
+        for outermost in (1, 0):
+            if vectors <= -(-spec.shape[3] // isa.lanes):
+                yield parameters_of(Schedule(isa.lanes, rows, columns, vectors, outermost))
+
+
+def parameters_of(schedule: Schedule) -> dict[str, int]:
+    """The tile parameters of a schedule of this template."""
+    return {MARK: 1, **schedule.parameters()}
+
+
+def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
+    """The kernel of `spec`, which `supports` took; schedule: the fields of a Schedule, and MARK."""
+    given = {name: value for name, value in (schedule or {}).items() if name != MARK}
+    tile = Schedule(**given) if given else default(spec, isa)
+    form = ThreeWords(plan_of(spec, tile.lanes))
+    finish = finish_of(form, isa)
+    parameters = (
+        *form.inputs(),
+        *finish.operands(),
+        form.weight(),
+        *finish.constants(),
+        *finish.outputs(),
+        form.scratch(),
+    )
+
+    def body(buffers: Buffers) -> None:
+        finish.attach(buffers)
+        form.transform(buffers, isa.lanes)
+        for place in register_tiles(form.pixels, form.plan.channels, finish.schedule(tile)):
+            finish.store(place, form.count(place, buffers))
+
+    named = parameters_of(tile)
+    symbol = kernel_symbol(spec, isa, named)
+    function = emit.function(symbol, parameters, body)
+    vectors = f"{tile.channel_vectors} vectors of {tile.lanes} channels"
+    description = f"a full adder over three words, {tile.rows}x{tile.pixels} pixels, {vectors}"
+    return Kernel(
+        symbol, spec, function, parameters, finish.pack, named, description, 4 * parameters[-1].extent
+    )
+
+
+def plan_of(spec: KernelSpec, lanes: int) -> BinaryPlan:
+    """The plan of a convolution in vectors of so many channels. Where all words of a pixel's bits are full,
+    they may be written half by half, and tiles need not be whole words wide."""
+    plan = BinaryPlan.of(spec, "uint32", lanes)
+    if plan.channels.count % WORD_BITS == 0:
+        return replace(plan, channels=replace(plan.channels, unit=lanes))
+    return plan
+
+
+def _pixels(spec: KernelSpec) -> Pixels:
+    assert isinstance(spec.root, BinaryConv)
+    return Pixels.of(spec, spec.root.window)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where u and s of the activations lie: [images][rows][columns][words][u, s], rows and columns from the
+    window's top left corner at output pixel (0, 0) on."""
+
+    images: int
+    rows: int
+    columns: int
+    words: int
+
+    @staticmethod
+    def of(spec: KernelSpec) -> Stored:
+        """What a convolution reads."""
+        root = spec.root
+        assert isinstance(root, BinaryConv)
+        window, (n, height, width, _) = root.window, spec.shape
+        rows = (height - 1) * window.stride_y + (window.height - 1) * window.dilation_y + 1
+        return Stored(n, rows, width + TAPS - 2, root.input.depth)
+
+    @property
+    def pixel(self) -> int:
+        """Words from one pixel to the next."""
+        return 2 * self.words
+
+    @property
+    def row(self) -> int:
+        """Words from one row to the next."""
+        return self.columns * self.pixel
+
+    @property
+    def image(self) -> int:
+        """Words from one image to the next."""
+        return self.rows * self.row
+
+    @property
+    def extent(self) -> int:
+        """Words in all."""
+        return self.images * self.image
+
+
+class ThreeWords(Form):
+    """Counts by a full adder; one step of the reduction is a row of the window at one channel word."""
+
+    def __init__(self, plan: BinaryPlan):
+        super().__init__(plan)
+        self.stored = Stored.of(plan.spec)
+
+    @property
+    def adders(self) -> int:
+        """Steps of one window."""
+        return self.plan.root.window.height * self.plan.items
+
+    def weight(self) -> Parameter:
+        """Parameter of the weights."""
+        extent = self.plan.channels.stored * self.adders * TAPS
+        doc = f"weight bits [vectors][{self.adders}][a^b, b^c, a^b^c][lanes]"
+        return emit.constant_parameter("weight", "uint32", extent, doc)
+
+    def scratch(self) -> Parameter:
+        """Parameter of the memory for the stored form of the activations."""
+        return Parameter(
+            "scratch", "uint32", self.stored.extent, False, "uint32_t", "a^b and a^b^c of the input"
+        )
+
+    def pack_weight(self, weight: np.ndarray) -> np.ndarray:
+        """int8 [O, KH, 3, C/groups] in the stored form of `weight`."""
+        a, b, c = np.moveaxis(pack_channels(weight > 0, "uint32"), 2, 0)
+        return interleave(np.stack((a ^ b, b ^ c, a ^ b ^ c), axis=-1), self.plan.channels)
+
+    # --- The activations ----------------------------------------------------------------------------------
+
+    def transform(self, buffers: Buffers, lanes: int) -> None:
+        """Emit the making of the stored form of the whole input."""
+        stored, window, layout = self.stored, self.plan.root.window, self.plan.root.input
+        for n in each(stored.images, "image"):
+            for y in each(stored.rows, "row"):
+                source = emit.bind(emit.pixel_address(layout, n, y - window.top, -window.left))
+                target = emit.bind(n * stored.image + y * stored.row)
+                _transform_row(buffers, layout, stored, source, target, lanes)
+
+    # --- Counting -----------------------------------------------------------------------------------------
+
+    def count(self, tile: Tile, buffers: Buffers) -> Sums:
+        """Emit the counting of a tile."""
+        pixels = self._offsets(tile)
+        start = emit.bind_index(self._start(tile))
+        adders = _Adders(self, tile, buffers, start, pixels)
+        window, words, step = self.plan.root.window, self.plan.items, self.plan.root.window.dilation_y
+        adders.add(0, 0, is_first=True)
+        for word in each(words - 1, "word"):
+            adders.add((word + 1) * 2, word + 1)
+        rest = (Level(window.height - 1, step * self.stored.row), Level(words, 2))
+        for offset, number in walk(rest) if window.height > 1 else ():
+            adders.add(step * self.stored.row + offset, words + number)
+        return adders.sums()
+
+    def _start(self, tile: Tile) -> Index:
+        """The place of u of a tile's first pixel."""
+        n, y, x = self.pixels.position(tile.image, tile.row, tile.column)
+        stored = self.stored
+        place = n * stored.image + y * self.plan.root.window.stride_y * stored.row + x * stored.pixel
+        return place + tile.group * self.plan.items * 2
+
+    def _offsets(self, tile: Tile) -> list[int]:
+        """Of u of every pixel of a tile from that of the first."""
+        stored = self.stored
+        row, pixel = self.plan.root.window.stride_y * stored.row, stored.pixel
+        if self.pixels.order == "batch":
+            pixel = stored.image
+        return [dy * row + dx * pixel for dy in range(tile.rows) for dx in range(tile.columns)]
+
+
+class _Adders:
+    """The accumulators of a tile: sums and carries of every (pixel, vector)."""
+
+    def __init__(self, form: ThreeWords, tile: Tile, buffers: Buffers, start: Index, pixels: list[int]):
+        self.form, self.tile, self.buffers, self.start, self.pixels = form, tile, buffers, start, pixels
+        keys = [(p, v) for p in range(len(pixels)) for v in range(len(tile.vectors))]
+        self.ones = {key: emit.local("int32", tile.vectors[key[1]].width, "ones") for key in keys}
+        self.twos = {key: emit.local("int32", tile.vectors[key[1]].width, "twos") for key in keys}
+
+    def add(self, offset: Index, number: Index, is_first: bool = False) -> None:
+        """Emit step `number`, whose activations lie `offset` from those of the first one. The first step
+        stores instead of adding."""
+        for v, vector in enumerate(self.tile.vectors):
+            width, place = vector.width, (vector.channel * self.form.adders + number * vector.width) * TAPS
+            wu, wv, ws = (
+                emit.bind(emit.load(self.buffers["weight"], place + i * width, width)) for i in range(TAPS)
+            )
+            us = {at: self._word(at, offset, width) for at in self._all_u()}
+            for p, at in enumerate(self.pixels):
+                total = emit.bind(self._word(at + 1, offset, width) ^ ws)
+                carry = ((us[at] ^ wu) | (us[at + self.form.stored.pixel] ^ wv)) ^ total
+                _accumulate(self.ones[p, v], total, is_first)
+                _accumulate(self.twos[p, v], carry, is_first)
+
+    def _all_u(self) -> list[int]:
+        """Offsets of the u that pixels and those to their right have."""
+        return sorted({at + i * self.form.stored.pixel for at in self.pixels for i in range(2)})
+
+    def _word(self, at: int, offset: Index, width: int) -> Value:
+        """A stored word in every lane."""
+        return emit.bind(emit.broadcast(self.buffers["scratch"][self.start + offset + at], width))
+
+    def sums(self) -> Sums:
+        """Emit the sums of mismatches."""
+        result = {}
+        for key, ones in self.ones.items():
+            lanes = int(ones.shape[0])
+            twos = emit.bind(emit.load(self.twos[key], 0, lanes))
+            result[key] = emit.local("int32", lanes, "mismatches")
+            emit.store(result[key], emit.load(ones, 0, lanes) + (twos + twos), 0)
+        return result
+
+
+def _accumulate(total: Buffer, bits: Value, is_first: bool) -> None:
+    lanes = emit.lanes_of(bits)
+    count = T.Cast(emit.vector_type("int32", lanes), T.popcount(bits))
+    emit.store(total, count if is_first else emit.load(total, 0, lanes) + count, 0)
+
+
+def _transform_row(
+    buffers: Buffers, layout: Layout, stored: Stored, source: Index, target: Index, lanes: int
+) -> None:
+    """Emit u and s of a row of pixels; s of the last pixel is not used. Where the words of a row lie in one
+    piece it is one loop: all that u and s need is the same word of the next pixels."""
+    assert layout.element is Element.BIT
+    words, step = stored.words, layout.strides[2]
+    rows, count = (1, (stored.columns - 1) * words) if step == words else (stored.columns - 1, words)
+    for x in each(rows, "column"):
+        for first, size in tiles(count, lanes, "word"):
+            for offset, width in emit.pieces(size, lanes):
+                at, to = x * step + first + offset, x * stored.pixel + 2 * (first + offset)
+                a, b, c = (emit.load(buffers["input"], source + at + i * step, width) for i in range(TAPS))
+                u = emit.bind(a ^ b)
+                emit.store(buffers["scratch"], emit.side_by_side(u, emit.bind(u ^ c)), target + to)
+    last = stored.columns - 1
+    for offset, width in emit.pieces(words, lanes):
+        at, to = last * step + offset, last * stored.pixel + 2 * offset
+        a, b = (emit.load(buffers["input"], source + at + i * step, width) for i in range(2))
+        u = emit.bind(a ^ b)
+        emit.store(buffers["scratch"], emit.side_by_side(u, u), target + to)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The full adder over three words against the simulation, bit for bit."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from bnncc import targets
+from bnncc.kernels import binary_conv, choice, space, three_word
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel
+from bnncc.plan.simulate import allocate, run_step
+from tests.kernels.contractions import Shape, binary_spec
+from tests.kernels.library import Library, compiled
+from tests.kernels.rows_of_three import CASES, OWN, check, equal_signs
+from tests.kernels.test_binary_conv import case_numbers
+
+WITH_POPCOUNT = targets.detect("x86_64", "linux", frozenset(targets.load("znver4").cpu_flags))
+TAKEN = {name: spec for name, spec in CASES.items() if three_word.supports(spec, Isa.of(WITH_POPCOUNT))}
+
+
+@cache
+def _library() -> tuple[dict[str, Kernel], Library]:
+    if targets.native().popcount != "vector32":
+        pytest.skip("this machine has no AVX-512 VPOPCNTDQ")
+    return compiled(TAKEN, "native", choice.make)
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_equals_simulation(name: str):
+    kernels, library = _library()
+    check(kernels[name], library, *case_numbers(TAKEN[name], seed=3))
+
+
+@pytest.mark.parametrize("name", ["odd-width", "ragged-channels-i32", "many-channels", "deep"])
+@pytest.mark.parametrize(("input_sign", "weight_sign"), [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_all_equal_signs(name: str, input_sign: int, weight_sign: int):
+    kernels, library = _library()
+    check(kernels[name], library, *equal_signs(TAKEN[name], input_sign, weight_sign))
+
+
+def test_what_is_taken():
+    """All but other strides and dilations along rows, zeros among weights and activations, several planes."""
+    refused = set(OWN) - set(TAKEN)
+    assert refused == {"strided-even", "strided-odd", "strided-by-three"}
+    for name in ("dilated", "ternary-weight", "ternary-input", "u2", "narrow-groups", "dense", "pointwise"):
+        assert name not in TAKEN
+    assert not three_word.supports(OWN["odd-width"], Isa.of(targets.load("x86-64-v3")))
+
+
+def test_a_wrong_bit_is_noticed():
+    """A flipped weight shows in all outputs that it has a part in."""
+    kernels, library = _library()
+    spec = TAKEN["no-padding"]
+    reads, constants = case_numbers(spec, seed=6)
+    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
+    run_step(spec, reads, constants, [expected])
+    constants[0][5, 1, 2, 7] *= -1
+    library.run(kernels["no-padding"], reads, constants, [actual])
+    assert np.count_nonzero(expected != actual) == 3 * 7
+
+
+def test_every_candidate_computes_the_same():
+    target = targets.native()
+    if target.popcount != "vector32":
+        pytest.skip("this machine has no AVX-512 VPOPCNTDQ")
+    isa, spec = Isa.of(target), binary_spec(Shape((1, 5, 14, 40), 64))
+    found = space.candidates(spec, target)
+    own = [parameters for parameters in found if three_word.MARK in parameters]
+    plain = [parameters for parameters in found if three_word.MARK not in parameters]
+    assert found[0] == own[0] == choice.make(spec, isa).schedule and len(own) > 8
+    assert choice.make(spec, isa, plain[0]).symbol == binary_conv.make(spec, isa, plain[0]).symbol
+    kernels = [choice.make(spec, isa, parameters) for parameters in (*own[::2], plain[0])]
+    library = Library(kernels, target)
+    for kernel in kernels:
+        check(kernel, library, *case_numbers(spec, seed=7))
