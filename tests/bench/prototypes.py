@@ -34,9 +34,10 @@ BYTE_LANES = {"x86-64-v2": 16, "x86-64-v3": 32, "x86-64-v4": 64}
 
 
 def prototypes(folder: str | None) -> Callable[[Target, int, int, str], dict[str, Call]]:
-    """The maker of the prototypes' calls of a square 3x3 layer at stride 1: (target, size, channels, epilogue)
-    -> calls by name, where epilogue is "one-pad", "zero-pad" or "float". "plain" counts word by word or byte by
-    byte, "best" is the fastest form. No calls where there is no folder."""
+    """What makes the prototypes' calls, by name, of a square 3x3 layer at stride 1; none without a folder.
+
+    (target, size, channels, epilogue) -> calls, where epilogue is "one-pad", "zero-pad" or "float". "plain"
+    counts word by word or byte by byte, "best" is the fastest form."""
     if folder is None:
         return lambda target, size, channels, epilogue: {}
     sys.path.insert(0, folder)
