@@ -30,6 +30,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.memory import memory_problems
+from tests.spiking_networks import SpikingNetwork
 
 TARGETS = ("native", "x86-64-v3", "c")
 QONNX = "qonnx.custom_op.general"
@@ -424,6 +425,11 @@ class Generator:
     def batches(self, count: int, shape: Sequence[int]) -> list[dict[str, np.ndarray]]:
         """Inputs for the network: without zeros, then with more and more of them."""
         return [{"x": self.numbers(shape, zeros=0.3 * number)} for number in range(count)]
+
+
+def draw(seed: int) -> Generator | SpikingNetwork:
+    """The binary or, every third time, spiking network of a seed."""
+    return SpikingNetwork(seed) if seed % 3 == 2 else Generator(seed)
 
 
 GRID = 2.0**-12

@@ -30,9 +30,10 @@ BUFFERIZE = (
     "canonicalize",
     "cse",
     "one-shot-bufferize{bufferize-function-boundaries=1"
-    " function-boundary-type-conversion=identity-layout-map}",
+    " function-boundary-type-conversion=identity-layout-map allow-return-allocs-from-loops=1}",
 )
-"""From tensors to buffers."""
+"""From tensors to buffers. Loops may carry other buffers from step to step than they began with: fusion
+undoes the copies into the memory of states where a reshape comes before them."""
 
 COPIED_RESULTS = ("buffer-results-to-out-params{PUBLIC}",)
 """The results become arguments, which they are copied to."""

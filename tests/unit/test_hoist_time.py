@@ -24,7 +24,7 @@ from bnncc.plan.kernel import Opaque, RealConv, SpikeConv
 from bnncc.reference import evaluate
 from tests.cases import load_case
 from tests.models import write
-from tests.unit.spiking_networks import NEURONS, SpikingNetwork
+from tests.spiking_networks import NEURONS, SpikingNetwork
 
 SEEDS = range(60)
 

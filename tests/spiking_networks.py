@@ -6,6 +6,7 @@ All numbers are small multiples of powers of two, leaks are 0.5: what a pass cha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,16 @@ class SpikingNetwork(Network):
             self.constant([0], np.int64),
         )
 
+    unimportant: frozenset[str] = frozenset()
+    """Every membrane's value matters."""
+
+    def batches(self, count: int, shape: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        """Spikes for the network, more of them in each."""
+        return [
+            {"x": (self.random.random(shape) < 0.25 * (number + 1)).astype(np.float32)}
+            for number in range(count)
+        ]
+
     def model(self) -> onnx.ModelProto:
         """The network."""
         outputs: list[Value] = []
@@ -88,7 +99,7 @@ class SpikingNetwork(Network):
         given = helper.make_tensor_value_info("x", float_, [self.steps, *self.image])
         found = helper.make_empty_tensor_value_info(output)
         graph = helper.make_graph(self.nodes, "spiking", [given], [found], self.initializers)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
     def shared(self, number: int, name: str, shape: tuple[int, ...]) -> str:
         """A weight, the same in all steps."""
@@ -105,7 +116,7 @@ class SpikingNetwork(Network):
             flat = self.node("Flatten", x.name, axis=1) if len(x.shape) > 2 else x.name
             weight = self.shared(number, "weight", (channels, inputs))
             return Value(self.node("Gemm", flat, weight, bias, transB=1), (1, channels))
-        pad = 1 if kind == "padded" else 0
+        pad = 1 if kind == "padded" or min(x.shape[2:]) < 3 else 0
         weight = self.shared(number, "weight", (channels, x.shape[1], 3, 3))
         height, width = (extent + 2 * pad - 2 for extent in x.shape[2:])
         name = self.node("Conv", x.name, weight, bias, pads=[pad] * 4)
