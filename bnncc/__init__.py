@@ -34,6 +34,7 @@ def compile(
     output: str | Path | None = None,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
+    states: Mapping[str, str] | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
@@ -44,9 +45,10 @@ def compile(
     model: a path, a module (compiled as it answers in evaluation mode, and left as it is), or what
     torch.export.export gives. target: a name that `bnncc targets` lists, or a TOML file. output: the
     directory to write (created; by default a temporary one). name: the library's C name (default: from the
-    file's or the class's). dims: sizes of symbolic dimensions. options: further fields of
-    `bnncc.driver.Options`, such as `emit` and `assume_sign_zero`; for a NIR file `dt`, the length of a step
-    in the unit of its time constants, and `reset`, `integrator`, `current`, `v_min`, `preset`.
+    file's or the class's). dims: sizes of symbolic dimensions. states: output name by input name of what a
+    graph of one time step keeps for the next. options: further fields of `bnncc.driver.Options`, such as
+    `emit` and `assume_sign_zero`; for a NIR file `dt`, the length of a step in the unit of its time
+    constants, and `reset`, `integrator`, `current`, `v_min`, `preset`.
 
     For a module alone: example_inputs, what it is called with (a tensor, a tuple, or a dict of keyword
     arguments), fix shapes and types; input_names and output_names (default: the parameters of `forward`, and
@@ -56,7 +58,9 @@ def compile(
     """
     from bnncc import driver
 
-    chosen = driver.Options(target=target, name=name, dims=dict(dims or {}), **options)
+    chosen = driver.Options(
+        target=target, name=name, dims=dict(dims or {}), states=dict(states or {}), **options
+    )
     export = driver.Export(example_inputs, input_names, output_names, dynamic_batch)
     if not isinstance(model, (str, PathLike)):
         return driver.compile_module(model, output, chosen, export)

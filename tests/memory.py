@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator
 
 from bnncc.plan.kernel import FillHalo, KernelSpec
-from bnncc.plan.program import Program, Step
+from bnncc.plan.program import Program, Step, TimeLoop
 
 
 def memory_problems(program: Program) -> Iterator[str]:
@@ -40,12 +40,16 @@ def arena_problems(program: Program) -> Iterator[str]:
     for buffer in touched.intersection(arena):
         if buffer not in inside:
             yield f"'{names[buffer]}' has no place in the arena"
-    last_read = {b: i for i, step in enumerate(program.steps) for b in reads_of(step)}
+    whole = [held_in(program, buffer) for buffer in range(len(program.buffers))]
+    order = [program.steps[index] for index in trace(program)]
+    last_read = {whole[b]: i for i, step in enumerate(order) for b in reads_of(step)}
     alive: set[int] = set()
-    for index, step in enumerate(program.steps):
-        given = {step.writes[o]: step.reads[len(step.kernel.inputs) + a] for a, o in step.kernel.in_place}
+    for index, step in enumerate(order):
+        inputs = len(step.kernel.inputs)
+        given = {whole[step.writes[o]]: whole[step.reads[inputs + a]] for a, o in step.kernel.in_place}
         scratch = () if step.scratch is None else (step.scratch,)
-        fresh = sorted({*step.writes, *scratch}.intersection(inside))
+        written_now = {whole[buffer] for buffer in (*step.writes, *scratch)}
+        fresh = sorted(written_now.intersection(inside))
         for one, other in itertools.combinations(fresh, 2):
             if overlap(inside[one], inside[other]):
                 yield f"{step.name} writes '{names[one]}' over '{names[other]}', which it writes too"
@@ -53,8 +57,36 @@ def arena_problems(program: Program) -> Iterator[str]:
             for other in alive - {written, given.get(written)}:
                 if overlap(inside[written], inside[other]):
                     yield f"{step.name} writes '{names[written]}' over '{names[other]}', which is still read"
-        alive |= set(step.writes).intersection(inside)
+        alive |= {whole[buffer] for buffer in step.writes}.intersection(inside)
         alive = {b for b in alive if last_read.get(b, -1) > index}
+
+
+def trace(program: Program) -> list[int]:
+    """The steps in the order in which they run; of each loop two trips, so that what one trip leaves to the
+    next is read."""
+
+    def run(first: int, end: int, loops: list[TimeLoop]) -> list[int]:
+        found = []
+        while first < end:
+            begun = [loop for loop in loops if loop.first == first]
+            if not begun:
+                found.append(first)
+                first += 1
+                continue
+            outer = max(begun, key=lambda loop: loop.last)
+            inner = [loop for loop in loops if loop is not outer]
+            found += 2 * run(first, outer.last + 1, inner)
+            first = outer.last + 1
+        return found
+
+    return run(0, len(program.steps), list(program.loops))
+
+
+def held_in(program: Program, buffer: int) -> int:
+    """The buffer that a part is a part of, or itself."""
+    while program.buffers[buffer].place == "part":
+        buffer = program.buffers[buffer].base
+    return buffer
 
 
 def overlap(left: range, right: range) -> bool:

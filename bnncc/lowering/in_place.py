@@ -19,30 +19,37 @@ def reuse_operands(
 
     An operand can give its memory away where it is read for the last time, only once, only as an
     epilogue operand (at the very position that is written), and lies exactly as the result does. What a loop
-    reads in every trip is not read for the last time in there."""
+    reads in every trip is not read for the last time in there. A result that held something before, as the
+    state of a loop does, has memory of its own while the operand is made."""
     owner = [whole(buffers, index) for index in range(len(buffers))]
     last_read = {owner[b]: i for i, step in enumerate(steps) for b in all_reads(step)}
     for loop in loops:
         for buffer in carried(steps, buffers, owner, loop):
             if last_read.get(buffer, -1) in loop:
                 del last_read[buffer]
+    first_use: dict[int, int] = {}
+    for i, step in enumerate(steps):
+        if not isinstance(step.kernel.root, FillHalo):
+            for buffer in (*all_reads(step), *step.writes):
+                first_use.setdefault(owner[buffer], i)
     result = list(steps)
     for index, step in enumerate(steps):
         dying = {buffer for buffer, last in last_read.items() if last == index}
-        pairs = _pairs(step, buffers, dying)
+        fresh = {buffer for buffer in step.writes if first_use.get(owner[buffer]) == index}
+        pairs = _pairs(step, buffers, dying, fresh)
         if pairs:
             result[index] = with_pairs(step, (*step.kernel.in_place, *pairs))
     return tuple(result)
 
 
-def _pairs(step: Step, buffers: Sequence[Buffer], dying: set[int]) -> list[tuple[int, int]]:
+def _pairs(step: Step, buffers: Sequence[Buffer], dying: set[int], fresh: set[int]) -> list[tuple[int, int]]:
     """(operand, output) of one step that can share memory, besides those that do."""
     if isinstance(step.kernel.root, FillHalo):
         return []
     found: list[tuple[int, int]] = []
     taken = {output for _, output in step.kernel.in_place}
     for output in range(len(step.writes)):
-        if output in taken:
+        if output in taken or step.writes[output] not in fresh:
             continue
         for operand in range(len(step.kernel.operands)):
             source = step.reads[len(step.kernel.inputs) + operand]

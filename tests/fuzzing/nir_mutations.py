@@ -133,6 +133,8 @@ class NirMutator:
     def renumber(self, file: h5py.File) -> None:
         """Other numbers in an array."""
         name = self.array(file)
+        if name not in file:  # no arrays are left
+            return
         array = np.asarray(file[name][()]).astype(np.float64)  # type: ignore[index]
         array.reshape(-1)[: int(self.rng.integers(1, array.size + 1))] = self.pick(NUMBERS)
         self.replace(file, name, array)

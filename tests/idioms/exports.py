@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,17 @@ from torch import Tensor, nn
 
 
 def export(
-    module: nn.Module, x: Tensor, path: Path, *, dynamo: bool, opset: int, dynamic: bool = False
+    module: nn.Module,
+    x: Tensor | tuple[Tensor, ...],
+    path: Path,
+    *,
+    dynamo: bool,
+    opset: int,
+    dynamic: bool = False,
+    input_names: Sequence[str] = ("x",),
+    output_names: Sequence[str] = ("y",),
 ) -> Path:
-    """Write `path`; quiet. With `dynamic` the batch is a symbol."""
+    """Write `path`; quiet. x: the input, or all of them. With `dynamic` the batch is a symbol."""
     axes: dict[str, Any] = (
         {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if dynamo else {"dynamic_axes": {"x": {0: "n"}}}
     )
@@ -27,10 +36,10 @@ def export(
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module,
-                (x,),
+                x if isinstance(x, tuple) else (x,),
                 str(path),
-                input_names=["x"],
-                output_names=["y"],
+                input_names=list(input_names),
+                output_names=list(output_names),
                 dynamo=dynamo,
                 opset_version=opset,
                 **(axes if dynamic else {}),

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from bnncc.plan.kernel import BinaryConv
+from tests import loop_models
+from tests.memory import memory_problems
 from tests.models import make_model
 from tests.unit.machine import check, lowered
 
@@ -98,6 +100,31 @@ def test_a_mask_that_the_window_reads_keeps_its_memory(tmp_path: Path) -> None:
     step = next(step for step in result.program.steps if step.when_zero and step.kernel.operands)
     assert step.when_zero and step.when_zero.mask in step.reads
     assert not step.kernel.in_place
+
+
+def test_a_state_is_read_after_its_new_value_is_made(tmp_path: Path) -> None:
+    """s = [v > 1/2], v' = (v + x) / 2 + W z, z' = s, as Norse's cell fires before it hears the spikes of the
+    step before: the old z is still read when the new one is made."""
+    node, names = helper.make_node, ("z", "v", "xi")
+    nodes = [
+        node("Greater", ["v", "half"], ["above"]),
+        node("Cast", ["above"], ["s"], to=TensorProto.FLOAT),
+        node("Add", ["v", "xi"], ["charged"]),
+        node("Mul", ["charged", "half"], ["decayed"]),
+        node("MatMul", ["z", "w"], ["heard"]),
+        node("Add", ["decayed", "heard"], ["v2"]),
+        node("Identity", ["s"], ["spikes"]),
+    ]
+    body = loop_models.graph(
+        nodes,
+        [loop_models.value(name, (1, 5)) for name in names],
+        [loop_models.value(name, (1, 5)) for name in ("s", "v2", "spikes")],
+    )
+    scan = node("Scan", ["start", "start", "x"], ["z9", "v9", "y"], body=body, num_scan_inputs=1)
+    constants = {"start": np.zeros((1, 5), np.float32), "half": np.float32(0.5), "w": signs(5, 5) / 4}
+    result = lowered(tmp_path, make_model([scan], {"x": [9, 1, 5]}, ["y", "z9", "v9"], constants))
+    assert result.program.loops
+    assert list(memory_problems(result.program)) == []
 
 
 def test_concat_transposed_outputs_and_shared_results(tmp_path: Path) -> None:
