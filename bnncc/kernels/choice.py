@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
-from bnncc.kernels import binary_conv, binary_rows, carry_save, three_word
+from bnncc.kernels import binary_conv, binary_rows, carry_save, pair_lookup, three_word
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.carry_save import Words
 from bnncc.kernels.isa import Isa
@@ -37,6 +37,10 @@ LEAST_CODE = 1536
 """Bytes."""
 
 
+FASTER = (three_word, pair_lookup)
+"""Templates for some instruction sets that are faster than `binary_conv` wherever they can be taken."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """Estimates of a kernel: instructions of one output pixel, and bytes of its code."""
@@ -51,8 +55,9 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         return binary_rows.make(spec, isa, schedule)
     if takes_carry_save(spec, isa):
         return carry_save.make(spec, isa, schedule or {"words": best_turn(spec, isa)})
-    if takes(three_word, spec, isa, schedule):
-        return three_word.make(spec, isa, schedule)
+    for template in FASTER:
+        if takes(template, spec, isa, schedule):
+            return template.make(spec, isa, schedule)
     return binary_conv.make(spec, isa, schedule)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv, three_word
+from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.isa import Goal, Isa, TargetFacts
 from bnncc.kernels.kernel import TileParameters
@@ -58,8 +58,9 @@ def _binary(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
         turns = [words for words, _ in choice.candidates(BinaryPlan.of(spec, "uint32", 1), isa)]
         yield from ({"words": words} for words in (best, *turns))
     else:
-        if choice.takes(three_word, spec, isa):
-            yield from three_word.candidates(spec, isa)
+        for template in choice.FASTER:
+            if choice.takes(template, spec, isa):
+                yield from template.candidates(spec, isa)
         yield from (schedule.parameters() for schedule in binary_conv.candidates(spec, isa))
 
 
