@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import artifact, targets, toolchain
+from bnncc import artifact, elf, targets, toolchain
 from bnncc.diagnostics import BnnccError, ExitCode
 from tests import tiny
 
@@ -44,6 +44,24 @@ def test_a_cross_compiler_brings_its_archiver(monkeypatch: pytest.MonkeyPatch):
     there = {name: f"/bin/{name}" for name in ("arm-none-eabi-gcc", "arm-none-eabi-ar", "ar")}
     monkeypatch.setattr(shutil, "which", there.get)
     assert toolchain.find(NATIVE, "arm-none-eabi-gcc", {}).archiver == ("/bin/arm-none-eabi-ar",)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_hard"),
+    [
+        ("cortex-m4", False),
+        ("cortex-m4f", True),
+        ("cortex-m7", True),
+        ("cortex-m33", True),
+        ("cortex-m55", True),
+    ],
+)
+def test_hard_float_targets_multiply_in_their_fpu(name: str, is_hard: bool, tmp_path: Path):
+    source, code = tmp_path / "product.c", tmp_path / "product.o"
+    source.write_text("float product(float a, float b) { return a * b; }\n")
+    toolchain.find(targets.load(name), None, {}).compile(source, code)
+    called = elf.undefined_symbols(code.read_bytes())
+    assert ("__aeabi_fmul" in called) is not is_hard
 
 
 def test_nothing_there(monkeypatch: pytest.MonkeyPatch):
