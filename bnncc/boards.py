@@ -79,17 +79,26 @@ def command(target: Target) -> tuple[str, ...]:
 def link(target: Target, folder: Path, main: str, library: str) -> Path:
     """`main`, a C file of `runtime/bsp`, with what the board needs and a library that lies in `folder`: the
     program. Headers that `main` includes lie there, too."""
-    names = (main, "board.h", f"{target.system or 'linux'}.c")
-    if target.is_bare:
-        names += ("semihosting.h", f"{target.system}.ld")
-    for name in names:
-        shutil.copy(runtime.BOARDS / name, folder)
-    (folder / "memory.ld").write_text(memory_map(target), encoding="utf-8")
+    sources = (main, f"{target.system or 'linux'}.c")
+    copy_sources(folder, sources)
+    options = bare_options(target, folder) if target.is_bare else ()
     image = folder / "image.elf"
-    bare = ("-Tmemory.ld", "-Wl,--entry=Reset_Handler", "-Wl,--gc-sections")
-    sources = [name for name in names if name.endswith(".c")]
-    toolchain.find(target).link_program(sources, library, image, bare if target.is_bare else ())
+    toolchain.find(target).link_program(sources, library, image, options)
     return image
+
+
+def copy_sources(folder: Path, sources: Sequence[str]) -> None:
+    """Put C files of `runtime/bsp` into a folder, and every header that they may include."""
+    for path in (*(runtime.BOARDS / name for name in sources), *runtime.BOARDS.glob("*.h")):
+        shutil.copy(path, folder)
+
+
+def bare_options(target: Target, folder: Path, sections: str = "") -> tuple[str, ...]:
+    """What the linker needs to know of a board without an operating system; the scripts are put there, too.
+    sections: that of `runtime/bsp` which says what lies where, if not the one of the board's kind."""
+    shutil.copy(runtime.BOARDS / (sections or f"{target.system}.ld"), folder)
+    (folder / "memory.ld").write_text(memory_map(target, sections), encoding="utf-8")
+    return ("-Tmemory.ld", "-Wl,--entry=Reset_Handler", "-Wl,--gc-sections")
 
 
 def link_counter(folder: Path) -> Path:
@@ -139,10 +148,10 @@ def run(arguments: Sequence[str], folder: Path, given: bytes, seconds: float = S
     return Execution(done.stdout, said, "")
 
 
-def memory_map(target: Target) -> str:
-    """The linker script of a board: its memory, then the sections of its kind."""
+def memory_map(target: Target, sections: str = "") -> str:
+    """The linker script of a board: its memory, then the sections of its kind, or those of another script."""
     regions = [("RAM (rwx)", target.ram_address, target.ram_bytes)]
     if target.flash_bytes:
         regions.insert(0, ("FLASH (rx)", target.flash_address, target.flash_bytes))
     lines = [f"  {name} : ORIGIN = 0x{address:08x}, LENGTH = {size}" for name, address, size in regions]
-    return "\n".join(["MEMORY", "{", *lines, "}", f"INCLUDE {target.system}.ld", ""])
+    return "\n".join(["MEMORY", "{", *lines, "}", f"INCLUDE {sections or f'{target.system}.ld'}", ""])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -223,8 +224,18 @@ def _tune_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--device",
         metavar="DEVICE",
-        help="where to measure: local, qemu (counts instructions), ssh://[user@]host[:port] or "
-        "rpc://tracker:port?key=K (default: local if this machine can run the target's code, else qemu)",
+        help="where to measure: local, qemu (counts instructions), ssh://[user@]host[:port], "
+        "rpc://tracker:port?key=K or serial:///dev/ttyACM0?baud=B (default: local if this machine can run "
+        "the target's code, else qemu)",
+    )
+    sub.add_argument(
+        "--flash",
+        metavar="COMMAND",
+        dest="flash_command",
+        type=shlex.split,
+        default=[],
+        help="what writes a program to the board at a serial port, {image} its ELF file, {port} the port "
+        "(default: the target's)",
     )
     sub.add_argument(
         "--db",
@@ -523,7 +534,14 @@ def tune_command(chosen: argparse.Namespace) -> int:
 
     with Progress() as progress:
         tuning = driver.tune_model(
-            chosen.model, _options(chosen), chosen.device, chosen.db, chosen.trials, chosen.time, progress
+            chosen.model,
+            _options(chosen),
+            chosen.device,
+            chosen.db,
+            chosen.trials,
+            chosen.time,
+            progress,
+            chosen.flash_command,
         )
     from bnncc.tuning import report
 

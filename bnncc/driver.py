@@ -11,7 +11,7 @@ import atexit
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -355,11 +355,13 @@ def tune_model(
     trials: int = 64,
     seconds: float | None = None,
     progress: Say | None = None,
+    flash: Sequence[str] = (),
 ) -> Tuning:
     """Measure candidates for the layers of a model on a device (`bnncc.tuning.devices.open_device`; None:
     this machine if it can run the target's code, else its emulator) and keep what is found in a file.
 
-    trials: of each kind of layer; seconds: of all together. Raises BnnccError."""
+    trials: of each kind of layer; seconds: of all together; flash: the command that writes programs to a
+    board at a serial port, if not the target's. Raises BnnccError."""
     say = progress or _quiet
     lowered = lower_model(path, options, progress)
     target = targets.load(options.target)
@@ -367,7 +369,7 @@ def tune_model(
     from bnncc.tuning.devices import open_device
     from bnncc.tuning.tuner import Limits, tune
 
-    where = open_device(device or ("local" if target.runs_here() else "qemu"), target)
+    where = open_device(device or ("local" if target.runs_here() else "qemu"), target, flash)
     return tune(lowered.program.steps, target, where, Database(Path(database)), Limits(trials, seconds), say)
 
 

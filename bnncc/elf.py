@@ -17,6 +17,8 @@ UNWINDING = (0x70000001,)
 """sh_type of Arm's and x86-64's tables for unwinding the stack, which C does without."""
 ALLOCATED = 2
 """sh_flags of what is in memory while a program runs."""
+LOADED = 1
+"""p_type of what is loaded into memory."""
 LOCAL = 0
 HIDDEN = 2
 UNDEFINED = 0
@@ -129,6 +131,19 @@ def _uleb128(code: bytes, at: int) -> int:
         value |= (code[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
     return value | code[at] << shift
+
+
+def memory_image(code: bytes, first: int) -> bytes:
+    """What a program for 32 bits puts into memory from an address on before it starts. Memory that starts as
+    zeros is left out, and so are the file's own headers, which the linker puts into the page before."""
+    assert code[:6] == b"\x7fELF\x01\x01", "not a little-endian program for 32 bits"
+    (header,), (size, count) = struct.unpack_from("<I", code, 28), struct.unpack_from("<HH", code, 42)
+    segments = [struct.unpack_from("<8I", code, header + i * size) for i in range(count)]
+    loaded = [s for s in segments if s[0] == LOADED and s[3] >= first]
+    memory = bytearray(max(address + length for _, _, _, address, length, *_ in loaded if length) - first)
+    for _, offset, _, address, length, *_ in loaded:
+        memory[address - first : address - first + length] = code[offset : offset + length]
+    return bytes(memory)
 
 
 def undefined_symbols(code: bytes) -> set[str]:

@@ -86,9 +86,10 @@ class Toolchain:
     def link_program(
         self, sources: Sequence[str], library: str, program: Path, options: Sequence[str] = ()
     ) -> None:
-        """C files and a library beside them, in the folder of `program`, to a static program."""
+        """C files and a library beside them ("": none), in the folder of `program`, to a static program."""
         linker = self.linker or self.compiler
-        command = (*linker, "-std=c99", "-O2", *self.c_flags, "-static", *options, *sources, library)
+        libraries = (library,) if library else ()
+        command = (*linker, "-std=c99", "-O2", *self.c_flags, "-static", *options, *sources, *libraries)
         self._run((*command, "-o", program.name), program.parent)
 
     def link_plugin(self, source: Path, library: Path) -> None:

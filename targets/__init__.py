@@ -28,7 +28,20 @@ CHOICES = {
     "popcount": ("vector32", "bytes", "words", "scalar", "none"),
     "system": ("", "linux", "cortex_m", "riscv"),
 }
-MAY_BE_ZERO = ("flash_address", "flash_bytes", "ram_address", "ram_bytes", "scalable_bits")
+MAY_BE_ZERO = (
+    "flash_address",
+    "flash_bytes",
+    "ram_address",
+    "ram_bytes",
+    "scalable_bits",
+    "serial_address",
+    "serial_clock",
+)
+TABLES = ("flash", "serial")
+"""Tables of a file, whose keys are fields that begin with the table's name."""
+
+FOR_TUNING = ("serial_driver", "serial_address", "serial_clock", "flash_command")
+"""Fields that say how a board is reached, and nothing of what is compiled for it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,12 @@ class Target:
     emulator: the command that runs a program of this target elsewhere, without the program.
     flash_address, flash_bytes, ram_address, ram_bytes: the memory of the emulated board, where there is no
     operating system; without flash, code lies in RAM.
+    serial_driver, serial_address, serial_clock: for the agent of `bnncc tune --device serial:...`: how the
+    board's serial port works (`runtime/bsp/uart_<driver>.c`, or a C file of the user's), where its registers
+    lie, and the hertz of core and port.
+    flash_command: what writes a program to the board; {image} is its ELF file, {port} the serial port.
+
+    In a file the last ones may stand in tables: `[serial] driver = ...`, `[flash] command = [...]`.
     """
 
     name: str
@@ -76,6 +95,10 @@ class Target:
     ram_address: int = 0
     ram_bytes: int = 0
     scalable_bits: int = 0
+    serial_driver: str = ""
+    serial_address: int = 0
+    serial_clock: int = 0
+    flash_command: tuple[str, ...] = ()
 
     @property
     def is_bare(self) -> bool:
@@ -233,4 +256,11 @@ def _read(path: Path) -> Target:
         raise BnnccError(str(path), f"the target file is not valid TOML: {error}") from error
     if "name" in facts:
         raise BnnccError(str(path), "a target has no key 'name': the file's name is its name")
+    for table in TABLES:
+        if isinstance(keys := facts.get(table), dict):
+            del facts[table]
+            facts |= {f"{table}_{key}": value for key, value in keys.items()}
+    driver = facts.get("serial_driver")
+    if isinstance(driver, str) and driver.endswith(".c"):
+        facts["serial_driver"] = str(path.absolute().parent / driver)
     return from_facts(path.stem, facts, str(path))

@@ -19,7 +19,7 @@ from bnncc.codegen.text import port_type
 from bnncc.plan.budget import FlashSizes
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Buffer, Port, Program, Step
-from bnncc.targets import Target
+from bnncc.targets import FOR_TUNING, Target
 
 Manifest = dict[str, Any]
 
@@ -44,7 +44,7 @@ def make_manifest(
         "abi": ABI_VERSION,
         "name": program.name,
         "source": source,
-        "target": {"name": target.name, **target.facts()},
+        "target": {"name": target.name, **_facts(target)},
         "options": dict(options),
         "batch": batch_of(program),
         "inputs": [_port(port) for port in program.inputs],
@@ -62,6 +62,11 @@ def make_manifest(
         "steps": [_step(network, index) for index in range(len(program.steps))],
         "buffers": [_buffer(program, index, buffer) for index, buffer in enumerate(program.buffers)],
     }
+
+
+def _facts(target: Target) -> dict[str, Any]:
+    """What a library depends on, and how it is run."""
+    return {key: value for key, value in target.facts().items() if key not in FOR_TUNING}
 
 
 def list_files(directory: Path) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,8 @@ them.
         {"device": "...", "unit": "s", "parameters": {...}, "problem": "", "record": [...]}]}]}
 
 `workload` and `record` are those of TVM's MetaSchedule (`Workload.as_json`, `TuningRecord.as_json`): a
-record's trace samples each tile parameter, its run time is in seconds (instructions under an emulator), 1e10
+record's trace samples each tile parameter, its run time is in seconds (cycles at a serial port,
+instructions under an emulator), 1e10
 of a candidate that failed. The workload stands for the layer by its key (`bnncc.kernels.space.layer_key`), so
 that the same layer of another model finds the record.
 """
@@ -28,7 +29,7 @@ from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels.kernel import TileParameters
-from bnncc.tuning.units import Unit
+from bnncc.tuning.units import EXACT, UNITS, Unit
 
 FORMAT = 1
 FAILED = 1e10
@@ -42,7 +43,7 @@ Key = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Trial:
-    """What one candidate did on a device. score: seconds or instructions, None where it failed."""
+    """What one candidate did on a device. score: in that unit, None where it failed."""
 
     device: str
     unit: Unit
@@ -94,11 +95,11 @@ class Database:
         """The parameters to compile a layer with: the fastest on a device, if clearly faster than the default
         there; where there are several devices, those that measured time go first. None: the default."""
         trials = self.trials(key)
-        for unit in ("s", "instructions"):
+        for unit in UNITS:
             for device in dict.fromkeys(trial.device for trial in trials if trial.unit == unit):
                 default, *others = (trial for trial in trials if trial.device == device)
                 fastest = min(others, key=_score, default=default)
-                margin = NOISE if unit == "s" else 0.0
+                margin = 0.0 if unit in EXACT else NOISE
                 is_better = _score(fastest) < _score(default) * (1 - margin)
                 return fastest.parameters if is_better else None
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where candidates are measured: this machine, an emulated processor, a board behind ssh.
+"""Where candidates are measured: this machine, an emulated processor, boards behind ssh, RPC or serial ports.
 
 A device runs a measuring program on a stream of requests (`bnncc.tuning.program`) and hands back what it
 answered, whatever happened to the program.
@@ -13,7 +13,7 @@ import shlex
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,14 +22,15 @@ from bnncc.bench import processor
 from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean
 from bnncc.targets import Target
-from bnncc.tuning.program import Form
+from bnncc.tuning.program import Form, Requests
 from bnncc.tuning.rpc import open_rpc
+from bnncc.tuning.serial_port import open_serial
 from bnncc.tuning.units import Unit
 
 
 class Device(Protocol):
-    """Somewhere to run programs. unit: what a trial's score is, seconds or instructions. form: what a program
-    has to be. parallel: how many it runs at a time, asked for by as many threads."""
+    """Somewhere to run programs. unit: what a trial's score is. form: what a program has to be. parallel: how
+    many it runs at a time, asked for by as many threads."""
 
     name: str
 
@@ -42,9 +43,9 @@ class Device(Protocol):
     @property
     def parallel(self) -> int: ...
 
-    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
+    def run(self, program: Path, requests: Requests, seconds: float) -> Execution:
         """The program's answers, at most `seconds` later; of a program that fails, those before, or none.
-        answered: how many bytes they are. Raises BnnccError where the device itself fails, which is no fault
+        Raises BnnccError where the device itself fails, which is no fault
         of a candidate."""
         ...
 
@@ -65,12 +66,12 @@ class Local:
             )
         self.name = f"local: {processor()}"
 
-    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
+    def run(self, program: Path, requests: Requests, seconds: float) -> Execution:
         """As Device says."""
         taskset = shutil.which("taskset")
         core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
         pinned = (taskset, "-c", str(core)) if taskset else ()
-        return boards.run((*pinned, str(program)), program.parent, requests, seconds)
+        return boards.run((*pinned, str(program)), program.parent, requests.stream, seconds)
 
 
 class Emulated:
@@ -89,10 +90,10 @@ class Emulated:
     def _counter(self) -> Path:
         return boards.link_counter(Path(self._folder.name))
 
-    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
+    def run(self, program: Path, requests: Requests, seconds: float) -> Execution:
         """As Device says; a count for each call of a kernel is among what was said."""
         options = ("-plugin", f"file={self._counter}")
-        return boards.execute(self.target, program, requests, options, seconds)
+        return boards.execute(self.target, program, requests.stream, options, seconds)
 
 
 UNREACHABLE = 255
@@ -125,7 +126,7 @@ class Ssh:
             destination,
         )
 
-    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
+    def run(self, program: Path, requests: Requests, seconds: float) -> Execution:
         """As Device says. `timeout` on the board ends a program that hangs there."""
         there = f"/tmp/bnncc-{uuid.uuid4().hex}"
         self._execute(f"cat > {there} && chmod 700 {there}", program.read_bytes(), 120)
@@ -134,7 +135,7 @@ class Ssh:
             f"if command -v timeout > /dev/null; then timeout {limit} {there}; else {there}; fi; "
             f"status=$?; rm -f {there}; exit $status"
         )
-        done = boards.run((*self._ssh, command), program.parent, requests, seconds + 30)
+        done = boards.run((*self._ssh, command), program.parent, requests.stream, seconds + 30)
         if done.problem.startswith(f"exit status {UNREACHABLE}"):
             raise self._gone(done)
         return done
@@ -149,20 +150,22 @@ class Ssh:
         return BnnccError("--device", f"{self.name} failed: {done.problem}", hint, ExitCode.FAILURE)
 
 
-def open_device(text: str, target: Target) -> Device:
-    """The device that `--device` names: `local`, `qemu`, `ssh://[user@]host[:port]`, or
-    `rpc://tracker:port?key=K`. Raises BnnccError."""
+def open_device(text: str, target: Target, flash: Sequence[str] = ()) -> Device:
+    """The device that `--device` names: `local`, `qemu`, `ssh://[user@]host[:port]`,
+    `rpc://tracker:port?key=K`, or `serial:///dev/ttyACM0?baud=B`, whose board `flash` writes programs to.
+    Raises BnnccError."""
     scheme, separator, rest = text.partition("://")
     kinds: dict[str, Callable[[], Device]] = {
         "local": lambda: Local(target),
         "qemu": lambda: Emulated(target),
         "ssh": lambda: _ssh(rest, target),
         "rpc": lambda: _rpc(rest, target),
+        "serial": lambda: open_serial(rest, target, flash),
     }
-    if scheme not in kinds or (scheme in ("ssh", "rpc")) != bool(separator):
+    if scheme not in kinds or (scheme in ("ssh", "rpc", "serial")) != bool(separator):
         hint = (
             f"{did_you_mean(scheme, kinds)}devices: local, qemu, ssh://[user@]host[:port], "
-            "rpc://tracker:port?key=K"
+            "rpc://tracker:port?key=K, serial:///dev/ttyACM0?baud=B"
         )
         raise BnnccError("--device", f"'{text}' is no device", hint)
     return kinds[scheme]()
@@ -188,5 +191,5 @@ def _refuse_bare(target: Target) -> None:
         raise BnnccError(
             "--device",
             f"{target.name} has no operating system, so no server runs there",
-            "`--device qemu` counts instructions",
+            "`--device serial:///dev/ttyACM0` measures on a board, `--device qemu` counts instructions",
         )

@@ -27,10 +27,10 @@ from bnncc.targets import Target
 from bnncc.tuning import program
 from bnncc.tuning.devices import Device
 from bnncc.tuning.program import GUARD, GUARDING, Form, Pool, Requests
+from bnncc.tuning.units import EXACT, Unit
 
-SLICE = 2e-3
-"""Seconds that one measurement of a candidate covers about, so that the clock's resolution does not
-matter."""
+SLICES = {"s": 2e-3, "cycles": 1e5}
+"""What one measurement of a candidate covers about, so that the clock's resolution does not matter."""
 
 ROUNDS = 9
 """Measurements of a candidate, taken in turns with those of the others; their median counts."""
@@ -44,7 +44,7 @@ NEAR_TIES = 1e-4
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one trial: seconds or instructions of a call, or what was wrong."""
+    """Of one trial: the score of a call in the device's unit, or what was wrong."""
 
     parameters: TileParameters
     score: float | None
@@ -210,20 +210,20 @@ class _Batch:
 
 def _measure(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[int, float]:
     first = _first_calls(batch, device, failed)
-    if device.unit == "instructions" or not first:
+    if device.unit in EXACT or not first:
         return first
     return _times(batch, device, first, failed)
 
 
 def _first_calls(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[int, float]:
-    """Of each candidate whose answer is right, instructions or seconds of its first call."""
+    """Of each candidate whose answer is right, the score of its first call."""
     waiting, scores = list(batch.indices), {}
     while waiting:
         requests = [Requests() for _ in waiting]
         for index, request in zip(waiting, requests, strict=True):
             batch.check(request, index)
         together = Requests.joined(requests)
-        done = device.run(batch.program, together.stream, together.answered, SECONDS * len(waiting))
+        done = device.run(batch.program, together, SECONDS * len(waiting))
         counts, at = done.counts, 0
         for number, (index, request) in enumerate(zip(waiting, requests, strict=True)):
             answer = done.answer[at : at + request.answered]
@@ -234,8 +234,8 @@ def _first_calls(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[
                 break
             if problem := batch.problem(answer[8:]):
                 failed[index] = problem
-            elif device.unit == "s":
-                scores[index] = _seconds(answer)
+            elif device.unit not in EXACT:
+                scores[index] = _taken(answer, device.unit)
             elif number < len(counts):
                 scores[index] = float(counts[number])
             else:
@@ -248,18 +248,19 @@ def _first_calls(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[
 def _times(
     batch: _Batch, device: Device, first: dict[int, float], failed: dict[int, str]
 ) -> dict[int, float]:
-    """The median seconds of a call of each candidate, measured in turns."""
+    """The median time of a call of each candidate, measured in turns."""
     running = dict(first)
     while running:
         requests = Requests()
         for index in running:
             batch.load(requests, index)
-        repeats = {index: max(1, round(SLICE / max(seconds, 1e-9))) for index, seconds in running.items()}
+        enough = SLICES[device.unit]
+        repeats = {index: max(1, round(enough / max(score, 1e-9))) for index, score in running.items()}
         repeats = {index: min(count, 1_000_000) for index, count in repeats.items()}
         order = [index for _ in range(ROUNDS) for index in running]
         for index in order:
             requests.call(batch.indices.index(index), batch.places[index], repeats[index])
-        done = device.run(batch.program, requests.stream, requests.answered, SECONDS * len(running))
+        done = device.run(batch.program, requests, SECONDS * len(running))
         answers = len(done.answer) // 8
         if answers < len(order):
             failed[order[answers]] = f"it failed: {done.problem or 'no answer'}"
@@ -267,10 +268,11 @@ def _times(
             continue
         taken: dict[int, list[float]] = {index: [] for index in running}
         for number, index in enumerate(order):
-            taken[index].append(_seconds(done.answer[8 * number :]) / repeats[index])
+            taken[index].append(_taken(done.answer[8 * number :], device.unit) / repeats[index])
         return {index: statistics.median(times) for index, times in taken.items()}
     return {}
 
 
-def _seconds(answer: bytes) -> float:
-    return struct.unpack_from("<Q", answer)[0] * 1e-9
+def _taken(answer: bytes, unit: Unit) -> float:
+    """Of nanoseconds or cycles."""
+    return struct.unpack_from("<Q", answer)[0] * (1e-9 if unit == "s" else 1.0)

@@ -6,8 +6,8 @@ The requests are those of `runtime/bsp/measure.c`. Buffers lie in one pool of me
 
 from __future__ import annotations
 
-import shutil
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 
-from bnncc import boards, elf, runtime, toolchain
+from bnncc import boards, elf, toolchain
 from bnncc.kernels.build import compile_c, compile_object, micro_kernel_source
 from bnncc.kernels.kernel import Kernel
 from bnncc.targets import Target
+from bnncc.tuning import firmware
 
 STOP, WRITE, READ, CALL = range(4)
 PREFIX = "candidate"
@@ -43,22 +44,37 @@ class Pool:
         return at
 
 
+@dataclass(frozen=True)
+class Request:
+    """One of them: three words, and the bytes that belong to them."""
+
+    operation: int
+    a: int
+    b: int
+    data: bytes = b""
+
+    @property
+    def stream(self) -> bytes:
+        """As programs read it."""
+        return struct.pack("<III", self.operation, self.a, self.b) + self.data
+
+
 @dataclass
 class Requests:
     """A stream of requests, and how many bytes are answered."""
 
-    parts: list[bytes] = field(default_factory=list)
+    each: list[Request] = field(default_factory=list)
     answered: int = 0
 
     @staticmethod
     def joined(requests: Sequence[Requests]) -> Requests:
         """One after the other."""
-        parts = [part for request in requests for part in request.parts]
-        return Requests(parts, sum(request.answered for request in requests))
+        each = [one for request in requests for one in request.each]
+        return Requests(each, sum(request.answered for request in requests))
 
     def write(self, at: int, array: np.ndarray) -> None:
         """Fill a buffer."""
-        self.parts += [struct.pack("<III", WRITE, at, array.nbytes), array.tobytes()]
+        self.each.append(Request(WRITE, at, array.nbytes, array.tobytes()))
 
     def guard(self, at: int, size: int) -> None:
         """Fill what lies before and behind a buffer."""
@@ -67,22 +83,23 @@ class Requests:
 
     def read(self, at: int, size: int) -> None:
         """Ask for bytes."""
-        self.parts.append(struct.pack("<III", READ, at, size))
+        self.each.append(Request(READ, at, size))
         self.answered += size
 
     def call(self, kernel: int, places: Sequence[int], repeat: int = 1) -> None:
-        """Call a kernel `repeat` times; answers 8 bytes, the nanoseconds."""
-        self.parts.append(struct.pack(f"<III{len(places)}I", CALL, kernel, repeat, *places))
+        """Call a kernel `repeat` times; answers 8 bytes, the nanoseconds or cycles."""
+        self.each.append(Request(CALL, kernel, repeat, struct.pack(f"<{len(places)}I", *places)))
         self.answered += 8
 
     @property
     def stream(self) -> bytes:
         """All of it, with the end."""
-        return b"".join(self.parts) + struct.pack("<III", STOP, 0, 0)
+        return b"".join(request.stream for request in self.each) + Request(STOP, 0, 0).stream
 
 
-Form = Literal["program", "library"]
-"""A program of its own, or a library with the function `measure` for a TVM RPC server."""
+Form = Literal["program", "library"] | firmware.Image | firmware.Agent
+"""A program of its own, or a library with the function `measure` for a TVM RPC server, or for boards without
+an operating system: an image for the agent there, or the agent with the kernels in it."""
 
 
 def build(
@@ -114,11 +131,21 @@ def build(
         tools.archive([folder / "kernels.o", folder / "micro.o"], folder / "kernels.a")
         functions = "".join(f"void {PREFIX}_{kernel.symbol}(void);\n" for kernel in kernels)
         declared = f"{functions}static {_table(kernels)}"
-    (folder / "kernels.h").write_text(_header(kernels, pool_bytes, declared))
+    number = zlib.crc32((folder / "kernels.a").read_bytes(), pool_bytes)
+    (folder / firmware.NUMBER).write_text(str(number))
+    (folder / "kernels.h").write_text(_header(kernels, pool_bytes, number, declared))
+    if isinstance(form, firmware.Image):
+        return firmware.link_image(target, folder, form, "kernels.a")
+    if isinstance(form, firmware.Agent):
+        return firmware.link_agent(target, folder, form, "kernels.a")
     if form == "program":
         return boards.link(target, folder, "measure.c", "kernels.a")
-    for name in ("measure.c", "tvm_rpc.c", "board.h"):
-        shutil.copy(runtime.BOARDS / name, folder)
+    return _link_library(tools, folder)
+
+
+def _link_library(tools: toolchain.Toolchain, folder: Path) -> Path:
+    """What a TVM RPC server loads."""
+    boards.copy_sources(folder, ("measure.c", "tvm_rpc.c"))
     tools.compile(folder / "measure.c", folder / "measure.o", ("-Dmain=measure_main",))
     tools.compile(folder / "tvm_rpc.c", folder / "tvm_rpc.o")
     objects = [folder / name for name in ("measure.o", "tvm_rpc.o", "kernels.a")]
@@ -132,10 +159,11 @@ def _table(kernels: Sequence[Kernel]) -> str:
     return f"void (*const {TABLE}[{len(kernels)}])(void) = {{{entries}}};\n"
 
 
-def _header(kernels: Sequence[Kernel], pool_bytes: int, declared: str) -> str:
-    """What measure.c includes."""
+def _header(kernels: Sequence[Kernel], pool_bytes: int, number: int, declared: str) -> str:
+    """What measure.c and image.c include. number: what tells the image from others."""
     counts = [len(kernel.parameters) for kernel in kernels]
     lines = [
+        f"#define IMAGE_NUMBER {number}u",
         f"#define POOL_BYTES {max(pool_bytes, 1)}u",
         f"#define KERNELS {len(kernels)}u",
         f"#define MOST_PARAMETERS {max(counts)}",

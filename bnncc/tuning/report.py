@@ -119,7 +119,7 @@ def _tile(layer: LayerResult) -> str:
 
 
 def _unit(unit: str) -> str:
-    return "microseconds" if unit == "s" else "instructions, not cycles,"
+    return {"s": "microseconds", "instructions": "instructions, not cycles,"}.get(unit, unit)
 
 
 def _score(score: float | None, unit: str) -> str:

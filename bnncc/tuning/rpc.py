@@ -21,7 +21,7 @@ import tvm
 
 from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode
-from bnncc.tuning.program import Form
+from bnncc.tuning.program import Form, Requests
 from bnncc.tuning.units import Unit
 
 EXTRAS = "pip install 'bnncc[rpc]'"
@@ -69,14 +69,14 @@ class Rpc:
         """How many programs may run at a time."""
         return self.servers
 
-    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
+    def run(self, program: Path, requests: Requests, seconds: float) -> Execution:
         """As Device says."""
         from tvm import rpc
 
         try:
             tracker = rpc.connect_tracker(*self.address)
             session = tracker.request(self.key, session_timeout=round(seconds) + MARGIN, max_retry=WAIT)
-            return _measure(session, program, requests, answered, max(1, round(seconds)))
+            return _measure(session, program, requests, max(1, round(seconds)))
         except Exception as error:
             # TVM reports connections that are refused, lost or too slow by many kinds of exceptions.
             raise self._gone(_last(error)) from error
@@ -87,12 +87,12 @@ class Rpc:
         return BnnccError("--device", f"{self.name} failed: {why}", hint, ExitCode.FAILURE)
 
 
-def _measure(session: Any, program: Path, requests: bytes, answered: int, seconds: int) -> Execution:
+def _measure(session: Any, program: Path, requests: Requests, seconds: int) -> Execution:
     session.upload(str(program), target=program.name)
     function = session.load_module(program.name)["measure"]
     device = session.cpu()
-    given = tvm.runtime.tensor(np.frombuffer(requests, np.uint8).copy(), device)
-    wanted = tvm.runtime.tensor(np.zeros(answered + STATUS, np.uint8), device)
+    given = tvm.runtime.tensor(np.frombuffer(requests.stream, np.uint8).copy(), device)
+    wanted = tvm.runtime.tensor(np.zeros(requests.answered + STATUS, np.uint8), device)
     count = int(function(given, wanted, seconds))
     session.remove(program.name)
     if count < 0:

@@ -25,6 +25,7 @@ from bnncc.tuning.database import Database, Key, Trial
 from bnncc.tuning.devices import Device
 from bnncc.tuning.measure import Outcome, Subject, measure
 from bnncc.tuning.search import Search
+from bnncc.tuning.units import EXACT
 
 BATCH = 8
 """New candidates in one program."""
@@ -151,7 +152,7 @@ class _Job:
             say(self._status(trials, begun, start, deadline))
             self._try([self.choices[index] for index in chosen])
             self.database.save()
-        if len(self.trials) > max(1, begun) and self.device.unit == "s":
+        if len(self.trials) > max(1, begun) and self.device.unit not in EXACT:
             say("the best once more")
             self._confirm()
             self.database.save()
@@ -170,7 +171,7 @@ class _Job:
 
     def _try(self, new: Sequence[TileParameters]) -> None:
         """Measure candidates, where time is measured beside the default, and remember them."""
-        beside = bool(self.trials) and self.device.unit == "s"
+        beside = bool(self.trials) and self.device.unit not in EXACT
         size = -(-len(new) // self._parallel)
         parts = [new[start : start + size] for start in range(0, len(new), size)]
         # The first trial of a layer is the default's, with which those of other programs are compared.

@@ -2,6 +2,9 @@
 /* Start-up for Cortex-M. */
 #include <stdint.h>
 
+#ifdef BNNCC_AGENT
+#include "agent_board.h"
+#else
 static long semihost(long operation, const void *argument)
 {
     register long r0 __asm__("r0") = operation;
@@ -11,6 +14,7 @@ static long semihost(long operation, const void *argument)
 }
 
 #include "semihosting.h"
+#endif
 
 extern uint32_t data_start, data_end, data_load, bss_start, bss_end, stack_top;
 
@@ -37,6 +41,20 @@ static void fault(void)
     board_exit(99);
 }
 
+#ifdef BNNCC_AGENT
+#define AIRCR (*(volatile uint32_t *)0xE000ED0C)
+#define SYSTICK agent_tick
+
+void agent_reset(void)
+{
+    AIRCR = UINT32_C(0x05FA0004); /* the key, and SYSRESETREQ */
+    for (;;)
+        ;
+}
+#else
+#define SYSTICK fault
+#endif
+
 /* Objects for Arm name this in their unwind tables even where nothing can throw. */
 __attribute__((weak)) void __aeabi_unwind_cpp_pr0(void)
 {
@@ -45,4 +63,5 @@ __attribute__((weak)) void __aeabi_unwind_cpp_pr0(void)
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
     &stack_top, (const void *)Reset_Handler, (const void *)fault, (const void *)fault,
     (const void *)fault, (const void *)fault, (const void *)fault,
+    [15] = (const void *)SYSTICK,
 };

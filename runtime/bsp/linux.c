@@ -2,10 +2,10 @@
 /* A Linux process: requests on standard input, answers on standard output. */
 #define _POSIX_C_SOURCE 199309L
 
-#include <time.h>
 #include <unistd.h>
 
 #include "board.h"
+#include "clock.h"
 
 int board_read(void *to, uint32_t bytes)
 {
@@ -31,12 +31,4 @@ int board_write(const void *from, uint32_t bytes)
         bytes -= (uint32_t)put;
     }
     return 0;
-}
-
-uint64_t board_nanoseconds(void)
-{
-    struct timespec now;
-    if (clock_gettime(CLOCK_MONOTONIC, &now))
-        return 0;
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }

@@ -2,6 +2,9 @@
 /* Start-up for RISC-V without an operating system. */
 #include <stdint.h>
 
+#ifdef BNNCC_AGENT
+#include "agent_board.h"
+#else
 /* The call is three instructions that must lie in one page, none of them compressed. */
 __attribute__((noinline, aligned(16))) static long semihost(long operation, const void *argument)
 {
@@ -16,9 +19,28 @@ __attribute__((noinline, aligned(16))) static long semihost(long operation, cons
 }
 
 #include "semihosting.h"
+#endif
+
+#ifdef BNNCC_AGENT
+void Reset_Handler(void);
+
+void agent_reset(void)
+{
+    Reset_Handler();
+}
+
+__attribute__((aligned(4))) static void fault(void)
+{
+    board_exit(99);
+}
+#endif
 
 __attribute__((used)) static void start(void)
 {
+#ifdef BNNCC_AGENT
+    /* csrw mtvec, fault: as numbers, since assemblers want to be told of Zicsr otherwise. */
+    __asm__ volatile(".insn i 0x73, 1, x0, %0, 0x305" ::"r"((uintptr_t)fault));
+#endif
     board_main();
 }
 

@@ -13,10 +13,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "board.h"
+#include "clock.h"
 
 int measure_main(void);
 
@@ -67,14 +67,6 @@ int board_write(const void *from, uint32_t bytes)
     memcpy(shared->answer + shared->answered, from, bytes);
     shared->answered += bytes;
     return 0;
-}
-
-uint64_t board_nanoseconds(void)
-{
-    struct timespec now;
-    if (clock_gettime(CLOCK_MONOTONIC, &now))
-        return 0;
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
 static int is_bytes(const struct value *value)

@@ -44,8 +44,8 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
     """Candidate 1 of every program with more than one executes a statement before its call."""
     header = program._header
 
-    def changed(kernels, pool_bytes, declared):
-        text = header(kernels, pool_bytes, declared)
+    def changed(kernels, *arguments):
+        text = header(kernels, *arguments)
         guard = "if (which == 1) " if len(kernels) > 1 else ""
         start = "static void call_kernel(uint32_t which, void **p)\n{\n"
         assert start in text

@@ -20,6 +20,7 @@ from bnncc.kernels import space
 from bnncc.tuning import tuner
 from bnncc.tuning.database import Database
 from bnncc.tuning.devices import Emulated, Local
+from bnncc.tuning.program import Requests
 from bnncc.tuning.tuner import Limits, Tuning, tune
 from tests.kernels.contractions import Shape
 from tests.tuning.layers import ARM, NATIVE, layer, steps
@@ -83,11 +84,11 @@ class Vanishing(Emulated):
     gone: range = range(0)
     programs = 0
 
-    def run(self, program: Path, requests: bytes, answered: int, seconds: float) -> Execution:
+    def run(self, program: Path, requests: Requests, seconds: float) -> Execution:
         self.programs += 1
         if self.programs in self.gone:
             raise BnnccError("--device", "the board is gone", exit_code=ExitCode.FAILURE)
-        return super().run(program, requests, answered, seconds)
+        return super().run(program, requests, seconds)
 
 
 @pytest.fixture

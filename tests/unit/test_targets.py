@@ -104,3 +104,17 @@ def test_bad_file(tmp_path: Path, text: str, message: str):
 def test_missing_file(tmp_path: Path):
     with pytest.raises(BnnccError, match="cannot be read: No such file"):
         targets.load(tmp_path / "absent.toml")
+
+
+def test_tables_are_fields_with_their_name_in_front(tmp_path: Path):
+    path = tmp_path / "my-board.toml"
+    tables = (
+        '[serial]\ndriver = "my_uart.c"\naddress = 64\n[flash]\ncommand = ["pyocd", "flash", "{image}"]\n'
+    )
+    path.write_text(FACTS + tables)
+    target = targets.load(path)
+    assert target.flash_command == ("pyocd", "flash", "{image}") and target.serial_address == 64
+    assert target.serial_driver == str(tmp_path / "my_uart.c")
+    path.write_text(f"{FACTS}[flash]\nsize = 3\n")
+    with pytest.raises(BnnccError, match="unknown key 'flash_size'"):
+        targets.load(path)
