@@ -38,6 +38,7 @@ PASSES = (
     "recognize-spikes",
     "reject-unknown",
     "roll-time",
+    "settle-integers",
     "simplify-layout",
     "split-affine",
     "straighten-time",

@@ -25,9 +25,17 @@ from bnncc.passes.onnx_elementwise import ARITHMETIC, QUANTIZERS
 from bnncc.passes.onnx_layout import LAYOUT
 from bnncc.passes.onnx_node import Conversion, Node, NotConvertible
 from bnncc.passes.onnx_pools import POOLS
+from bnncc.passes.onnx_quantized import QUANTIZED
 from bnncc.passes.onnx_transposed import TRANSPOSED
 
-STANDARD: Mapping[str, Conversion] = {**CONTRACTIONS, **TRANSPOSED, **POOLS, **ARITHMETIC, **LAYOUT}
+STANDARD: Mapping[str, Conversion] = {
+    **CONTRACTIONS,
+    **TRANSPOSED,
+    **POOLS,
+    **ARITHMETIC,
+    **QUANTIZED,
+    **LAYOUT,
+}
 
 CONVERSIONS: Mapping[str, Mapping[str, Conversion]] = {
     "": STANDARD,
@@ -43,6 +51,7 @@ MOST_DIMENSIONS = 4
 
 ANY_RANK = frozenset(
     {"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", *ARITHMETIC, *QUANTIZERS}
+    | {"QuantizeLinear", "DequantizeLinear"}
 ) - {"XnorPopcountMatMul"}
 """Operators that do not look at dimensions, or work element by element."""
 

@@ -21,8 +21,8 @@ from xdsl.passes import ModulePass
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import CONTRACTIONS, ROOTS
 from bnncc.dialect.time import Neuron, Scan, inline, is_recurrence
-from bnncc.dialect.types import element_of, is_number, shape_of
-from bnncc.passes.matching import ELEMENTWISE, all_blocks, apply_patterns
+from bnncc.dialect.types import Level, element_of, is_number, shape_of
+from bnncc.passes.matching import ELEMENTWISE, all_blocks, apply_patterns, producer, uniform_value
 
 MOST_OPERATIONS = 64
 """A region does not grow beyond this by what follows it: what kernels are made from has a limited depth, and
@@ -64,10 +64,19 @@ class Group:
 
 
 def could_be_repeated(op: Operation) -> bool:
-    """Casts of binary values, and comparisons: better computed again by every reader than stored."""
+    """Casts of binary values, bytes times a number, and comparisons: better computed again by every reader
+    than stored."""
     if isinstance(op, ops.Cast):
         return not is_number(element_of(op.input))
+    if isinstance(op, ops.Mul):
+        return uniform_value(op.right) is not None and _is_of_bytes(op.left)
     return isinstance(op, ops.Compare) or (isinstance(op, ELEMENTWISE) and element_of(op.results[0]) == i1)
+
+
+def _is_of_bytes(value: SSAValue) -> bool:
+    cast = producer(value, ops.Cast)
+    domain = None if cast is None else element_of(cast.input)
+    return isinstance(domain, Level) and domain.is_byte
 
 
 def written_owners(op: Operation) -> list[Operation]:

@@ -20,7 +20,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import unpack
 from bnncc.dialect.types import Level, bipolar, domain_values, element_of, is_number, shape_of, ternary
-from bnncc.passes.levels import weight_levels
+from bnncc.passes.levels import byte_levels, has_kernel, weight_levels
 from bnncc.passes.matching import (
     apply_patterns,
     binary_input,
@@ -209,7 +209,7 @@ class BinaryContraction(RewritePattern):
         cast, factor = scaled
         bits = binary_input(cast)
         assert bits is not None
-        levels = weight_levels(weight)
+        levels = levels_for(op, weight, element_of(bits))
         if levels is None:
             return
         integers, scale = levels
@@ -223,6 +223,18 @@ class BinaryContraction(RewritePattern):
             return
         scales = ops.Constant(products[0] if (products == products[0]).all() else products)
         replace(rewriter, op, [*new, scales, ops.Mul(new[-1].results[0], scales.result)])
+
+
+def levels_for(
+    op: ops.Conv2d | ops.Dense, weight: np.ndarray, domain: Attribute
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The levels of a weight and their scales, where there are kernels for it and activations of a domain:
+    those of bytes take weights of bytes."""
+    if not has_kernel(op, domain):
+        return None
+    levels = weight_levels(weight)
+    is_byte = isinstance(domain, Level) and domain.is_byte
+    return byte_levels(weight) if levels is None and is_byte else levels
 
 
 def weight_domain(levels: np.ndarray) -> Attribute:

@@ -25,6 +25,15 @@ folding leaves such jitter."""
 LARGEST_WEIGHT = 1 << PLANE_BITS - 1
 """Weights are at most this many steps from 0, on one side of it: from -8 to 8 there are 17 levels."""
 
+SIGNED_LEVELS = 1 << LEVEL_BITS - 1
+"""Weights of 8 bits are -128 .. 127."""
+
+BYTE_TOLERANCE = 1e-6
+"""The tolerance for levels of 8 bits: a product of two float32 numbers, rounded."""
+
+FEW_TAPS = 32
+"""Taps of a channel that are looked at first."""
+
 NEAR = 1e-6
 """Numbers of steps that differ by no more than this are equal: a scale was rounded to float32."""
 
@@ -286,15 +295,17 @@ def domain_of(known: Range, bits: int = LEVEL_BITS) -> Attribute | None:
     if bounds is None:
         return None
     lowest, highest = bounds
-    is_small = lowest >= -128 and highest <= (127 if lowest < 0 else 255)
+    is_small = lowest >= -255 and highest <= 255
     return level_type(lowest, highest) if is_small and 0 < highest - lowest < 1 << bits else None
 
 
-def weight_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def weight_levels(
+    weight: np.ndarray, most_steps: int = LARGEST_WEIGHT, tolerance: float = TOLERANCE
+) -> tuple[np.ndarray, np.ndarray] | None:
     """(levels int8, scale float64 [o]) with weight = scale * levels, or None.
 
-    Levels are integers up to LARGEST_WEIGHT in magnitude, in each output channel the smallest that fit up to
-    TOLERANCE. A channel of zeros only has scale 0 and levels +1, so that it does not make the whole weight
+    Levels are integers up to `most_steps` in magnitude, in each output channel the smallest that fit up to
+    a tolerance. A channel of zeros only has scale 0 and levels +1, so that it does not make the whole weight
     ternary."""
     rows = weight.reshape(weight.shape[0], -1).astype(np.float64)
     largest = np.abs(rows).max(axis=1, initial=0.0)
@@ -303,17 +314,30 @@ def weight_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     levels = np.ones(rows.shape, np.int8)
     scale = np.zeros(len(rows))
     todo = largest > 0
-    for most in range(1, LARGEST_WEIGHT + 1):
-        found = np.rint(rows * (most / np.where(largest > 0, largest, 1))[:, None])
-        fitted = _scale(rows, found)
-        near = np.abs(rows - fitted[:, None] * found).max(axis=1, initial=0.0) <= TOLERANCE * largest
-        fits = todo & near & ((found == 0) == (rows == 0)).all(axis=1)
-        levels[fits], scale[fits] = found[fits], fitted[fits]
-        todo &= ~fits
-    too_many = levels.size and int(levels.max()) - int(levels.min()) >= 1 << PLANE_BITS
+    for most in range(1, most_steps + 1):
+        if not todo.any():
+            break
+        # A few taps of a channel tell most that do not fit.
+        step = np.where(largest > 0, largest, 1) / most
+        few = rows[:, :FEW_TAPS] / step[:, None]
+        likely = np.flatnonzero(todo & (np.abs(few - np.rint(few)) <= 2 * tolerance * most).all(axis=1))
+        part = rows[likely]
+        found = np.rint(part / step[likely, None])
+        fitted = _scale(part, found)
+        near = np.abs(part - fitted[:, None] * found).max(axis=1, initial=0.0) <= tolerance * largest[likely]
+        fits = near & ((found == 0) == (part == 0)).all(axis=1) & (found < SIGNED_LEVELS).all(axis=1)
+        levels[likely[fits]], scale[likely[fits]] = found[fits], fitted[fits]
+        todo[likely[fits]] = False
+    bits = PLANE_BITS if most_steps == LARGEST_WEIGHT else LEVEL_BITS
+    too_many = levels.size and int(levels.max()) - int(levels.min()) >= 1 << bits
     if todo.any() or too_many:
         return None
     return levels.reshape(weight.shape), scale
+
+
+def byte_levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same for integers of 8 bits, as quantisers make them."""
+    return weight_levels(weight, SIGNED_LEVELS, BYTE_TOLERANCE)
 
 
 def _scale(rows: np.ndarray, levels: np.ndarray) -> np.ndarray:

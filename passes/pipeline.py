@@ -35,6 +35,7 @@ from bnncc.passes.recognize_neurons import RecognizeNeuronsPass
 from bnncc.passes.recognize_spikes import Rates, RecognizeSpikesPass
 from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.roll_time import RollTimePass
+from bnncc.passes.settle_integers import SettleIntegersPass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
 from bnncc.passes.split_affine import SplitAffinePass
 from bnncc.passes.straighten_time import StraightenTimePass
@@ -62,10 +63,12 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (EliminateCommonSubexpressionsPass, "a straight-through estimator's two polynomials become one value"),
     (RecognizeBinarizePass, "before layouts move, while the idioms are as they were written"),
     (FoldConstantsPass, "recognised binarizes leave multiplications by 1"),
+    (SettleIntegersPass, "between two layers of bytes nothing but casts is left that layouts move through"),
     (SimplifyLayoutPass, "transposes stand between activations and the contractions that want their domain"),
     (EliminateCommonSubexpressionsPass, "branches of one value turned the same way share the transpose"),
     (RejectUnknownPass, "dead nodes are gone; what is left has to be compiled"),
     (AssumeSignZeroPass, "decides domains, so before they are inferred; only where the user asks for it"),
+    (SettleIntegersPass, "once more: layouts have met"),
     (SplitAffinePass, "levels that are not symmetric become signs, which domains are inferred of"),
     (InferDomainsPass, "finds the integer accumulators that thresholds are folded on"),
     (RecognizeLevelsPass, "of what signs did not explain: a plane of bits less where they do"),

@@ -60,7 +60,7 @@ PLANE_BITS = 4
 
 @irdl_attr_definition
 class Level(ParametrizedAttribute, TypeAttribute):
-    """One integer in lowest .. highest, `!bnn.level<lowest, highest>`, all of them in int8 or all in uint8.
+    """One integer in lowest .. highest, `!bnn.level<lowest, highest>`, at most 256 of them around 0 or above.
 
     What is stored is value - lowest: bit b of it in plane b, or a byte where it has more than 4 bits.
     `domain_name` calls it by the bits that it has: u2 is 0 .. 3 (or 0 .. 2), s2 is -2 .. 1 (or -1 .. 1)."""
@@ -98,7 +98,7 @@ class Level(ParametrizedAttribute, TypeAttribute):
             raise VerifyException(
                 f"expected 2 to {1 << LEVEL_BITS} levels, got {self.lowest} .. {self.highest}"
             )
-        if not -128 <= self.lowest <= self.highest <= (127 if self.lowest < 0 else 255):
+        if not -255 <= self.lowest <= self.highest <= 255:
             raise VerifyException(f"expected levels of 8 bits, got {self.lowest} .. {self.highest}")
 
     @classmethod
@@ -162,11 +162,14 @@ def element_of(value: SSAValue) -> Attribute:
 
 
 def numpy_type(element: Attribute) -> type[np.generic]:
-    """How `reference.py` holds an element: domains as int8 values, numbers as themselves.
+    """How `reference.py` holds an element: domains as int8 values (levels beyond in what holds them), numbers
+    as themselves.
 
     Raises KeyError for a type that has no NumPy counterpart here."""
     if isinstance(element, Level):
-        return np.int8 if element.highest <= 127 else np.uint8
+        if element.lowest >= -128 and element.highest <= 127:
+            return np.int8
+        return np.uint8 if element.lowest >= 0 else np.int16
     return _NUMPY[element]
 
 

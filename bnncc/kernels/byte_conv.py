@@ -6,13 +6,15 @@ with as many weights of each channel and adds the products up:
 
 - four bytes at a time in lanes of 32 bits (VPDPBUSD of AVX-512 VNNI);
 - two in lanes of 16 bits (PMADDUBSW of SSSE3, AVX2, AVX-512BW), widened before they can overflow;
-- one in lanes of 16 bits, where there is no such instruction or no such neighbours;
+- four as two pairs of 16 bits in lanes of 32 (PMADDWD), for weights so large that they would at once;
+- one in lanes of 16 or 32 bits, where there is no such instruction or no such neighbours;
 - one after the other in plain loops (portable C).
 
 A run of neighbouring bytes that does not divide by the bytes of a step ends in a step that reads some of them
 once more, with zero weights: nothing beyond the image is read.
 
-Stored weights, int8: [vectors][steps][lanes][bytes of a step].
+Stored weights, int8 or int16: [vectors][steps][lanes][bytes of a step]; the pairs of PMADDWD
+[vectors][steps][2][lanes][2].
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
-from bnncc.kernels.emit import Buffer, Buffers, Index, Value
+from bnncc.kernels.byte_steps import Method, add_products, load_item, load_weights, method_of, spread_item
+from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
-from bnncc.kernels.interleave import interleave, pad_lanes
+from bnncc.kernels.interleave import pad_lanes
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol
@@ -51,18 +54,6 @@ from bnncc.kernels.tiles import Sums, local_piece, store_tile
 from bnncc.plan.kernel import ByteConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS
 
-PAIRS = {8: "ssse3.pmadd.ub.sw.128", 16: "avx2.pmadd.ub.sw", 32: "avx512.pmaddubs.w.512"}
-"""Lanes of 16 bits -> the instruction that adds up the products of two bytes."""
-
-FOURS = {4: "avx512.vpdpbusd.128", 8: "avx512.vpdpbusd.256", 16: "avx512.vpdpbusd.512"}
-"""Lanes of 32 bits -> the instruction that adds the products of four bytes to a sum."""
-
-SHORT = (1 << 15) - 1
-"""The largest sum in 16 bits."""
-
-BYTE = 255
-"""The largest activation."""
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -76,8 +67,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class BytePlan:
-    """Facts of a contraction of bytes. together: neighbouring bytes of a step. outer: the walk over the runs
-    of the window; run: bytes of a run, `stride` apart."""
+    """Facts of a contraction of bytes. outer: the walk over the runs of the window; run: bytes of a run,
+    `stride` apart."""
 
     spec: KernelSpec
     root: ByteConv
@@ -86,7 +77,12 @@ class BytePlan:
     outer: Levels
     run: int
     stride: int
-    together: int
+    method: Method
+
+    @property
+    def together(self) -> int:
+        """Neighbouring bytes of a step."""
+        return self.method.together
 
     @staticmethod
     def of(spec: KernelSpec, isa: Isa) -> BytePlan:
@@ -101,12 +97,12 @@ class BytePlan:
             )
         )
         last = levels[-1] if levels else Level(1, 1)
-        together = bytes_together(isa, last)
-        lanes = default_lanes(spec, isa, together)
+        method = method_of(isa, last, root.weight_planes)
+        lanes = default_lanes(spec, isa, method)
         unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
-        channels = Channels(1, spec.shape[3], lanes, unit, narrowest=8 if together == 2 else 4)
+        channels = Channels(1, spec.shape[3], lanes, unit, narrowest=8 if method.together == 2 else 4)
         pixels = Pixels.of(spec, window)
-        return BytePlan(spec, root, channels, pixels, levels[:-1], last.extent, last.stride, together)
+        return BytePlan(spec, root, channels, pixels, levels[:-1], last.extent, last.stride, method)
 
     @property
     def runs(self) -> int:
@@ -129,8 +125,7 @@ class BytePlan:
 
     def short_steps(self) -> int:
         """How many steps 16 bits hold the sum of."""
-        most = self.together * BYTE * ((1 << self.root.weight_planes) - 1)
-        return SHORT // most
+        return self.method.short_steps(self.root.weight_planes)
 
     def starts(self, tile: Tile) -> list[Index]:
         """Where in the input's buffer the window of each pixel starts."""
@@ -150,9 +145,7 @@ class BytePlan:
             last = np.zeros((len(weight), self.runs, self.together), np.int8)
             last[:, :, -rest:] = runs[:, :, -rest:]
             parts.append(last)
-        # The bytes of a step stay together: they are one item.
-        items = np.ascontiguousarray(np.concatenate(parts, axis=1)).view(f"<i{self.together}")[..., 0]
-        return interleave(items, self.channels).view(np.int8)
+        return self.method.pack(np.concatenate(parts, axis=1), self.channels)
 
     def pack_base(self, weight: np.ndarray) -> np.ndarray:
         """What each channel has to be added, because byte 0 stands for `lowest`: int32 [stored]."""
@@ -166,19 +159,11 @@ def root_of(spec: KernelSpec) -> ByteConv:
     return spec.root
 
 
-def bytes_together(isa: Isa, run: Level) -> int:
-    """Neighbouring bytes of a step, for runs of this kind."""
-    most = 4 if isa.has_byte_dot else 2 if isa.has_byte_pairs else 1
-    while most > 1 and (run.stride != 1 or run.extent < most):
-        most //= 2
-    return most
-
-
-def default_lanes(spec: KernelSpec, isa: Isa, together: int) -> int:
+def default_lanes(spec: KernelSpec, isa: Isa, method: Method) -> int:
     """Output channels of a vector; in scalar code, of an inner loop."""
     if isa.is_scalar:
         return WORD_BITS if spec.writes_bits else min(16, spec.shape[3])
-    return isa.vector_bits // (32 if together == 4 else 16)
+    return isa.vector_bits // method.lane_bits
 
 
 def default(spec: KernelSpec, isa: Isa) -> Schedule:
@@ -206,7 +191,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     parameters = (
         emit.input_parameter("input", plan.root.input),
         *epilogue.operands,
-        emit.constant_parameter("weight", "int8", total, doc),
+        emit.constant_parameter("weight", plan.method.weight, total, doc),
         *((base,) if plan.root.lowest else ()),
         *epilogue.constants,
         *epilogue.outputs,
@@ -249,7 +234,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
 
 def _accumulate_vectors(plan: BytePlan, tile: Tile, buffers: Buffers) -> Sums:
     """Emit the sums of a tile; those in 16 bits are widened where they could overflow."""
-    if plan.together == 4:
+    if plan.method.lane_bits == 32:
         sums = _zeros(tile, "int32")
         for stage in plan.stages:
             _add_steps(plan, tile, buffers, sums, stage.levels, stage.offset, stage.first)
@@ -275,40 +260,17 @@ def _add_steps(
     plan: BytePlan, tile: Tile, buffers: Buffers, sums: Sums, levels: Levels, offset: Index, number: Index
 ) -> None:
     """Emit the steps of `levels`, the first of which is number `number`, at byte `offset` of the window."""
-    starts = plan.starts(tile)
+    starts, method = plan.starts(tile), plan.method
     for further, step in walk(levels):
         weights = []
         for vector in tile.vectors:
             place = (vector.channel * plan.steps + (number + step) * vector.width) * plan.together
-            weights.append(emit.bind(emit.load(buffers["weight"], place, vector.width * plan.together)))
+            weights.append(load_weights(method, buffers["weight"], place, vector.width))
         for p, start in enumerate(starts):
-            item = emit.bind(_item(buffers["input"], start + offset + further, plan.together))
+            item = emit.bind(load_item(method, buffers["input"], start + offset + further))
+            spread = {vector.width: spread_item(method, item, vector.width) for vector in tile.vectors}
             for v, vector in enumerate(tile.vectors):
-                _add_products(sums[p, v], item, weights[v], vector.width, plan.together)
-
-
-def _item(buffer: Buffer, index: Index, together: int) -> Value:
-    """The bytes of a step as one integer."""
-    if together == 1:
-        return T.Cast("int16", buffer[index])
-    return T.reinterpret(f"int{8 * together}", emit.load(buffer, index, together))
-
-
-def _add_products(total: Buffer, item: Value, weight: Value, lanes: int, together: int) -> None:
-    """Emit total += the products of the bytes of `item` with the weights of each lane."""
-    old, spread = emit.load(total, 0, lanes), emit.broadcast(item, lanes)
-    if together == 1:
-        wide = T.Cast(emit.vector_type("int16", lanes), weight)
-        emit.store(total, old + spread * wide, 0)
-        return
-    items = T.reinterpret(f"uint8x{lanes * together}", spread)
-    if together == 2:
-        products = T.call_llvm_pure_intrin(f"int16x{lanes}", f"llvm.x86.{PAIRS[lanes]}", items, weight)
-        emit.store(total, old + products, 0)
-        return
-    emit.store(
-        total, T.call_llvm_pure_intrin(f"int32x{lanes}", f"llvm.x86.{FOURS[lanes]}", old, items, weight), 0
-    )
+                add_products(method, sums[p, v], spread[vector.width], weights[v], vector.width)
 
 
 def _accumulate_scalars(plan: BytePlan, tile: Tile, buffers: Buffers) -> Sums:

@@ -578,7 +578,7 @@ def _spread(bits: Value, first: int, lanes: int, is_one: bool = False) -> Value:
 
 def _stored_as(element: Element, value: Value) -> Value:
     """Numbers are computed in the type that is stored, but those of bytes and int16 in wider ones."""
-    if element not in (Element.U8, Element.I16):
+    if element not in (Element.U8, Element.I8, Element.I16):
         return value
     return T.Cast(emit.vector_type(element.dtype, emit.lanes_of(value)), value)
 

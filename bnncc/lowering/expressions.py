@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from xdsl.dialects.builtin import IntegerType, f32, i1, i16, i32
+from xdsl.dialects.builtin import IntegerType, f32, i1, i8, i16, i32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
 from bnncc.dialect.time import Scan
-from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of
+from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of, ui8
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import Constant
 from bnncc.plan.layout import Element
@@ -186,7 +186,7 @@ class ExpressionBuilder:
             return self._ternary(op.input, x)
         if target == f32 and isinstance(source, IntegerType):
             return ex.ToFloat(x)
-        if source == f32 and target == i32:
+        if source == f32 and target in (i32, i8, ui8):
             return ex.ToInteger(x)
         if {source, target} == {i16, i32}:
             return x  # stored narrow, computed wide

@@ -89,7 +89,8 @@ class BinaryConv:
 @dataclass(frozen=True)
 class ByteConv:
     """The same sum over levels of 8 bits: x = q + lowest for the bytes q of `input`, whose halo holds the
-    byte that stands for 0. Constant 0 is the weight, int8 [O, KH, KW, C], below 2^weight_planes in magnitude.
+    byte that stands for 0. Constant 0 is the weight, int8 [O, KH, KW, C], below 2^weight_planes in magnitude
+    (8: any).
     """
 
     input: Layout
@@ -251,7 +252,7 @@ class Constant:
 @dataclass(frozen=True, eq=False)
 class Output:
     """Where one result of the epilogue goes. Packed bits store a boolean expression; f32 and i32 a number, u8
-    one of 0..255. A stored channel stride other than 1 is allowed for numbers."""
+    and i8 one that they hold. A stored channel stride other than 1 is allowed for numbers."""
 
     layout: Layout
     expression: Expression

@@ -61,7 +61,9 @@ def render(rows: Sequence[Row]) -> str:
     binary = sum(row.macs for row in rows if is_binary(row))
     total = sum(row.macs for row in rows)
     share = f" ({binary / total:.1%})" if total else ""
-    return f"{text}\n\n{total:,} MACs, {binary:,} of them binary{share}\n{_synaptic(rows)}"
+    of_bytes = sum(row.macs for row in rows if is_of_bytes(row))
+    integers = f", {of_bytes:,} of 8 bits" if of_bytes else ""
+    return f"{text}\n\n{total:,} MACs, {binary:,} of them binary{share}{integers}\n{_synaptic(rows)}"
 
 
 def _synaptic(rows: Sequence[Row]) -> str:
@@ -91,4 +93,10 @@ def as_dicts(rows: Sequence[Row]) -> list[dict[str, object]]:
 
 def is_binary(row: Row) -> bool:
     """Whether both operands of a contraction are of binary domains."""
-    return bool(row.domains) and "f32" not in row.domains and not row.domains.endswith("i8")
+    is_real = "f32" in row.domains or row.domains.endswith("i8")
+    return bool(row.domains) and not is_real and not is_of_bytes(row)
+
+
+def is_of_bytes(row: Row) -> bool:
+    """Whether a contraction multiplies integers of 8 bits."""
+    return row.domains.endswith((" x s8", " x s7", " x s6", " x s5", " x u7", " x u8"))

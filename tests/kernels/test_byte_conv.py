@@ -13,6 +13,7 @@ import pytest
 
 from bnncc import targets
 from bnncc.kernels import byte_conv
+from bnncc.kernels.byte_steps import method_of
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.nest import Level
@@ -52,6 +53,13 @@ def _cases() -> dict[str, KernelSpec]:
         "dense-short": byte_spec(dense(1, 2, 5)),
         "dense-one": byte_spec(dense(3, 1, 1), lowest=-1),
         "dense-batch": byte_spec(dense(7, 131, 10), lowest=-128),
+        "int8": byte_spec(Shape((1, 9, 11, 3), 64), SCALED, THREE, lowest=-128, weight_planes=8),
+        "int8-deep": byte_spec(Shape((1, 6, 7, 33), 37), lowest=-100, weight_planes=8),
+        "int8-pointwise": byte_spec(pointwise(7, 70, 40), weight_planes=8),
+        "int8-dense": byte_spec(dense(2, 131, 10), weight_planes=8),
+        "int8-grey": byte_spec(Shape((1, 8, 8, 1), 33, (5, 5), pads=valid), weight_planes=8),
+        "int8-short": byte_spec(dense(1, 3, 5), weight_planes=8),
+        "int6": byte_spec(pointwise(4, 70, 40), weight_planes=6),
         "halo-beyond": byte_spec(
             Shape((1, 5, 6, 10), 70), SIGNS, (Element.I32,), output_halo=Halo(1, 1, 1, 1)
         ),
@@ -77,11 +85,11 @@ def _numbers(
     """extreme: +1 or -1 for the largest sums there are."""
     rng, root = np.random.default_rng(seed), _root(spec)
     reads = [random_buffer(layout, rng, -root.lowest) for layout in (*spec.inputs, *spec.operands)]
-    most = (1 << root.weight_planes) - 1
-    weight = rng.integers(-most, most + 1, spec.constants[0].shape).astype(np.int8)
+    most = min((1 << root.weight_planes) - 1, 128)
+    weight = rng.integers(-most, min(most, 127) + 1, spec.constants[0].shape).astype(np.int8)
     if extreme:
         reads[0][:] = 255
-        weight[:] = extreme * most
+        weight[:] = max(extreme * most, -128) if extreme < 0 else min(most, 127)
     others = [
         rng.integers(-500, 500, c.shape).astype(np.int32)
         if c.element is Element.I32
@@ -117,7 +125,9 @@ def test_equals_simulation(target: str, name: str):
     _check(CASES[name], kernels[name], library, _numbers(CASES[name], 3))
 
 
-@pytest.mark.parametrize("name", ["dense", "dense-batch", "pointwise-deep", "grey"])
+@pytest.mark.parametrize(
+    "name", ["dense", "dense-batch", "pointwise-deep", "grey", "int8-pointwise", "int8-grey", "int6"]
+)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_sums_do_not_overflow(target: str, name: str, sign: int):
@@ -136,7 +146,18 @@ def test_every_tile_computes_the_same():
         _check(spec, kernel, library, _numbers(spec, 5))
 
 
-@pytest.mark.parametrize("name", ["dense-short", "pointwise", "pointwise-deep", "grey", "channels-first"])
+UP_TO_THE_END = (
+    "dense-short",
+    "pointwise",
+    "pointwise-deep",
+    "grey",
+    "channels-first",
+    "int8-pointwise",
+    "int8-short",
+)
+
+
+@pytest.mark.parametrize("name", UP_TO_THE_END)
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_is_read_behind_the_image(target: str, name: str):
     """The image ends where a page ends that is followed by one that may not be read."""
@@ -160,9 +181,16 @@ def test_nothing_is_read_behind_the_image(target: str, name: str):
 def test_bytes_of_a_step_are_neighbours():
     vnni, pairs = Isa.of(targets.load("znver4")), Isa.of(targets.load("x86-64-v3"))
     for run, widest in ((Level(9, 1), 4), (Level(3, 1), 2), (Level(1, 1), 1), (Level(9, 2), 1)):
-        assert byte_conv.bytes_together(vnni, run) == widest
-        assert byte_conv.bytes_together(pairs, run) == min(widest, 2)
-    assert byte_conv.bytes_together(Isa.of(targets.load("cortex-a72")), Level(9, 1)) == 1
+        assert method_of(vnni, run, 1).together == widest
+        assert method_of(pairs, run, 1).together == min(widest, 2)
+    assert method_of(Isa.of(targets.load("cortex-a72")), Level(9, 1), 1).together == 1
+
+
+def test_large_weights_are_multiplied_in_16_bits_where_sums_of_16_would_overflow():
+    pairs, run = Isa.of(targets.load("x86-64-v3")), Level(9, 1)
+    assert method_of(pairs, run, 4).weight == "int8"
+    assert method_of(pairs, run, 8).weight == "int16"
+    assert method_of(Isa.of(targets.load("znver4")), run, 8).weight == "int8"
 
 
 def test_a_wrong_weight_is_noticed():
