@@ -190,7 +190,7 @@ def test_inspect_tells_plain_loops_from_kernels(tmp_path: Path, bnncc: Shell):
             helper.make_tensor_value_info("q", TensorProto.UINT8, [1, 2, 5, 5]),
         ],
         ["y"],
-        w=np.ones((4, 2, 3, 3), np.uint8),
+        w=np.full((4, 2, 3, 3), 200, np.uint8),
     )
     layers = bnncc.fine("inspect", path, "--json").json["layers"]
     (row,) = [layer for layer in layers if layer["operation"] == "ConvInteger"]
