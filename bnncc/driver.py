@@ -34,6 +34,7 @@ from bnncc.lowering import Lowered, lower
 from bnncc.lowering.upstream import lower_upstream
 from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
 from bnncc.passes.recognize_spikes import Rates
+from bnncc.passes.tabulate_counts import LARGEST_TABLE
 from bnncc.plan.budget import Budgets, FlashExceeded
 from bnncc.plan.names import check_library_name, library_name
 from bnncc.plan.tiling import Machine, schedule_text
@@ -155,7 +156,7 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
     # Membranes in integers are for cores whose memory holds one step.
     over_time = is_layer_by_layer(options) and rounded.membranes is None
     printer = _ir_printer(options.print_ir_after)
-    run_pipeline(module, printer, options.assume_sign_zero, rates, over_time, rounded)
+    run_pipeline(module, printer, options.assume_sign_zero, rates, over_time, rounded, largest_table(options))
     if before is not None:
         say("comparing with the network that is not rounded")
         run_pipeline(before, None, options.assume_sign_zero, rates, over_time)
@@ -169,6 +170,21 @@ def is_layer_by_layer(options: Options) -> bool:
     which have the memory; microcontrollers, portable C and who wants small code run all layers step by step.
     """
     return targets.load(options.target).kind == "llvm" and options.optimize != "size"
+
+
+BARE_TABLE = 1 << 16
+"""Bytes of a table of currents where there is no operating system."""
+
+
+def largest_table(options: Options) -> int:
+    """Bytes that the currents of a layer may take as a table (tabulate-counts).
+
+    None where small code is asked for, and none where speed is and vectors have their products for less than
+    the loads of a table take."""
+    target = targets.load(options.target)
+    if options.optimize == "size" or (options.optimize == "speed" and target.kind == "llvm"):
+        return 0
+    return BARE_TABLE if target.is_bare else LARGEST_TABLE
 
 
 def read(path: str | Path, options: Options) -> ModuleOp:

@@ -372,6 +372,12 @@ def _mul_shift(op: ops.MulShift, left: np.ndarray, right: np.ndarray) -> list[np
     return [((left.astype(np.int64) * right + (1 << shift - 1)) >> shift).astype(np.int32)]
 
 
+def _lookup(op: ops.Lookup, x: np.ndarray) -> list[np.ndarray]:
+    rows, place = op.rows, x - vector_of(op.first)
+    assert place.size == 0 or (place.min() >= 0 and place.max() < rows.shape[1]), "a number beyond the table"
+    return [rows[np.arange(rows.shape[0]), place]]
+
+
 def _prelu(op: ops.PRelu, x: np.ndarray, slope: np.ndarray) -> list[np.ndarray]:
     return [np.where(x >= 0, x, slope * x)]
 
@@ -434,6 +440,7 @@ EVALUATORS: dict[type[Operation], Callable[..., list[np.ndarray]]] = {
     ops.Clip: _clip,
     ops.PRelu: _prelu,
     ops.MulShift: _mul_shift,
+    ops.Lookup: _lookup,
     ops.Softmax: _softmax,
     ops.Transpose: _transpose,
     ops.Reshape: _reshape,

@@ -42,6 +42,7 @@ PASSES = (
     "simplify-layout",
     "split-affine",
     "straighten-time",
+    "tabulate-counts",
 )
 """The names of all passes; a name gives its module and its class."""
 

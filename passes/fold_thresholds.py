@@ -45,14 +45,14 @@ LARGEST_TABLE = 1 << 26
 
 @dataclass(frozen=True)
 class Chain:
-    """The operations from an accumulator to a binarize, producers first."""
+    """The operations from an accumulator to a decision or a number, producers first."""
 
     accumulator: SSAValue
     operations: tuple[Operation, ...]
 
 
-def chain_of(last: ops.Binarize | ops.Compare) -> Chain | None:
-    """The chain in front of a decision: element-wise operations of one i32 value and of channel constants."""
+def chain_of(last: Operation) -> Chain | None:
+    """The chain that ends in an operation: element-wise ones of one i32 value and of channel constants."""
     order: list[Operation] = []
     seen: set[Operation] = set()
     accumulators: set[SSAValue] = set()
@@ -63,7 +63,7 @@ def chain_of(last: ops.Binarize | ops.Compare) -> Chain | None:
             return True
         op = value.owner
         if isinstance(op, ops.Constant):
-            return channel_form(op.array, len(shape_of(last.result))) is not None
+            return channel_form(op.array, len(shape_of(last.results[0]))) is not None
         if not isinstance(op, CHAIN) or len(seen) >= LONGEST_CHAIN:
             return False
         if op not in seen:
@@ -76,7 +76,7 @@ def chain_of(last: ops.Binarize | ops.Compare) -> Chain | None:
     if not all(visit(operand) for operand in last.operands) or len(accumulators) != 1:
         return None
     (accumulator,) = accumulators
-    if shape_of(accumulator) != shape_of(last.result):
+    if shape_of(accumulator) != shape_of(last.results[0]):
         return None
     return Chain(accumulator, (*order, last))
 
@@ -86,12 +86,8 @@ def reachable(accumulator: SSAValue) -> np.ndarray | None:
 
     A sum of K values in {-1, +1} has the parity of K; zeros, of the padding or of a ternary operand, and
     levels allow every integer in between."""
-    op = accumulator.owner
-    while isinstance(op, ops.MaxPool | ops.Reshape):
-        if shape_of(op.input)[-1] != shape_of(op.result)[-1]:
-            return None
-        op = op.input.owner
-    if not isinstance(op, ops.Conv2d | ops.Dense):
+    op = contraction_of(accumulator)
+    if op is None:
         return None
     taps = int(np.prod(shape_of(op.weight)[1:]))
     zeros = any(element_of(value) != bipolar for value in op.operands)
@@ -101,6 +97,16 @@ def reachable(accumulator: SSAValue) -> np.ndarray | None:
     return np.arange(-most, most + 1, 1 if zeros else 2, dtype=np.int32)
 
 
+def contraction_of(accumulator: SSAValue) -> ops.Conv2d | ops.Dense | None:
+    """What sums up an accumulator, or those that it is the largest of; None where that is not in sight."""
+    op = accumulator.owner
+    while isinstance(op, ops.MaxPool | ops.Reshape):
+        if shape_of(op.input)[-1] != shape_of(op.result)[-1]:
+            return None
+        op = op.input.owner
+    return op if isinstance(op, ops.Conv2d | ops.Dense) else None
+
+
 def _largest(value: SSAValue) -> int:
     """The largest magnitude in the domain of an operand."""
     values = domain_values(element_of(value))
@@ -108,11 +114,12 @@ def _largest(value: SSAValue) -> int:
     return max(abs(number) for number in values)
 
 
-def decisions(chain: Chain, values: np.ndarray) -> np.ndarray:
-    """What a binarize (or a comparison) answers [values, channels], for every value of the accumulator."""
+def answers_of(chain: Chain, values: np.ndarray) -> np.ndarray:
+    """What a chain gives [values, channels] for values of the accumulator: the same [values] in every
+    channel, or those of each, [values, channels]."""
     shape = shape_of(chain.accumulator)
     channels = shape[-1]
-    table = np.broadcast_to(values[:, None], (len(values), channels))
+    table = np.broadcast_to(values if values.ndim == 2 else values[:, None], (len(values), channels))
     # As many dimensions as the operations expect, so that [c], [1, 1, 1, c] and [] broadcast alike.
     known: dict[SSAValue, np.ndarray] = {
         chain.accumulator: table.reshape((len(values), *(1,) * (len(shape) - 2), channels))
@@ -164,7 +171,7 @@ class FoldThresholds(RewritePattern):
             may_be_bipolar(use.operation) for use in op.result.uses
         ):
             return
-        found = thresholds_of(values, decisions(chain, values))
+        found = thresholds_of(values, answers_of(chain, values))
         if found is None:
             return
         threshold = ops.Threshold(chain.accumulator, *found)
@@ -191,7 +198,7 @@ class FoldComparisons(RewritePattern):
         values = reachable(chain.accumulator)
         if values is None or len(values) * shape_of(op.result)[-1] > LARGEST_TABLE:
             return
-        found = thresholds_of(values, np.where(decisions(chain, values), np.int8(1), np.int8(-1)))
+        found = thresholds_of(values, np.where(answers_of(chain, values), np.int8(1), np.int8(-1)))
         if found is None:
             return
         thresholds, signs = found

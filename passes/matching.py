@@ -36,10 +36,11 @@ ELEMENTWISE = (
     ops.Binarize,
     ops.Threshold,
     ops.Flip,
+    ops.Lookup,
 )
 """Operations whose result at a position depends on their operands at that position (and the channel) only."""
 
-CHANNEL_BOUND = (ops.Threshold, ops.Flip)
+CHANNEL_BOUND = (ops.Threshold, ops.Flip, ops.Lookup)
 """Element-wise operations whose attributes are indexed by the last dimension: they cannot be transposed."""
 
 

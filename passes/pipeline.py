@@ -39,6 +39,7 @@ from bnncc.passes.settle_integers import SettleIntegersPass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
 from bnncc.passes.split_affine import SplitAffinePass
 from bnncc.passes.straighten_time import StraightenTimePass
+from bnncc.passes.tabulate_counts import LARGEST_TABLE, TabulateCountsPass
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
         "neurons are known by now, which stay in loops; only where there is memory for all steps",
     ),
     (CropUnreadPass, "what pools drop of images of all steps"),
+    (TabulateCountsPass, "of what is left for neurons to read: nothing looks into tables"),
     (FuseEpiloguesPass, "last: regions are what the lowering turns into kernels"),
 )
 """Every pass in order, and why it stands there."""
@@ -107,12 +109,13 @@ def run_pipeline(
     rates: Rates | None = None,
     layer_by_layer: bool = True,
     rounded: Rounded = Rounded(),
+    largest_table: int = LARGEST_TABLE,
 ) -> None:
     """Bring a module of the front end into fused regions, in place.
 
     after: called after each pass. assume_sign_zero: +1 or -1 to give up exact sign(0) = 0. rates: how many
     neurons spike, and on what target. layer_by_layer: whether there is memory to run each layer over all time
-    steps (hoist-time). rounded: what may be rounded to integers.
+    steps (hoist-time). rounded: what may be rounded to integers. largest_table: bytes (tabulate-counts).
     Raises BnnccError for nodes that cannot be compiled; a module that does not verify is our own fault."""
     context = make_context()
     for kind, _ in PIPELINE:
@@ -130,6 +133,8 @@ def run_pipeline(
             instance = QuantizeWeightsPass(rounded.weights)
         elif kind is FixedMembranesPass:
             instance = FixedMembranesPass(rounded.membranes)
+        elif kind is TabulateCountsPass:
+            instance = TabulateCountsPass(largest_table)
         else:
             instance = kind()
         instance.apply(context, module)

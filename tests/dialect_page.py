@@ -94,6 +94,10 @@ EXAMPLES: dict[type[IRDLOperation], tuple[Sequence[TensorType], Body]] = {
     ops.Select: ([tensor(ROW, i1), tensor(ROW, f32), tensor((), f32)], ops.Select),
     ops.Clip: ([tensor(ROW, f32)], lambda x: ops.Clip(x, -1.0, 1.0)),
     ops.MulShift: ([tensor(ROW, i32), tensor((3,), i32)], lambda x, y: ops.MulShift(x, y, 32)),
+    ops.Lookup: (
+        [tensor(ROW, i32)],
+        lambda x: ops.Lookup(x, np.arange(9, dtype=np.float32)[None] / 4, np.array([-4])),
+    ),
     ops.PRelu: ([tensor(ROW, f32), tensor((3,), f32)], ops.PRelu),
     ops.Softmax: ([tensor(ROW, f32)], ops.Softmax),
     ops.Transpose: ([tensor(ROW, bipolar)], lambda x: ops.Transpose(x, (1, 0))),

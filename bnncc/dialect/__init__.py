@@ -32,6 +32,7 @@ BNN = Dialect(
         ops.Clip,
         ops.PRelu,
         ops.MulShift,
+        ops.Lookup,
         ops.Softmax,
         ops.Transpose,
         ops.Reshape,

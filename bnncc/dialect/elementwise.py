@@ -7,13 +7,22 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, StringAttr, TensorType, f32, i1, i32
+from xdsl.dialects.builtin import (
+    DenseIntOrFPElementsAttr,
+    FloatAttr,
+    IntegerAttr,
+    StringAttr,
+    TensorType,
+    f32,
+    i1,
+    i32,
+)
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
 from bnncc.dialect.checks import expect, verify_broadcast, verify_kept_element
-from bnncc.dialect.properties import IN_DICT
+from bnncc.dialect.properties import IN_DICT, elements, vector, vector_of
 from bnncc.dialect.types import element_of, is_number, shape_of, tensor
 
 
@@ -295,6 +304,47 @@ class MulShift(IRDLOperation):
             expect(element_of(value) == i32, "element i32", element_of(value))
         verify_broadcast((self.left, self.right), self.result)
         expect(self.shift.value.data in SHIFTS, f"a shift of {SHIFTS}", self.shift.value.data)
+
+
+@irdl_op_definition
+class Lookup(IRDLOperation):
+    """y[..., c] = table[c, x[..., c] - first[c]]: a function of an integer that takes few values.
+
+    x i32, the channel is the last dimension; table f32 [c, levels] and first i32 [c], or one row for all
+    channels. No x is below first[c], nor above first[c] + levels - 1."""
+
+    name = "bnn.lookup"
+    input = operand_def(TensorType)
+    table = prop_def(DenseIntOrFPElementsAttr)
+    first = prop_def(DenseIntOrFPElementsAttr)
+    result = result_def(TensorType)
+    irdl_options = IN_DICT
+    traits = traits_def(Pure())
+    assembly_format = "$input attr-dict `:` functional-type(operands, results)"
+
+    def __init__(self, input: SSAValue, table: np.ndarray, first: np.ndarray):
+        numbers = np.ascontiguousarray(table, np.float32)
+        super().__init__(
+            operands=[input],
+            properties={"table": elements(numbers.shape, numbers, f32), "first": vector(first, np.int32)},
+            result_types=[tensor(shape_of(input), f32)],
+        )
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The table, [c, levels] or [1, levels]."""
+        return vector_of(self.table).reshape(self.table.get_shape())
+
+    def verify_(self) -> None:
+        channels, shape = shape_of(self.input)[-1], self.table.get_shape()
+        expect(element_of(self.input) == i32, "an i32 input", element_of(self.input))
+        expect(element_of(self.result) == f32, "an f32 result", element_of(self.result))
+        expect(shape_of(self.input) == shape_of(self.result), "equal shapes", shape_of(self.result))
+        expect(self.table.get_element_type() == f32, "a table of f32", self.table.get_element_type())
+        expect(
+            len(shape) == 2 and shape[0] in (1, channels), f"one row, or one per channel ({channels})", shape
+        )
+        expect(len(self.first) == shape[0], f"a first number for each row ({shape[0]})", len(self.first))
 
 
 COMPARISONS = ("ge", "gt", "le", "lt", "eq", "ne")

@@ -43,6 +43,7 @@ from bnncc.plan.expression import (
     Flip,
     FromBit,
     Integer,
+    Lookup,
     MulShift,
     Operand,
     Scalar,
@@ -112,9 +113,11 @@ class Epilogue:
         )
         self._buffers: Buffers = {}
         self._reads_numbers = any(
-            isinstance(node.expression, Operand) and spec.operands[node.expression.index].shape[3] > 1
+            isinstance(node.expression, Lookup)
+            or (isinstance(node.expression, Operand) and spec.operands[node.expression.index].shape[3] > 1)
             for node in self.graph.nodes
         )
+        """Whether channels beyond the last one would be read out of memory that may not be there."""
 
     @property
     def lanes(self) -> int:
@@ -205,6 +208,10 @@ class Epilogue:
             return emit.constant_parameter(
                 name, "uint32", words(constant.shape[0]), "channels to flip, packed"
             )
+        if len(constant.shape) == 2:
+            rows, levels = constant.shape
+            doc = f"{constant.element} [{rows}x{levels}], a table"
+            return emit.constant_parameter(name, constant.element.dtype, rows * levels, doc)
         doc = f"{constant.element} [{constant.shape[0]}], one per channel, then zeros"
         extent = words(constant.shape[0]) * WORD_BITS
         return emit.constant_parameter(
@@ -218,6 +225,8 @@ class Epilogue:
         return f"int{self.neuron.bits}"
 
     def _stored(self, array: np.ndarray) -> np.ndarray:
+        if array.ndim == 2:
+            return array.reshape(-1)
         padded = np.zeros(words(array.size) * WORD_BITS, array.dtype)
         padded[: array.size] = array.reshape(-1)
         if not self.is_bitwise:
@@ -427,6 +436,8 @@ class _Values:
                 return T.Cast(emit.vector_type("int32", self.lanes), self.as_float(x))
             case MulShift(shift=shift), [left, right]:
                 return self.mul_shift(left, right, shift)
+            case Lookup(index=index), [place]:
+                return self.epilogue._buffers[f"constant{index}"][place]
             case BitOf(plane=plane), [x]:
                 bit, zero = (emit.constant(v, "int32", self.lanes) for v in (1 << plane, 0))
                 return tirx.NE(x & bit, zero)

@@ -156,6 +156,8 @@ def _can_fold(spec: KernelSpec) -> bool:
         return layout.shape[2:] == spec.shape[2:] and unit and layout.strides[2] == channels
 
     layouts = _layouts(spec)
+    if any(len(constant.shape) > 1 for constant in spec.constants):
+        return False  # a table says nothing of how often a row of channels repeats itself
     return all(layout.element is not Element.BIT and is_dense(layout) for layout in layouts)
 
 

@@ -14,7 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bnncc.kernels.isa import Isa
-from bnncc.plan.expression import Binary, Compare, Expression, Flip, FromBit, Select, ToFloat, ToLevel, Unary
+from bnncc.plan.expression import (
+    Binary,
+    Compare,
+    Expression,
+    Flip,
+    FromBit,
+    Lookup,
+    Select,
+    ToFloat,
+    ToLevel,
+    Unary,
+)
 from bnncc.plan.graph import Graph
 from bnncc.plan.kernel import (
     BinaryConv,
@@ -148,6 +159,8 @@ def _word(expression: Expression) -> str:
             return "select"
         case Flip():
             return "flip"
+        case Lookup():
+            return "lookup"
         case FromBit():
             return "bits"
         case ToFloat():

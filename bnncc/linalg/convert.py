@@ -177,6 +177,8 @@ class Converter:
                 return [self.threshold(op)]
             case ops.Flip():
                 return [self.flip(op)]
+            case ops.Lookup():
+                return [self.lookup(op)]
             case ops.Cast():
                 return [self.cast(op)]
             case ops.Select():
@@ -271,6 +273,20 @@ class Converter:
 
         result = b.elementwise([words, mask], shape_of(words), [element_of(words)], differ)[0]
         return Planes.of_words(element_of(op.result), plane.shape, [result])
+
+    def lookup(self, op: ops.Lookup) -> SSAValue:
+        """Entries of a table, row after row in one."""
+        rows = op.rows
+        table = b.constant(rows.reshape(-1), f32)
+        before = np.arange(len(rows), dtype=np.int32) * rows.shape[1] - vector_of(op.first)
+
+        def entry(value: SSAValue, start: SSAValue) -> list[SSAValue]:
+            place = arith.IndexCastOp(arith.AddiOp(value, start).result, IndexType()).result
+            return [b.lookup(table, place)]
+
+        return b.elementwise(
+            [self.number(op.input), b.constant(before, i32)], shape_of(op.result), [f32], entry
+        )[0]
 
     def signs(self, signs: Attribute) -> SSAValue:
         """i1 [c]: where the sign is -1."""

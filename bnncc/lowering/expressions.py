@@ -92,13 +92,17 @@ class ExpressionBuilder:
     def channel(self, array: np.ndarray) -> ex.Channel:
         """A constant vector [c], shared with an equal one met before."""
         vector = np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (self.channels,)))
+        return ex.Channel(self._add_constant(vector))
+
+    def _add_constant(self, array: np.ndarray) -> int:
+        """The number that a constant of the kernel has: a vector [c], or a table."""
         for index, known in enumerate(self.arrays):
-            if known.dtype == vector.dtype and np.array_equal(known, vector, equal_nan=True):
-                return ex.Channel(self.reserved + index)
-        element = Element.F32 if vector.dtype == np.float32 else Element.I32
-        self.constants.append(Constant(element, (self.channels,)))
-        self.arrays.append(vector)
-        return ex.Channel(self.reserved + len(self.arrays) - 1)
+            if known.dtype == array.dtype and np.array_equal(known, array, equal_nan=True):
+                return self.reserved + index
+        element = Element.F32 if array.dtype == np.float32 else Element.I32
+        self.constants.append(Constant(element, array.shape))
+        self.arrays.append(array)
+        return self.reserved + len(self.arrays) - 1
 
     def _build(self, value: SSAValue) -> ex.Expression:
         if isinstance(value, BlockArgument):
@@ -133,6 +137,8 @@ class ExpressionBuilder:
             case ops.MulShift():
                 left, right = (self.value(operand) for operand in op.operands)
                 return ex.MulShift(left, right, op.shift.value.data)
+            case ops.Lookup():
+                return self._lookup(op)
             case ops.PRelu():
                 x = self.value(op.input)
                 scaled = ex.Binary("mul", x, self.value(op.slope))
@@ -225,6 +231,15 @@ class ExpressionBuilder:
         if (signs == 1).all():
             return x
         return ex.Flip(x, self.channel((signs == -1).astype(np.int32)).index)
+
+    def _lookup(self, op: ops.Lookup) -> ex.Expression:
+        """Where the entry lies in the rows of the table, put one after the other."""
+        rows, first = op.rows, ops.vector_of(op.first)
+        before = np.arange(len(rows), dtype=np.int32) * rows.shape[1] - first
+        place = self.value(op.input)
+        if before.any():
+            place = ex.Binary("add", place, self._numbers(before))
+        return ex.Lookup(place, self._add_constant(np.ascontiguousarray(rows)))
 
     def _clip(self, op: ops.Clip) -> ex.Expression:
         x = self.value(op.input)

@@ -100,6 +100,15 @@ class MulShift(Expression):
 
 
 @dataclass(frozen=True)
+class Lookup(Expression):
+    """float32: entry `place`, an int32, of constant `index` of the kernel, a table of one row after the
+    other."""
+
+    place: Expression
+    index: int
+
+
+@dataclass(frozen=True)
 class BitOf(Expression):
     """Boolean: bit `plane` of an int32 that is not negative."""
 

@@ -243,7 +243,8 @@ Root = (
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant parameter: channel vectors f32 or i32 [c], or the weight of the root."""
+    """A constant parameter: channel vectors f32 or i32 [c], tables f32 [rows, levels] that expressions look
+    up, or the weight of the root."""
 
     element: Element
     shape: tuple[int, ...]

@@ -23,6 +23,7 @@ from bnncc.plan.expression import (
     Flip,
     FromBit,
     Integer,
+    Lookup,
     MulShift,
     Operand,
     Scalar,
@@ -260,6 +261,8 @@ class Evaluation:
             case MulShift(left, right, shift):
                 product = self.value(left).astype(np.int64) * self.value(right)
                 return ((product + (1 << shift - 1)) >> shift).astype(np.int32)
+            case Lookup(place, index):
+                return self.constants[index].reshape(-1)[self.value(place)]
             case BitOf(value, plane):
                 return self.value(value) >> plane & 1 != 0
             case FromBit(value, low, high):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 
 import numpy as np
@@ -20,13 +20,14 @@ from bnncc.plan.expression import (
     Compare,
     Flip,
     FromBit,
+    Lookup,
     Operand,
     Scalar,
     ToFloat,
     Unary,
 )
 from bnncc.plan.graph import Graph
-from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec
+from bnncc.plan.kernel import BinaryConv, Constant, Grid, KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, random_buffer, random_reads, run_step, store
 from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise
@@ -52,6 +53,15 @@ def _stream(operand: int) -> tuple:
 def _with_residual(shape: Shape, **options) -> KernelSpec:
     floats = (Element.F32, Element.F32)
     return binary_spec(shape, _stream(0), floats, (Layout.packed(Element.F32, shape.output),), **options)
+
+
+def _with_table(shape: Shape) -> KernelSpec:
+    """Sums of spikes looked up in a row for each output: entry `sum` + constant 2 of constant 1."""
+    place = Binary("add", Accumulator(), Channel(2))
+    epilogue = ((Element.F32, Lookup(place, 1)), (Element.BIT, Compare("ge", Lookup(place, 1), Scalar(0.0))))
+    spec = binary_spec(shape, epilogue, (Element.F32, Element.I32), grid=SPIKE, halo_level=0)
+    table = Constant(Element.F32, (shape.outputs, 2 * shape.taps + 1))
+    return replace(spec, constants=(spec.constants[0], table, spec.constants[2]))
 
 
 def _cases() -> dict[str, KernelSpec]:
@@ -133,6 +143,9 @@ def _cases() -> dict[str, KernelSpec]:
             strided, INTEGERS, ternary_input=True, ternary_weight=True, weight_planes=2
         ),
         "mixed": binary_spec(plain, mixed, operands=residual_bit),
+        "table": _with_table(plain),
+        "table-tails": _with_table(Shape((1, 5, 6, 35), 43)),
+        "table-dense": _with_table(dense(2, 70, 10)),
         "stream": _with_residual(plain),
         "stream-tails": _with_residual(Shape((1, 5, 6, 35), 43), halo_level=0),
         "stream-dense": _with_residual(dense(3, 65, 24)),
@@ -157,8 +170,12 @@ def case_numbers(spec: KernelSpec, seed: int) -> tuple[list[np.ndarray], tuple[n
     constants: list[np.ndarray] = [weight.astype(np.int8)]
     nodes = Graph.of([output.expression for output in spec.outputs]).nodes
     flips = {node.expression.index for node in nodes if isinstance(node.expression, Flip)}
+    tables = {node.expression.index for node in nodes if isinstance(node.expression, Lookup)}
     for index, constant in enumerate(spec.constants[1:], start=1):
-        if index in flips:
+        if index - 1 in tables:
+            rows, levels = spec.constants[index - 1].shape
+            constants.append(np.arange(rows, dtype=np.int32) * levels + levels // 2)
+        elif index in flips:
             constants.append(rng.integers(0, 2, constant.shape).astype(np.int32))
         elif constant.element is Element.I32:
             constants.append(_thresholds(rng, weight))
