@@ -149,6 +149,10 @@ def element_wise() -> None:
     for shift in (16, 32):
         arguments = [tensor(shape, i32), tensor((5,), i32)]
         example(f"mul_shift {shift}", arguments, lambda x, y, shift=shift: ops.MulShift(x, y, shift))
+    for name, rows in (("one row", 1), ("a row for each", 5)):
+        table, first = RANDOM.uniform(-1, 1, (rows, 9)).astype(np.float32), np.full(rows, -4)
+        arguments = [tensor(shape, i32)]
+        example(f"lookup {name}", arguments, lambda x, t=table, f=first: ops.Lookup(x, t, f))
     example("prelu", [tensor(shape, f32), tensor((5,), f32)], ops.PRelu)
     example(
         "batch_norm",

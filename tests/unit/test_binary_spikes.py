@@ -27,7 +27,7 @@ NETWORKS = {
 """Case: hidden layers of one time step at least, and their domains."""
 
 
-def steps_of(name: str, folder: Path, target: str, optimize: str | None = None) -> list[Step]:
+def steps_of(name: str, folder: Path, target: str, optimize: driver.Goal = None) -> list[Step]:
     """What a network has become for a target."""
     if not cases.case_names(name):
         pytest.skip(f"no case {name}")
