@@ -254,69 +254,75 @@
       %92 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%92) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "softmax"}> ({
+    "irdl.operation"() <{sym_name = "lookup"}> ({
       %93 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%93) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %94 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%94) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "transpose"}> ({
+    "irdl.operation"() <{sym_name = "softmax"}> ({
       %95 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%95) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %96 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%96) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "reshape"}> ({
+    "irdl.operation"() <{sym_name = "transpose"}> ({
       %97 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%97) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %98 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%98) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "pad"}> ({
+    "irdl.operation"() <{sym_name = "reshape"}> ({
       %99 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%99) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %100 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%100) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "concat"}> ({
+    "irdl.operation"() <{sym_name = "pad"}> ({
       %101 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%101) {variadicity = #irdl<variadicity_array [variadic]>, names = ["inputs"]} : (!irdl.attribute) -> ()
+      "irdl.operands"(%101) {variadicity = #irdl<variadicity_array [single]>, names = ["input"]} : (!irdl.attribute) -> ()
       %102 = "irdl.any"() : () -> !irdl.attribute
       "irdl.results"(%102) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
     }) : () -> ()
-    "irdl.operation"() <{sym_name = "fused"}> ({
+    "irdl.operation"() <{sym_name = "concat"}> ({
       %103 = "irdl.any"() : () -> !irdl.attribute
       "irdl.operands"(%103) {variadicity = #irdl<variadicity_array [variadic]>, names = ["inputs"]} : (!irdl.attribute) -> ()
       %104 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%104) {variadicity = #irdl<variadicity_array [variadic]>, names = ["outputs"]} : (!irdl.attribute) -> ()
-      %105 = "irdl.region"() : () -> !irdl.region
-      "irdl.regions"(%105) {names = ["body"]} : (!irdl.region) -> ()
+      "irdl.results"(%104) {variadicity = #irdl<variadicity_array [single]>, names = ["result"]} : (!irdl.attribute) -> ()
+    }) : () -> ()
+    "irdl.operation"() <{sym_name = "fused"}> ({
+      %105 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%105) {variadicity = #irdl<variadicity_array [variadic]>, names = ["inputs"]} : (!irdl.attribute) -> ()
+      %106 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%106) {variadicity = #irdl<variadicity_array [variadic]>, names = ["outputs"]} : (!irdl.attribute) -> ()
+      %107 = "irdl.region"() : () -> !irdl.region
+      "irdl.regions"(%107) {names = ["body"]} : (!irdl.region) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "yield"}> ({
-      %106 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%106) {variadicity = #irdl<variadicity_array [variadic]>, names = ["values"]} : (!irdl.attribute) -> ()
+      %108 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.operands"(%108) {variadicity = #irdl<variadicity_array [variadic]>, names = ["values"]} : (!irdl.attribute) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "neuron"}> ({
-      %107 = "irdl.any"() : () -> !irdl.attribute
-      %108 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%107, %108) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["inputs", "states"]} : (!irdl.attribute, !irdl.attribute) -> ()
       %109 = "irdl.any"() : () -> !irdl.attribute
       %110 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%109, %110) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["outputs", "new_states"]} : (!irdl.attribute, !irdl.attribute) -> ()
-      %111 = "irdl.region"() : () -> !irdl.region
-      "irdl.regions"(%111) {names = ["body"]} : (!irdl.region) -> ()
+      "irdl.operands"(%109, %110) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["inputs", "states"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %111 = "irdl.any"() : () -> !irdl.attribute
+      %112 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%111, %112) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["outputs", "new_states"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %113 = "irdl.region"() : () -> !irdl.region
+      "irdl.regions"(%113) {names = ["body"]} : (!irdl.region) -> ()
     }) : () -> ()
     "irdl.operation"() <{sym_name = "scan"}> ({
-      %112 = "irdl.any"() : () -> !irdl.attribute
-      %113 = "irdl.any"() : () -> !irdl.attribute
       %114 = "irdl.any"() : () -> !irdl.attribute
       %115 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.operands"(%112, %113, %114, %115) {variadicity = #irdl<variadicity_array [variadic, variadic, variadic, optional]>, names = ["sequences", "initial", "invariants", "count"]} : (!irdl.attribute, !irdl.attribute, !irdl.attribute, !irdl.attribute) -> ()
       %116 = "irdl.any"() : () -> !irdl.attribute
       %117 = "irdl.any"() : () -> !irdl.attribute
-      "irdl.results"(%116, %117) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["final", "stacked"]} : (!irdl.attribute, !irdl.attribute) -> ()
-      %118 = "irdl.region"() : () -> !irdl.region
-      "irdl.regions"(%118) {names = ["body"]} : (!irdl.region) -> ()
+      "irdl.operands"(%114, %115, %116, %117) {variadicity = #irdl<variadicity_array [variadic, variadic, variadic, optional]>, names = ["sequences", "initial", "invariants", "count"]} : (!irdl.attribute, !irdl.attribute, !irdl.attribute, !irdl.attribute) -> ()
+      %118 = "irdl.any"() : () -> !irdl.attribute
+      %119 = "irdl.any"() : () -> !irdl.attribute
+      "irdl.results"(%118, %119) {variadicity = #irdl<variadicity_array [variadic, variadic]>, names = ["final", "stacked"]} : (!irdl.attribute, !irdl.attribute) -> ()
+      %120 = "irdl.region"() : () -> !irdl.region
+      "irdl.regions"(%120) {names = ["body"]} : (!irdl.region) -> ()
     }) : () -> ()
   }) : () -> ()
 }) : () -> ()
