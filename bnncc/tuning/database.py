@@ -18,7 +18,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ Key = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Trial:
-    """What one candidate did on a device. score: in that unit, None where it failed."""
+    """What one candidate did on a device. score: in that unit, None where it failed; one that has a problem
+    nevertheless was fast by itself, and is not used."""
 
     device: str
     unit: Unit
@@ -114,6 +115,13 @@ class Database:
         )
         trials[at] = trial
 
+    def reject(self, key: Key, device: str, why: str) -> None:
+        """Use none of those that were faster than the default on a device; their times are kept."""
+        default, *others = self.trials(key, device)
+        for trial in others:
+            if _score(trial) < _score(default):
+                self.replace(key, replace(trial, problem=why))
+
     def save(self) -> None:
         """Write the file, whole or not at all. Raises BnnccError."""
         layers = [_layer(key, trials) for key, trials in self._layers.values()]
@@ -136,7 +144,7 @@ class Database:
 
 
 def _score(trial: Trial) -> float:
-    return float("inf") if trial.score is None else trial.score
+    return float("inf") if trial.score is None or trial.problem else trial.score
 
 
 def _text(key: Key) -> str:

@@ -7,6 +7,7 @@ again without it.
 
 from __future__ import annotations
 
+import math
 import statistics
 import struct
 import tempfile
@@ -86,16 +87,21 @@ class Subject:
 
 
 def measure(
-    subject: Subject, candidates: Sequence[TileParameters], device: Device, target: Target
+    subject: Subject,
+    candidates: Sequence[TileParameters],
+    device: Device,
+    target: Target,
+    seconds: float = math.inf,
 ) -> list[Outcome]:
-    """An outcome for each candidate, in their order. Raises BnnccError where the device fails."""
+    """An outcome for each candidate, in their order. seconds: that a program may take, if that is less than
+    SECONDS for each candidate in it. Raises BnnccError where the device fails."""
     failed: dict[int, str] = {}
     scores: dict[int, float] = {}
     with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
         with _BUILDING:
             batches = _build(subject, candidates, device.form, target, Path(folder), failed)
         for batch in batches:
-            scores |= _measure(batch, device, failed)
+            scores |= _measure(batch, device, failed, seconds)
     return [
         Outcome(parameters, scores.get(index), failed.get(index, ""))
         for index, parameters in enumerate(candidates)
@@ -208,14 +214,14 @@ class _Batch:
         return "" if self.subject.is_right(outputs) else "its answer is wrong"
 
 
-def _measure(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[int, float]:
-    first = _first_calls(batch, device, failed)
+def _measure(batch: _Batch, device: Device, failed: dict[int, str], seconds: float) -> dict[int, float]:
+    first = _first_calls(batch, device, failed, seconds)
     if device.unit in EXACT or not first:
         return first
-    return _times(batch, device, first, failed)
+    return _times(batch, device, first, failed, seconds)
 
 
-def _first_calls(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[int, float]:
+def _first_calls(batch: _Batch, device: Device, failed: dict[int, str], seconds: float) -> dict[int, float]:
     """Of each candidate whose answer is right, the score of its first call."""
     waiting, scores = list(batch.indices), {}
     while waiting:
@@ -223,7 +229,7 @@ def _first_calls(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[
         for index, request in zip(waiting, requests, strict=True):
             batch.check(request, index)
         together = Requests.joined(requests)
-        done = device.run(batch.program, together, SECONDS * len(waiting))
+        done = device.run(batch.program, together, min(seconds, SECONDS * len(waiting)))
         counts, at = done.counts, 0
         for number, (index, request) in enumerate(zip(waiting, requests, strict=True)):
             answer = done.answer[at : at + request.answered]
@@ -246,7 +252,7 @@ def _first_calls(batch: _Batch, device: Device, failed: dict[int, str]) -> dict[
 
 
 def _times(
-    batch: _Batch, device: Device, first: dict[int, float], failed: dict[int, str]
+    batch: _Batch, device: Device, first: dict[int, float], failed: dict[int, str], seconds: float
 ) -> dict[int, float]:
     """The median time of a call of each candidate, measured in turns."""
     running = dict(first)
@@ -260,7 +266,7 @@ def _times(
         order = [index for _ in range(ROUNDS) for index in running]
         for index in order:
             requests.call(batch.indices.index(index), batch.places[index], repeats[index])
-        done = device.run(batch.program, requests, SECONDS * len(running))
+        done = device.run(batch.program, requests, min(seconds, SECONDS * len(running)))
         answers = len(done.answer) // 8
         if answers < len(order):
             failed[order[answers]] = f"it failed: {done.problem or 'no answer'}"

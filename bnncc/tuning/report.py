@@ -28,8 +28,8 @@ def render(tuning: Tuning) -> str:
         (
             _nodes(layer),
             layer.operation,
-            _score(layer.default, tuning.unit),
-            _score(layer.best, tuning.unit),
+            _score(layer.default, tuning.unit) if layer.scores else "not measured",
+            _score(layer.best, tuning.unit) if layer.scores else "",
             f"{layer.gain:.2f}",
             str(len(layer.scores)),
             str(sum(score is None for score in layer.scores) or ""),
@@ -40,7 +40,8 @@ def render(tuning: Tuning) -> str:
     header = ("layer", "operation", "default", "best", "faster", "trials", "failed", "tile")
     if not rows:
         return head + "no layer has anything to choose\n"
-    return f"{head}\n{table(header, rows, right=(2, 3, 4, 5, 6))}\n"
+    tail = f"\n{tuning.check}\n" if tuning.check else ""
+    return f"{head}\n{table(header, rows, right=(2, 3, 4, 5, 6))}\n{tail}"
 
 
 def report_page(tuning: Tuning) -> str:
@@ -51,6 +52,7 @@ def report_page(tuning: Tuning) -> str:
         f"<p>On {escape(tuning.device)}: {tuning.trials} new trials in {tuning.seconds:.0f} s.</p>",
         "<p>A dot is a trial; its height is its share of the default's time, which is the grey line. The",
         "green line is the best so far.</p>",
+        f"<p>{escape(tuning.check)}</p>",
     ]
     for layer in tuning.layers:
         found = f"the default, {_score(layer.default, tuning.unit)}, is the best"
@@ -68,6 +70,8 @@ def report_page(tuning: Tuning) -> str:
 
 
 def _drawing(layer: LayerResult) -> str:
+    if not layer.scores:
+        return "<p>There was no time to measure it.</p>"
     if not layer.default:
         return "<p>The default failed.</p>"
     shares = [None if score is None else score / layer.default for score in layer.scores]

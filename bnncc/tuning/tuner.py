@@ -36,6 +36,18 @@ PAUSES = (1, 5, 20)
 FINALISTS = 3
 """Of the candidates that were the best, so many are measured again."""
 
+BESIDE = 2 + FINALISTS
+"""Of a layer's candidates, those that are measured twice: the default, and the best."""
+
+LEAST = 4
+"""Fewer new candidates are not worth the time that is left for a layer."""
+
+ROUNDING = 1e-6
+"""Of a number of candidates."""
+
+LEAST_SECONDS = 5
+"""What a program may take at least, however little time is left: a candidate that hangs ends so late."""
+
 Say = Callable[[str], None]
 
 
@@ -68,7 +80,8 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What tuning a network found. device: its name; seconds: that it took; trials: that were new."""
+    """What tuning a network found. device: its name; seconds: that it took; trials: that were new; check: what
+    came out of comparing the whole network with its default, where that was done."""
 
     target: str
     device: str
@@ -76,6 +89,7 @@ class Tuning:
     seconds: float
     trials: int
     layers: tuple[LayerResult, ...]
+    check: str = ""
 
 
 def tune(
@@ -87,19 +101,59 @@ def tune(
     Raises BnnccError where the device is gone and stays so; what was found until then is saved."""
     layers = list(_layers(network, target))
     start, before = time.monotonic(), database.size
-    results = []
+    pace = Pace(start + limits.seconds if limits.seconds is not None else math.inf)
     for number, (key, steps, choices) in enumerate(layers):
-        deadline = math.inf
-        if limits.seconds is not None:
-            left = limits.seconds - (time.monotonic() - start)
-            deadline = time.monotonic() + max(0.0, left / (len(layers) - number))
         title = f"layer {number + 1} of {len(layers)}, {steps[0].location or steps[0].name}"
-        job = _Job(key, steps[0], choices, target, device, database)
-        job.run(limits.trials, deadline, lambda text, title=title: say(f"{title}: {text}"))
-        results.append(job.result(steps))
+        job = _Job(key, steps[0], choices, target, device, database, pace)
+        job.run(limits.trials, len(layers) - number, lambda text, title=title: say(f"{title}: {text}"))
     database.save()
-    taken = time.monotonic() - start
-    return Tuning(target.name, device.name, device.unit, taken, database.size - before, tuple(results))
+    taken, found = time.monotonic() - start, results(network, target, device, database)
+    return Tuning(target.name, device.name, device.unit, taken, database.size - before, found)
+
+
+def results(
+    network: Sequence[Step], target: Target, device: Device, database: Database
+) -> tuple[LayerResult, ...]:
+    """What a database says of a network's layers on a device."""
+    return tuple(_result(key, steps, device, database) for key, steps, _ in _layers(network, target))
+
+
+def _result(key: Key, steps: Sequence[Step], device: Device, database: Database) -> LayerResult:
+    trials = database.trials(key, device.name)
+    parameters = database.best(key)
+    scores = tuple(trial.score for trial in trials)
+    good = [trial.score for trial in trials if trial.score is not None and not trial.problem]
+    nodes = tuple(step.location or step.name for step in steps)
+    default = scores[0] if scores else None
+    best = min(good, default=None) if parameters else default
+    operation = "{operation} {activation}x{weight} {epilogue}".format(**key)
+    return LayerResult(nodes, operation, device.unit, default, best, parameters, scores)
+
+
+@dataclass
+class Pace:
+    """How long candidates take, to end in time. deadline: of time.monotonic; seconds: of one candidate, with
+    its compilation, as the last ones took."""
+
+    deadline: float
+    seconds: float = 0.2
+    is_known: bool = False
+
+    def share(self, start: float, layers: int) -> float:
+        """Until when the first of so many layers may be measured, which was begun at `start`: its share of the
+        time that was left, or, if that is nothing worth, as long as a few candidates take."""
+        least = (LEAST + BESIDE) * self.seconds
+        return min(self.deadline, start + max(least, (self.deadline - start) / layers))
+
+    def room(self, deadline: float) -> float:
+        """For how many candidates there is time, if the best are measured once more after them; a few only
+        while nobody knows how long they take, and time is limited."""
+        room = (deadline - time.monotonic()) / self.seconds - BESIDE + ROUNDING
+        return room if self.is_known or math.isinf(deadline) else min(room, LEAST)
+
+    def took(self, seconds: float, candidates: int) -> None:
+        """So long for so many."""
+        self.seconds, self.is_known = seconds / candidates, True
 
 
 def _layers(
@@ -127,47 +181,44 @@ class _Job:
         target: Target,
         device: Device,
         database: Database,
+        pace: Pace,
     ):
-        self.key, self.choices = key, choices
+        self.key, self.choices, self.pace = key, choices, pace
         self.target, self.device, self.database = target, device, database
         self.step = step
         self._say: Say = lambda message: None
+        self._deadline = math.inf
 
     @property
     def trials(self) -> list[Trial]:
         """Of this device, so far."""
         return self.database.trials(self.key, self.device.name)
 
-    def run(self, trials: int, deadline: float, say: Say) -> None:
-        """Measure until there are so many trials, the time is over or nothing is left."""
+    def run(self, trials: int, layers: int, say: Say) -> None:
+        """Measure until there are so many trials, this layer's share of the time is over (which it has with
+        those after it; layers: with itself), or nothing is left."""
         self._say = say
         search = Search(self.choices)
         begun = len(self.trials)
         start = time.monotonic()
-        while len(self.trials) < trials and (time.monotonic() < deadline or not self.trials):
-            count = min(BATCH * self._parallel, trials - len(self.trials))
+        while len(self.trials) < trials:
+            deadline = self._deadline = self.pace.share(start, layers)
+            room = self.pace.room(deadline)
+            if room < min(LEAST, trials - len(self.trials)):
+                break
+            count = min(BATCH * self._parallel, trials - len(self.trials), math.floor(min(room, 1e6)))
             chosen = search.propose(count, self._scores())
             if not chosen:
                 break
             say(self._status(trials, begun, start, deadline))
+            before, known = time.monotonic(), bool(self.trials)
             self._try([self.choices[index] for index in chosen])
+            self.pace.took(time.monotonic() - before, len(chosen) + known)
             self.database.save()
         if len(self.trials) > max(1, begun) and self.device.unit not in EXACT:
             say("the best once more")
             self._confirm()
             self.database.save()
-
-    def result(self, steps: Sequence[Step]) -> LayerResult:
-        """What is known now."""
-        trials = self.trials
-        parameters = self.database.best(self.key)
-        scores = tuple(trial.score for trial in trials)
-        found = [score for score in scores if score is not None]
-        nodes = tuple(step.location or step.name for step in steps)
-        default = scores[0] if scores else None
-        best = min(found, default=None) if parameters else default
-        operation = "{operation} {activation}x{weight} {epilogue}".format(**self.key)
-        return LayerResult(nodes, operation, self.device.unit, default, best, parameters, scores)
 
     def _try(self, new: Sequence[TileParameters]) -> None:
         """Measure candidates, where time is measured beside the default, and remember them."""
@@ -201,13 +252,14 @@ class _Job:
             self.database.replace(self.key, self._trial(outcome, factor))
 
     def _measure(self, chosen: Sequence[TileParameters]) -> list[Outcome]:
+        seconds = max(LEAST_SECONDS, self._deadline - time.monotonic())
         for pause in PAUSES:
             try:
-                return measure(self._subject, chosen, self.device, self.target)
+                return measure(self._subject, chosen, self.device, self.target, seconds)
             except BnnccError as error:
                 self._say(f"{error.message}; once more in {pause} s")
                 time.sleep(pause)
-        return measure(self._subject, chosen, self.device, self.target)
+        return measure(self._subject, chosen, self.device, self.target, seconds)
 
     @cached_property
     def _subject(self) -> Subject:

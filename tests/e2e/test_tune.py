@@ -47,6 +47,12 @@ def test_a_tuned_network_is_used_and_agrees(bnncc: Shell, model: Path, tmp_path:
     )
 
 
+def test_on_this_machine_the_whole_network_is_compared_in_the_end(bnncc: Shell, model: Path, tmp_path: Path):
+    answer = bnncc.fine("tune", model, "--db", tmp_path / "db", "--trials", "3")
+    assert "The whole network" in answer.out
+    bnncc.fine("verify", model, "--tuning-db", tmp_path / "db")
+
+
 def test_a_database_of_another_processor_changes_nothing(bnncc: Shell, model: Path, tmp_path: Path):
     database = tmp_path / "tuning.json"
     bnncc.fine("tune", model, "--target", "cortex-m4", "--db", database, "--trials", "2")

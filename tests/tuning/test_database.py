@@ -66,6 +66,19 @@ def test_only_what_is_clearly_faster_replaces_the_default(tmp_path: Path, trials
     assert filled(tmp_path / "db.json", *trials).best(KEY) == best
 
 
+def test_what_was_rejected_is_not_used_and_not_forgotten(tmp_path: Path):
+    database = filled(tmp_path / "db.json", trial(DEFAULT, 2e-6), trial(OTHER, 1e-6), trial(BROKEN, 3e-6))
+    database.reject(KEY, "local", "in the network it is not faster")
+    database.save()
+    again = Database(tmp_path / "db.json")
+    assert again.best(KEY) is None
+    assert [(one.score, bool(one.problem)) for one in again.trials(KEY)] == [
+        (2e-6, False),
+        (1e-6, True),
+        (3e-6, False),
+    ]
+
+
 def test_time_counts_more_than_instructions(tmp_path: Path):
     counted = [trial(DEFAULT, 100, "instructions", "qemu"), trial(OTHER, 50, "instructions", "qemu")]
     timed = [trial(DEFAULT, 1.0), trial(OTHER, 1.5)]
