@@ -80,8 +80,8 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What tuning a network found. device: its name; seconds: that it took; trials: that were new; check: what
-    came out of comparing the whole network with its default, where that was done."""
+    """What tuning a network found. device: its name; seconds: that it took; trials: that were new; check:
+    what came out of comparing the whole network with its default, where that was done."""
 
     target: str
     device: str
@@ -140,8 +140,8 @@ class Pace:
     is_known: bool = False
 
     def share(self, start: float, layers: int) -> float:
-        """Until when the first of so many layers may be measured, which was begun at `start`: its share of the
-        time that was left, or, if that is nothing worth, as long as a few candidates take."""
+        """Until when the first of so many layers may be measured, which was begun at `start`: its share of
+        the time that was left, or, if that is nothing worth, as long as a few candidates take."""
         least = (LEAST + BESIDE) * self.seconds
         return min(self.deadline, start + max(least, (self.deadline - start) / layers))
 

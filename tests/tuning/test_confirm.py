@@ -62,6 +62,6 @@ def test_verdicts(
 def test_what_is_said():
     assert "default kernels" in confirm.described([Verdict((), (), 1.0)])
     assert confirm.described([Verdict((1, 2), (2,), 0.97), Verdict((1,), (), 0.955)]) == (
-        "The whole network, in turns with the default: 0.955 of its time; 1 of 2 layers were not faster there "
-        "and keep the default."
+        "The whole network, in turns with the default: 0.955 of its time; 1 of 2 layers were not faster "
+        "there and keep the default."
     )
