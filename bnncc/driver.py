@@ -32,6 +32,7 @@ from bnncc.golden import Golden, golden_vectors
 from bnncc.linalg.convert import convert_module
 from bnncc.linalg.schedule import parts_of
 from bnncc.lowering import Lowered, lower
+from bnncc.lowering.stored_forms import with_three_words
 from bnncc.lowering.upstream import lower_upstream
 from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
 from bnncc.passes.recognize_spikes import Rates
@@ -227,7 +228,10 @@ def lower_module(module: ModuleOp, name: str, options: Options) -> Lowered:
     takes_events = options.camera.type == "events"
     if options.backend == "mlir":
         return lower_upstream(module, name, takes_events)
-    return lower(module, name, takes_events)
+    lowered = lower(module, name, takes_events)
+    is_portable = "c" in options.emit or options.package is not None
+    counts_vectors = targets.load(options.target).popcount == "vector32"
+    return with_three_words(lowered) if counts_vectors and not is_portable else lowered
 
 
 def decisions(lowered: Lowered) -> dict[str, str]:

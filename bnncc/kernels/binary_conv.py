@@ -26,7 +26,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import binary_along, emit
+from bnncc.kernels import binary_along, emit, neighbours
 from bnncc.kernels.binary_plan import BinaryPlan, Threshold
 from bnncc.kernels.counting import Form, extent_of
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
@@ -362,16 +362,44 @@ class _PackedThreshold:
     def store(self, tile: Tile, sums: Sums) -> None:
         """Emit comparisons and stores of a tile."""
         per_word = WORD_BITS // self.item_bits
+        if self.layout.form == "three-word":
+            self._store_rows(tile, sums, per_word)
+            return
         for p, (row, column) in enumerate(tile.pixels()):
-            n, y, x = self.form.pixels.position(tile.image, row, column)
-            limits = border_case(self.plan, y, x) * self.plan.channels.stored
-            pixel = emit.address(self.layout, n, y, x, 0, per_word)
+            pixel, limits = self._pixel(tile, row, column, per_word)
             for v, vector in enumerate(tile.vectors):
                 bits = self._bits(sums[p, v], limits + vector.channel, vector)
                 for i, item in enumerate(bits):
                     place = pixel + vector.channel // self.item_bits + i
                     T.buffer_store(self.buffers["output"], item, [place])
                 self._clear_rest(pixel, vector)
+
+    def _pixel(self, tile: Tile, row: Index, column: Index, per_word: int) -> tuple[Index, Index]:
+        """Where the bits of a pixel go, in items, and where its limits are."""
+        n, y, x = self.form.pixels.position(tile.image, row, column)
+        limits = border_case(self.plan, y, x) * self.plan.channels.stored
+        return emit.address(self.layout, n, y, x, 0, per_word), limits
+
+    def _store_rows(self, tile: Tile, sums: Sums, per_word: int) -> None:
+        """The same in three-word form: the pixels of a row together."""
+        buffer, pixels = self.buffers["output"], tile.pixels()
+        for v, vector in enumerate(tile.vectors):
+            for first in range(0, len(pixels), tile.columns):
+                rows = []
+                for p in range(first, first + tile.columns):
+                    _, limits = self._pixel(tile, *pixels[p], per_word)
+                    rows.append(self._bits(sums[p, v], limits + vector.channel, vector))
+                start, _ = self._pixel(tile, *pixels[first], per_word)
+                place = start + vector.channel // self.item_bits
+                for i, bits in enumerate(zip(*rows, strict=True)):
+                    neighbours.store_row(
+                        self.layout,
+                        per_word,
+                        place + i,
+                        bits,
+                        lambda at: buffer[at],
+                        lambda item, at: T.buffer_store(buffer, item, [at]),
+                    )
 
     def _bits(self, total: Buffer, limit: Index, vector: Vector) -> list[Value]:
         if self.form.is_scalar:

@@ -58,6 +58,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     for template in FASTER:
         if takes(template, spec, isa, schedule):
             return template.make(spec, isa, schedule)
+    assert all(layout.form == "plain" for layout in spec.inputs), "only the template above reads other forms"
     return binary_conv.make(spec, isa, schedule)
 
 

@@ -74,6 +74,8 @@ def describe_layout(layout: Layout) -> str:
     """One line on a parameter's tensor for comments in C."""
     shape = "x".join(str(extent) for extent in layout.shape)
     text = f"{layout.element} [{shape}]"
+    if layout.form != "plain":
+        text += f", {layout.form} form"
     if layout.halo:
         halo = layout.halo
         text += f", halo {halo.top} {halo.left} {halo.bottom} {halo.right}"

@@ -35,7 +35,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         for image in each(n, "image"):
             for (top, left), (rows, columns) in rectangles:
                 for row in each(rows if columns else 0, "row"):
-                    _fill_row(buffers["target"], root, isa, (image, top + row, left), columns)
+                    for apart in sorted({0, layout.sums_apart}):
+                        _fill_row(buffers["target"], root, isa, (image, top + row, left), columns, apart)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         return constants
@@ -46,11 +47,11 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
 
 
 def _fill_row(
-    buffer: Buffer, root: FillHalo, isa: Isa, start: tuple[Index, Index, Index], columns: int
+    buffer: Buffer, root: FillHalo, isa: Isa, start: tuple[Index, Index, Index], columns: int, apart: int
 ) -> None:
-    """Fill `columns` pixels of a row from pixel `start` on."""
+    """Fill `columns` pixels of a row from pixel `start` on; apart: how far from their place."""
     layout = root.target
-    first = emit.pixel_address(layout, *start)
+    first = emit.pixel_address(layout, *start) + apart
     if layout.strides[2:] == (layout.depth, 1) and _is_uniform(root):
         _fill(buffer, root, isa, first, columns * layout.depth)
         return

@@ -61,6 +61,8 @@ def _binary(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
         for template in choice.FASTER:
             if choice.takes(template, spec, isa):
                 yield from template.candidates(spec, isa)
+        if spec.root.input.form != "plain":
+            return
         yield from (schedule.parameters() for schedule in binary_conv.candidates(spec, isa))
 
 

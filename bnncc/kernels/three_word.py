@@ -10,14 +10,14 @@ These are linear: the exclusive-or of the stored words of both sides gives the s
 The adder's sum is s, its carry (u | v) ^ s, one VPTERNLOG; so 8 operations for three words, not 9, and
 mismatches = count(s) + 2 count(carry). At stride 1, v of a pixel is u of the next one, and is not stored.
 
-Stored forms. Activations: rows of output columns + 1 pixels of [words][u, s], which the kernel makes of the
-plain words in memory that the caller lends. Weights: [vectors][rows * words][u, v, s][lanes].
+Stored forms. Activations: the three-word form of `plan.layout`, as their producer wrote it, or made of the
+plain words by this kernel in memory that the caller lends. Weights: [vectors][rows * words][u, v, s][lanes].
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
@@ -98,7 +98,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         form.weight(),
         *finish.constants(),
         *finish.outputs(),
-        form.scratch(),
+        *form.scratch(),
     )
 
     def body(buffers: Buffers) -> None:
@@ -112,9 +112,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     function = emit.function(symbol, parameters, body)
     vectors = f"{tile.channel_vectors} vectors of {tile.lanes} channels"
     description = f"a full adder over three words, {tile.rows}x{tile.pixels} pixels, {vectors}"
-    return Kernel(
-        symbol, spec, function, parameters, finish.pack, named, description, 4 * parameters[-1].extent
-    )
+    scratch_bytes = sum(4 * parameter.extent for parameter in form.scratch())
+    return Kernel(symbol, spec, function, parameters, finish.pack, named, description, scratch_bytes)
 
 
 def plan_of(spec: KernelSpec, lanes: int) -> BinaryPlan:
@@ -131,52 +130,16 @@ def _pixels(spec: KernelSpec) -> Pixels:
     return Pixels.of(spec, spec.root.window)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Where u and s of the activations lie: [images][rows][columns][words][u, s], rows and columns from the
-    window's top left corner at output pixel (0, 0) on."""
-
-    images: int
-    rows: int
-    columns: int
-    words: int
-
-    @staticmethod
-    def of(spec: KernelSpec) -> Stored:
-        """What a convolution reads."""
-        root = spec.root
-        assert isinstance(root, BinaryConv)
-        window, (n, height, width, _) = root.window, spec.shape
-        rows = (height - 1) * window.stride_y + (window.height - 1) * window.dilation_y + 1
-        return Stored(n, rows, width + TAPS - 2, root.input.depth)
-
-    @property
-    def pixel(self) -> int:
-        """Words from one pixel to the next."""
-        return 2 * self.words
-
-    @property
-    def row(self) -> int:
-        """Words from one row to the next."""
-        return self.columns * self.pixel
-
-    @property
-    def image(self) -> int:
-        """Words from one image to the next."""
-        return self.rows * self.row
-
-    @property
-    def extent(self) -> int:
-        """Words in all."""
-        return self.images * self.image
-
-
 class ThreeWords(Form):
     """Counts by a full adder; one step of the reduction is a row of the window at one channel word."""
 
     def __init__(self, plan: BinaryPlan):
         super().__init__(plan)
-        self.stored = Stored.of(plan.spec)
+        root, window = plan.root, plan.root.window
+        self.is_ready = root.input.form == "three-word"
+        self.stored = root.input if self.is_ready else _scratch_layout(plan.spec)
+        self.corner = (window.top, window.left) if self.is_ready else (0, 0)
+        """Where the window of output pixel (0, 0) starts, up and left of pixel (0, 0) of `stored`."""
 
     @property
     def adders(self) -> int:
@@ -189,11 +152,12 @@ class ThreeWords(Form):
         doc = f"weight bits [vectors][{self.adders}][a^b, b^c, a^b^c][lanes]"
         return emit.constant_parameter("weight", "uint32", extent, doc)
 
-    def scratch(self) -> Parameter:
-        """Parameter of the memory for the stored form of the activations."""
-        return Parameter(
-            "scratch", "uint32", self.stored.extent, False, "uint32_t", "a^b and a^b^c of the input"
-        )
+    def scratch(self) -> tuple[Parameter, ...]:
+        """Parameter of the memory for the stored form of the activations, where they do not have it."""
+        if self.is_ready:
+            return ()
+        doc = "a^b and a^b^c of the input"
+        return (Parameter("scratch", "uint32", self.stored.extent, False, "uint32_t", doc),)
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, 3, C/groups] in the stored form of `weight`."""
@@ -203,12 +167,14 @@ class ThreeWords(Form):
     # --- The activations ----------------------------------------------------------------------------------
 
     def transform(self, buffers: Buffers, lanes: int) -> None:
-        """Emit the making of the stored form of the whole input."""
+        """Emit the making of the stored form of the whole input, where it does not have it."""
+        if self.is_ready:
+            return
         stored, window, layout = self.stored, self.plan.root.window, self.plan.root.input
-        for n in each(stored.images, "image"):
-            for y in each(stored.rows, "row"):
+        for n in each(stored.shape[0], "image"):
+            for y in each(stored.shape[1], "row"):
                 source = emit.bind(emit.pixel_address(layout, n, y - window.top, -window.left))
-                target = emit.bind(n * stored.image + y * stored.row)
+                target = emit.bind(emit.pixel_address(stored, n, y, 0))
                 _transform_row(buffers, layout, stored, source, target, lanes)
 
     # --- Counting -----------------------------------------------------------------------------------------
@@ -218,28 +184,29 @@ class ThreeWords(Form):
         pixels = self._offsets(tile)
         start = emit.bind_index(self._start(tile))
         adders = _Adders(self, tile, buffers, start, pixels)
-        window, words, step = self.plan.root.window, self.plan.items, self.plan.root.window.dilation_y
+        window, words = self.plan.root.window, self.plan.items
+        step = window.dilation_y * self.stored.strides[1]
         adders.add(0, 0, is_first=True)
         for word in each(words - 1, "word"):
-            adders.add((word + 1) * 2, word + 1)
-        rest = (Level(window.height - 1, step * self.stored.row), Level(words, 2))
+            adders.add(word + 1, word + 1)
+        rest = (Level(window.height - 1, step), Level(words, 1))
         for offset, number in walk(rest) if window.height > 1 else ():
-            adders.add(step * self.stored.row + offset, words + number)
+            adders.add(step + offset, words + number)
         return adders.sums()
 
     def _start(self, tile: Tile) -> Index:
         """The place of u of a tile's first pixel."""
         n, y, x = self.pixels.position(tile.image, tile.row, tile.column)
-        stored = self.stored
-        place = n * stored.image + y * self.plan.root.window.stride_y * stored.row + x * stored.pixel
-        return place + tile.group * self.plan.items * 2
+        top, left = self.corner
+        place = emit.pixel_address(self.stored, n, y * self.plan.root.window.stride_y - top, x - left)
+        return place + tile.group * self.plan.items
 
     def _offsets(self, tile: Tile) -> list[int]:
         """Of u of every pixel of a tile from that of the first."""
-        stored = self.stored
-        row, pixel = self.plan.root.window.stride_y * stored.row, stored.pixel
+        image, row, pixel, _ = self.stored.strides
         if self.pixels.order == "batch":
-            pixel = stored.image
+            pixel = image
+        row *= self.plan.root.window.stride_y
         return [dy * row + dx * pixel for dy in range(tile.rows) for dx in range(tile.columns)]
 
 
@@ -255,6 +222,7 @@ class _Adders:
     def add(self, offset: Index, number: Index, is_first: bool = False) -> None:
         """Emit step `number`, whose activations lie `offset` from those of the first one. The first step
         stores instead of adding."""
+        stored = self.form.stored
         for v, vector in enumerate(self.tile.vectors):
             width, place = vector.width, (vector.channel * self.form.adders + number * vector.width) * TAPS
             wu, wv, ws = (
@@ -262,18 +230,19 @@ class _Adders:
             )
             us = {at: self._word(at, offset, width) for at in self._all_u()}
             for p, at in enumerate(self.pixels):
-                total = emit.bind(self._word(at + 1, offset, width) ^ ws)
-                carry = ((us[at] ^ wu) | (us[at + self.form.stored.pixel] ^ wv)) ^ total
+                total = emit.bind(self._word(at + stored.sums_apart, offset, width) ^ ws)
+                carry = ((us[at] ^ wu) | (us[at + stored.strides[2]] ^ wv)) ^ total
                 _accumulate(self.ones[p, v], total, is_first)
                 _accumulate(self.twos[p, v], carry, is_first)
 
     def _all_u(self) -> list[int]:
         """Offsets of the u that pixels and those to their right have."""
-        return sorted({at + i * self.form.stored.pixel for at in self.pixels for i in range(2)})
+        return sorted({at + i * self.form.stored.strides[2] for at in self.pixels for i in range(2)})
 
     def _word(self, at: int, offset: Index, width: int) -> Value:
         """A stored word in every lane."""
-        return emit.bind(emit.broadcast(self.buffers["scratch"][self.start + offset + at], width))
+        buffer = self.buffers["input" if self.form.is_ready else "scratch"]
+        return emit.bind(emit.broadcast(buffer[self.start + offset + at], width))
 
     def sums(self) -> Sums:
         """Emit the sums of mismatches."""
@@ -292,24 +261,39 @@ def _accumulate(total: Buffer, bits: Value, is_first: bool) -> None:
     emit.store(total, count if is_first else emit.load(total, 0, lanes) + count, 0)
 
 
+def _scratch_layout(spec: KernelSpec) -> Layout:
+    """What a convolution reads in three-word form: rows and columns from the window's top left corner at
+    output pixel (0, 0) on, up to the last one that some u is needed of."""
+    root = spec.root
+    assert isinstance(root, BinaryConv)
+    window, (n, height, width, _), words = root.window, spec.shape, root.input.depth
+    rows = (height - 1) * window.stride_y + (window.height - 1) * window.dilation_y + 1
+    columns = width + TAPS - 2
+    row = 2 * columns * words
+    shape, strides = (n, rows, columns, root.input.shape[3]), (rows * row, row, words, 1)
+    return Layout(Element.BIT, shape, strides, form="three-word")
+
+
 def _transform_row(
-    buffers: Buffers, layout: Layout, stored: Stored, source: Index, target: Index, lanes: int
+    buffers: Buffers, layout: Layout, stored: Layout, source: Index, target: Index, lanes: int
 ) -> None:
     """Emit u and s of a row of pixels; s of the last pixel is not used. Where the words of a row lie in one
     piece it is one loop: all that u and s need is the same word of the next pixels."""
-    assert layout.element is Element.BIT
-    words, step = stored.words, layout.strides[2]
-    rows, count = (1, (stored.columns - 1) * words) if step == words else (stored.columns - 1, words)
+    words, step, last = stored.depth, layout.strides[2], stored.shape[2] - 1
+    rows, count = (1, last * words) if step == words else (last, words)
+
+    def store(source: Index, target: Index, width: int, has_sum: bool) -> None:
+        a, b = (emit.load(buffers["input"], source + i * step, width) for i in range(2))
+        u = emit.bind(a ^ b)
+        emit.store(buffers["scratch"], u, target)
+        if has_sum:
+            s = u ^ emit.load(buffers["input"], source + 2 * step, width)
+            emit.store(buffers["scratch"], s, target + stored.sums_apart)
+
     for x in each(rows, "column"):
         for first, size in tiles(count, lanes, "word"):
             for offset, width in emit.pieces(size, lanes):
-                at, to = x * step + first + offset, x * stored.pixel + 2 * (first + offset)
-                a, b, c = (emit.load(buffers["input"], source + at + i * step, width) for i in range(TAPS))
-                u = emit.bind(a ^ b)
-                emit.store(buffers["scratch"], emit.side_by_side(u, emit.bind(u ^ c)), target + to)
-    last = stored.columns - 1
+                at = first + offset
+                store(source + x * step + at, target + x * words + at, width, has_sum=True)
     for offset, width in emit.pieces(words, lanes):
-        at, to = last * step + offset, last * stored.pixel + 2 * offset
-        a, b = (emit.load(buffers["input"], source + at + i * step, width) for i in range(2))
-        u = emit.bind(a ^ b)
-        emit.store(buffers["scratch"], emit.side_by_side(u, u), target + to)
+        store(source + last * step + offset, target + last * words + offset, width, has_sum=False)

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 WORD_BITS = 32
 """Packed values are stored in uint32 words; channel c is bit c % 32 of word c // 32."""
+
+
+Form = Literal["plain", "three-word"]
+"""What is stored of packed bits: the bits, or sums of neighbours (see Layout)."""
 
 
 class Element(StrEnum):
@@ -93,6 +98,11 @@ class Layout:
 
     A dense activation [n, k] is [n, 1, 1, k]. A transposed or sliced tensor is another Layout over
     the same buffer.
+
+    Of packed bits in "three-word" form, whose halo holds zeros, sums of pixels side by side are stored, from
+    which a convolution counts three taps by a full adder. With b[x] the words of pixel x, u[x] = b[x]^b[x+1]
+    is where the plain form has b[x], and s[x] = b[x]^b[x+1]^b[x+2] lies `sums_apart` words after it: the two
+    take turns, row by row. Those of the last pixel of a row, its halo included, mean nothing.
     """
 
     element: Element
@@ -100,6 +110,17 @@ class Layout:
     strides: tuple[int, int, int, int]
     offset: int = 0
     halo: Halo = Halo()
+    form: Form = "plain"
+
+    @staticmethod
+    def three_word(shape: tuple[int, int, int, int], halo: Halo) -> Layout:
+        """Packed bits [n, h, w, c] in three-word form, each image surrounded by its halo, which has at least
+        one column on the left: that of the first pixel's sums."""
+        assert halo.left > 0
+        plain = Layout.packed(Element.BIT, shape, halo)
+        _, row, pixel, _ = plain.strides
+        strides = (2 * plain.strides[0], 2 * row, pixel, 1)
+        return Layout(Element.BIT, shape, strides, halo.top * 2 * row + halo.left * pixel, halo, "three-word")
 
     @staticmethod
     def packed(element: Element, shape: tuple[int, int, int, int], halo: Halo = Halo()) -> Layout:
@@ -118,11 +139,17 @@ class Layout:
         return words(self.shape[3]) if self.element is Element.BIT else self.shape[3]
 
     @property
+    def sums_apart(self) -> int:
+        """Words from u to s of a pixel in three-word form; 0 in the plain one."""
+        return self.strides[1] // 2 if self.form == "three-word" else 0
+
+    @property
     def extent(self) -> int:
         """Stored elements from the start of the buffer to the end of the last halo pixel."""
         n, h, w, _ = self.shape
         corner = (n - 1, h - 1 + self.halo.bottom, w - 1 + self.halo.right, self.depth - 1)
-        return 1 + self.offset + sum(i * s for i, s in zip(corner, self.strides, strict=True))
+        last = self.offset + sum(i * s for i, s in zip(corner, self.strides, strict=True))
+        return 1 + last + self.sums_apart
 
     @property
     def bytes(self) -> int:

@@ -56,6 +56,8 @@ def allocate(layout: Layout, fill: int = 0) -> np.ndarray:
 
 def load(layout: Layout, buffer: np.ndarray) -> np.ndarray:
     """The values [n, h, w, c] of a buffer (a copy); packed bits as bool."""
+    if layout.form == "three-word":
+        return _load_sums(layout, buffer)
     stored = _view(layout, buffer)
     if layout.element is not Element.BIT:
         return stored.copy()
@@ -65,7 +67,11 @@ def load(layout: Layout, buffer: np.ndarray) -> np.ndarray:
 
 
 def store(layout: Layout, buffer: np.ndarray, values: np.ndarray) -> None:
-    """Write [n, h, w, c]; bits beyond the channels become 0, what lies between and around stays."""
+    """Write [n, h, w, c]; bits beyond the channels become 0, what lies between and around stays. In
+    three-word form the sums on the left of a row that its first pixels are part of are written, too."""
+    if layout.form == "three-word":
+        _store_sums(layout, buffer, values)
+        return
     stored = _view(layout, buffer)
     if layout.element is not Element.BIT:
         stored[...] = values
@@ -75,13 +81,35 @@ def store(layout: Layout, buffer: np.ndarray, values: np.ndarray) -> None:
     stored[...] = np.packbits(padded, axis=-1, bitorder="little").view("<u4").astype(np.uint32)
 
 
+def _load_sums(layout: Layout, buffer: np.ndarray) -> np.ndarray:
+    """The bits of a tensor in three-word form: pixel x + 1 is u[x] ^ pixel x, from the halo's zeros on."""
+    assert layout.halo.left > 0
+    before = replace(layout, offset=layout.offset - layout.strides[2], form="plain")
+    bits = load(before, buffer)
+    return np.logical_xor.accumulate(bits, axis=2)
+
+
+def _store_sums(layout: Layout, buffer: np.ndarray, values: np.ndarray) -> None:
+    """Write the two sums of every pixel, and of those on its left that it is part of."""
+    left = min(2, layout.halo.left)
+    n, h, w, c = layout.shape
+    row = np.zeros((n, h, left + w + 2, c), bool)
+    row[:, :, left : left + w] = values
+    u = row[:, :, :-1] ^ row[:, :, 1:]
+    s = u[:, :, :-1] ^ row[:, :, 2:]
+    first = layout.offset - left * layout.strides[2]
+    wide = replace(layout, shape=(n, h, left + w, c), offset=first, form="plain")
+    store(wide, buffer, u[:, :, : left + w])
+    store(replace(wide, offset=first + layout.sums_apart), buffer, s[:, :, : left + w])
+
+
 def with_halo(layout: Layout) -> Layout:
     """The same memory with the halo as part of the image."""
     n, h, w, c = layout.shape
     halo = layout.halo
     offset = layout.offset - halo.top * layout.strides[1] - halo.left * layout.strides[2]
     shape = (n, h + halo.top + halo.bottom, w + halo.left + halo.right, c)
-    return Layout(layout.element, shape, layout.strides, offset)
+    return Layout(layout.element, shape, layout.strides, offset, form=layout.form)
 
 
 def random_buffer(layout: Layout, rng: np.random.Generator, halo: float = 0) -> np.ndarray:
@@ -394,6 +422,11 @@ def _pool(root: Pool, x: np.ndarray, shape: tuple[int, int, int, int]) -> np.nda
 
 
 def _fill_halo(root: FillHalo, buffer: np.ndarray) -> None:
+    if root.target.form == "three-word":
+        u = replace(root.target, form="plain")
+        for plane in (u, replace(u, offset=u.offset + root.target.sums_apart)):
+            _fill_halo(replace(root, target=plane), buffer)
+        return
     target, around = root.target, with_halo(root.target)
     inside = _view(target, buffer).copy()
     value = root.value > 0 if target.element is Element.BIT else root.value

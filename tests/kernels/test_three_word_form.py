@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bits in three-word form: what simulation, halos, epilogues and convolutions make of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from bnncc import targets
+from bnncc.kernels.build import make_kernel
+from bnncc.kernels.kernel import Kernel
+from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, Unary
+from bnncc.plan.kernel import BinaryConv, Constant, FillHalo, KernelSpec, Map, Output, Pool, RealConv, Window
+from bnncc.plan.layout import Element, Halo, Layout
+from bnncc.plan.simulate import allocate, load, random_buffer, random_reads, run_step, store
+from tests.kernels.contractions import Shape, binary_spec, dense, pointwise
+from tests.kernels.library import Library
+from tests.kernels.test_binary_conv import INTEGERS, case_numbers
+
+AROUND = Halo(1, 1, 1, 1)
+WIDE = Halo(2, 3, 1, 2)
+POSITIVE = Compare("ge", Accumulator(), Scalar(0.25))
+
+
+def _writes(spec: KernelSpec, halo: Halo = AROUND) -> KernelSpec:
+    """The same kernel, its bits written in three-word form."""
+    outputs = [
+        Output(Layout.three_word(o.layout.shape, halo), o.expression)
+        if o.layout.element is Element.BIT
+        else o
+        for o in spec.outputs
+    ]
+    return replace(spec, outputs=tuple(outputs))
+
+
+def _reads(spec: KernelSpec) -> KernelSpec:
+    """The same convolution, reading the three-word form; its halo holds zeros."""
+    root = spec.root
+    assert isinstance(root, BinaryConv)
+    halo = root.input.halo.union(Halo(left=1))
+    source = Layout.three_word(root.input.shape, halo)
+    return replace(spec, root=replace(root, input=source, halo_level=0))
+
+
+def _stream(shape: Shape, **options) -> KernelSpec:
+    """A residual connection: the stream, and its signs."""
+    stream = Binary("add", Unary("relu", Binary("mul", Accumulator(), Channel(1))), Operand(0))
+    both = ((Element.F32, stream), (Element.BIT, Compare("ge", stream, Scalar(0.5))))
+    operands = (Layout.packed(Element.F32, shape.output),)
+    return binary_spec(shape, both, (Element.F32,), operands, **options)
+
+
+def _map(shape: tuple[int, int, int, int]) -> KernelSpec:
+    source = Layout.packed(Element.F32, shape)
+    signs = Output(Layout.packed(Element.BIT, shape), Compare("ge", Operand(0), Scalar(0.0)))
+    return KernelSpec(Map(), (source,), (), (signs,))
+
+
+def _pool(shape: tuple[int, int, int, int]) -> KernelSpec:
+    n, h, w, c = shape
+    target = Layout.packed(Element.BIT, (n, h // 2, w // 2, c))
+    root = Pool("max", Layout.packed(Element.F32, shape), Window(2, 2, 2, 2))
+    return KernelSpec(root, (), (), (Output(target, POSITIVE),))
+
+
+def _real(shape: Shape) -> KernelSpec:
+    root = RealConv(Layout.packed(Element.F32, shape.image, shape.halo), shape.window, shape.groups)
+    target = Layout.packed(Element.BIT, shape.output)
+    return KernelSpec(root, (), (Constant(Element.F32, shape.weight),), (Output(target, POSITIVE),))
+
+
+PLAIN = Shape((1, 5, 9, 64), 64)
+READERS = {
+    "reads": _reads(binary_spec(PLAIN)),
+    "reads-plus-one": _reads(binary_spec(PLAIN, pad_value=1)),
+    "reads-i32": _reads(binary_spec(Shape((2, 4, 14, 96), 32), INTEGERS)),
+    "reads-two-wide": _reads(binary_spec(Shape((3, 2, 2, 32), 32), INTEGERS)),
+    "reads-unpadded": _reads(binary_spec(Shape((1, 5, 9, 64), 64, pads=(0, 0, 0, 0)), INTEGERS)),
+    "reads-padded-left": _reads(binary_spec(Shape((1, 5, 9, 64), 64, pads=(0, 2, 0, 0)), INTEGERS)),
+    "reads-wide-halo": _reads(binary_spec(PLAIN, INTEGERS, halo=WIDE)),
+    "reads-rows-at-stride-two": _reads(binary_spec(Shape((1, 8, 9, 64), 64, stride=(2, 1)), INTEGERS)),
+}
+WRITERS = {
+    "threshold": _writes(binary_spec(PLAIN)),
+    "threshold-strided": _writes(binary_spec(Shape((2, 9, 15, 64), 96, stride=(2, 2)))),
+    "threshold-wide-halo": _writes(binary_spec(PLAIN), WIDE),
+    "threshold-pointwise": _writes(binary_spec(pointwise(7, 64, 64))),
+    "two-wide": _writes(binary_spec(Shape((3, 2, 2, 32), 32))),
+    "stream": _writes(_stream(PLAIN)),
+    "stream-pointwise": _writes(_stream(pointwise(6, 64, 96))),
+    "both": _writes(_reads(_stream(Shape((2, 6, 14, 64), 64)))),
+    "map": _writes(_map((2, 3, 5, 64))),
+    "pool": _writes(_pool((1, 6, 10, 96))),
+    "real": _writes(_real(Shape((1, 6, 9, 8), 64))),
+    "real-strided": _writes(_real(Shape((1, 7, 11, 3), 32, stride=(2, 2)))),
+    "real-depthwise": _writes(_real(Shape((1, 6, 9, 64), 64, groups=64))),
+}
+HALOS = {
+    f"halo-{i}": KernelSpec(FillHalo(Layout.three_word((2, 3, 4, 96), halo), 0), (), (), ())
+    for i, halo in enumerate((AROUND, WIDE))
+}
+CASES = {**READERS, **WRITERS, **HALOS}
+
+
+@cache
+def _library() -> tuple[dict[str, Kernel], Library]:
+    target = targets.native()
+    if target.popcount != "vector32":
+        pytest.skip("this machine has no AVX-512 VPOPCNTDQ")
+    kernels = {name: make_kernel(spec, target) for name, spec in CASES.items()}
+    return kernels, Library(list(kernels.values()), target)
+
+
+def _numbers(spec: KernelSpec) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+    if isinstance(spec.root, BinaryConv):
+        return case_numbers(spec, seed=3)
+    rng = np.random.default_rng(3)
+    arrays = tuple(rng.standard_normal(constant.shape).astype(np.float32) for constant in spec.constants)
+    return random_reads(spec, rng), arrays
+
+
+def _sums(layout: Layout, buffer: np.ndarray) -> list[np.ndarray]:
+    """u and s of what a convolution may read: of all columns with two neighbours on their right."""
+    halo, (n, h, w, c) = layout.halo, layout.shape
+    count = w + halo.left + halo.right - 2
+    first = layout.offset - halo.left * layout.strides[2]
+    u = replace(layout, shape=(n, h, count + 1, c), offset=first, form="plain")
+    s = replace(u, shape=(n, h, count, c), offset=first + layout.sums_apart)
+    return [load(u, buffer), load(s, buffer)]
+
+
+@pytest.mark.parametrize("name", [*READERS, *WRITERS])
+def test_equals_simulation(name: str):
+    kernels, library = _library()
+    spec = CASES[name]
+    reads, constants = _numbers(spec)
+    expected, actual = ([allocate(output.layout) for output in spec.outputs] for _ in range(2))
+    run_step(spec, reads, constants, expected)
+    library.run(kernels[name], reads, constants, actual)
+    for output, want, have in zip(spec.outputs, expected, actual, strict=True):
+        if output.layout.form == "plain":
+            np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5)
+            continue
+        assert load(output.layout, want).any() and not load(output.layout, want).all()
+        for one, other in zip(_sums(output.layout, want), _sums(output.layout, have), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", HALOS)
+def test_halos(name: str):
+    """All around the image becomes zero; the image's own words stay."""
+    kernels, library = _library()
+    layout = CASES[name].root.target  # type: ignore[union-attr]
+    expected, actual = (np.full(layout.extent, 0xABABABAB, np.uint32) for _ in range(2))
+    run_step(CASES[name], [], (), [expected])
+    library.run(kernels[name], [], (), [actual])
+    np.testing.assert_array_equal(actual, expected)
+    pixels = 2 * 2 * 3 * 4 * layout.depth
+    assert np.count_nonzero(expected == 0xABABABAB) == pixels
+
+
+@pytest.mark.parametrize("halo", [AROUND, WIDE, Halo(0, 1, 0, 0)])
+def test_what_is_stored(halo: Halo):
+    """The definition: sums of neighbours, zeros outside; and back."""
+    layout, rng = Layout.three_word((2, 3, 5, 32), halo), np.random.default_rng(1)
+    buffer = random_buffer(layout, rng)
+    bits = load(layout, buffer)
+    padded = np.pad(bits, ((0, 0), (0, 0), (halo.left, halo.right), (0, 0)))
+    u, s = _sums(layout, buffer)
+    np.testing.assert_array_equal(u, padded[:, :, :-1] ^ padded[:, :, 1:])
+    np.testing.assert_array_equal(s, padded[:, :, :-2] ^ padded[:, :, 1:-1] ^ padded[:, :, 2:])
+    store(layout, buffer, ~bits)
+    np.testing.assert_array_equal(load(layout, buffer), ~bits)
+
+
+def test_a_dense_layer_has_no_such_form():
+    with pytest.raises(AssertionError):
+        Layout.three_word(dense(1, 64, 64).output, Halo())
+
+
+def test_a_wrong_bit_is_noticed():
+    """One bit of one pixel is part of two of the sums u, and of three of s."""
+    layout = Layout.three_word((1, 3, 7, 32), AROUND)
+    buffer = random_buffer(layout, np.random.default_rng(2))
+    bits = load(layout, buffer)
+    before = _sums(layout, buffer)
+    bits[0, 1, 3, 5] ^= True
+    store(layout, buffer, bits)
+    changed = [np.count_nonzero(a != b) for a, b in zip(before, _sums(layout, buffer), strict=True)]
+    assert changed == [2, 3]
