@@ -107,6 +107,10 @@ class Geometry:
         """The loops that sum."""
         return ["r", "s"] if self.is_depthwise else ["r", "s", "k"]
 
+    def is_product(self, form: str) -> bool:
+        """Whether it is written as a product of two matrices."""
+        return form == "im2col" and not self.group and not self.is_depthwise
+
     def grouped(self, weight: np.ndarray) -> np.ndarray:
         """Weights [O, kh, kw, k] as [kh, kw, k, g, O/G], or [kh, kw, k, O] where there is one group, or [kh,
         kw, O]."""
@@ -142,7 +146,7 @@ def real_conv(op: ops.Conv2d, x: SSAValue, weight: np.ndarray, form: str) -> SSA
         image = b.expand(image, [[0], [1], [2], [3, 4]], split)
     if form == "im2col":
         image = gathered(image, at)
-    stored = b.constant(at.grouped(weight), f32)
+    stored = b.constant(weight.reshape(len(weight), -1) if at.is_product(form) else at.grouped(weight), f32)
     return _contract([image], [stored], at, f32, form, "real_conv2d", _multiply_add)
 
 
@@ -221,11 +225,13 @@ def binary_conv(op: ops.Conv2d, x: Planes, weight: np.ndarray, form: str) -> SSA
     planes = [_by_depth(plane, at) for plane in x.planes]
     numbers = _outside_bits(x, outside)
     images = [at.padded(*pair) for pair in zip(planes, numbers, strict=True)]
+    is_product = at.is_product(form)
     if form == "im2col":
         images = [gathered(image, at) for image in images]
 
     def pack_weights(bits: np.ndarray) -> SSAValue:
-        return b.words(at.grouped(pack_known(bits)))
+        packed = pack_known(bits)
+        return b.words(packed.reshape(len(packed), -1) if is_product else at.grouped(packed))
 
     def contract(
         inputs: Sequence[SSAValue], weights: Sequence[SSAValue], body: b.Body, start: SSAValue | None
@@ -316,6 +322,8 @@ def _contract(
 ) -> SSAValue:
     """Sums [n, y, x, O] over the window of images (gathered ones if form is "im2col") and weights
     `at.grouped`, from `start` [n, y, x, O] on or from 0."""
+    if at.is_product(form):
+        return _product(images, weights, at, kind, library_call, body, start)
     n, height, width, outputs = at.result
     result = ["n", "y", "x", *at.group, "o"]
     source = at.window_map if form == "im2col" else at.image_map
@@ -328,6 +336,26 @@ def _contract(
     names = [*result, *at.reductions]
     sums = b.generic([*images, *weights], [start], names, maps, at.reductions, body, library_call)[0]
     return b.collapse(sums, [[0], [1], [2], [3, 4]]) if at.group else sums
+
+
+def _product(
+    windows: Sequence[SSAValue],
+    weights: Sequence[SSAValue],
+    at: Geometry,
+    kind: Attribute,
+    library_call: str,
+    body: b.Body,
+    start: SSAValue | None,
+) -> SSAValue:
+    """The same as a product of matrices: a row for each window, weights [O, K] as they are trained, so that
+    both are read along the reduction."""
+    pixels = [[0, 1, 2], [3]]
+    rows = [b.collapse(window, [[0, 1, 2], [3, 4, 5]]) for window in windows]
+    count, outputs = shape_of(rows[0])[0], at.result[3]
+    start = b.filled((count, outputs), 0, kind) if start is None else b.collapse(start, pixels)
+    maps = [*([["p", "k"]] * len(rows)), *([["o", "k"]] * len(weights)), ["p", "o"]]
+    sums = b.generic([*rows, *weights], [start], ["p", "o", "k"], maps, ["k"], body, library_call)[0]
+    return b.expand(sums, pixels, at.result)
 
 
 def _call(kind: str, inputs: Sequence[SSAValue], weights: Sequence[SSAValue]) -> str:

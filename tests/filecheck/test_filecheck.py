@@ -16,6 +16,7 @@ from filecheck.matcher import Matcher
 from filecheck.options import parse_argv_options
 
 from bnncc import opt
+from bnncc.dialect import BNN
 from bnncc.universe import PASSES
 
 HERE = Path(__file__).parent
@@ -65,3 +66,10 @@ def test_file(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PASSES)
 def test_every_pass_has_a_file(name: str) -> None:
     assert (HERE / "passes" / f"{name}.mlir").exists()
+
+
+@pytest.mark.parametrize("name", sorted(kind.name for kind in BNN.operations))
+def test_the_conversion_of_every_operation_has_a_file(name: str) -> None:
+    """To upstream MLIR."""
+    texts = [path.read_text() for path in (HERE / "linalg").glob("*.mlir")]
+    assert any(f"{name} " in text or f'"{name}"' in text for text in texts)
