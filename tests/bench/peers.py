@@ -36,10 +36,11 @@ def iree_call(text: str, inputs: Sequence[np.ndarray], flags: Sequence[str] = ()
     context = runtime.SystemContext(config=config)
     context.add_vm_module(module)
     main = module.lookup_function("main")
+    assert main is not None, "what is compiled has a main"
     arrays = [runtime.asdevicearray(config.device, array) for array in inputs]
     arguments = runtime.VmVariantList(len(arrays))
     for array in arrays:
-        arguments.push_ref(array._buffer_view)
+        arguments.push_ref(array._buffer_view)  # type: ignore[arg-type]  # its stub says VmRef
 
     def call(held: object = (context, arrays)) -> None:
         context.vm_context.invoke(main, arguments, runtime.VmVariantList(1))

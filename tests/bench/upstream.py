@@ -160,7 +160,7 @@ def network_calls(name: str, folder: Path, refused: dict[str, str]) -> dict[str,
             calls[peer] = make()
         except BnnccError as error:
             refused[f"{name}, {peer}"] = error.message
-    call = onnxruntime_call(model, case.inputs)
+    call = onnxruntime_call(model, dict(case.inputs))
     return calls if call is None else calls | {"onnxruntime": call}
 
 
