@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bnncc.diagnostics import BnnccError
+from bnncc.plan.bits import pack_words
 
 Facts = Mapping[str, Any]
 
@@ -22,10 +23,7 @@ FIELDS = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "p
 def packed(spikes: np.ndarray) -> np.ndarray:
     """uint32 [..., words] of spikes [..., channels], set where they are not 0; channel c is bit c % 32 of
     word c // 32, bits beyond the channels are 0."""
-    depth = -(-spikes.shape[-1] // 32)
-    padded = np.zeros((*spikes.shape[:-1], 32 * depth), bool)
-    padded[..., : spikes.shape[-1]] = spikes != 0
-    return np.packbits(padded, axis=-1, bitorder="little").view("<u4").astype(np.uint32)
+    return pack_words(spikes != 0)
 
 
 def unpacked(words: np.ndarray, channels: int) -> np.ndarray:

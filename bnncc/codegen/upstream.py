@@ -16,7 +16,7 @@ from bnncc import elf
 from bnncc.codegen import mlir
 from bnncc.codegen.buffers import without_allocations
 from bnncc.diagnostics import BnnccError
-from bnncc.plan.c_values import C_TYPES
+from bnncc.plan.c_values import C_TYPES, Pointer
 from bnncc.plan.kernel import KernelSpec, Upstream
 from bnncc.plan.layout import Layout
 from bnncc.plan.program import Program
@@ -28,18 +28,13 @@ LLVM_FEATURES = {"-vfp4d16sp": "-fpregs", "+mve_fp": "+mve.fp"}
 
 
 @dataclass(frozen=True)
-class Parameter:
+class Parameter(Pointer):
     """One pointer parameter of a kernel."""
 
     name: str
     c_type: str
     is_const: bool
     doc: str
-
-    @property
-    def declaration(self) -> str:
-        """As in a C prototype."""
-        return f"{'const ' if self.is_const else ''}{self.c_type} *{self.name}"
 
 
 @dataclass(frozen=True)

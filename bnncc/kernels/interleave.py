@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from bnncc.kernels.nest import Channels
-from bnncc.plan.layout import words
+from bnncc.plan.bits import pack_words
 
 
 def merged_groups(groups: int, inputs: int, outputs: int, input_unit: int, output_unit: int) -> int:
@@ -63,9 +63,6 @@ def pad_lanes(table: np.ndarray, channels: Channels, fill: float = 0) -> np.ndar
 def pack_channels(bits: np.ndarray, dtype: str) -> np.ndarray:
     """bool [..., C] to words or bytes [..., items]; channel c is bit c % n of item c // n."""
     item = np.dtype(dtype)
-    octets = np.packbits(bits, axis=-1, bitorder="little")
     if item.itemsize == 1:
-        return octets
-    missing = words(bits.shape[-1]) * 4 - octets.shape[-1]
-    octets = np.pad(octets, [(0, 0)] * (bits.ndim - 1) + [(0, missing)])
-    return np.ascontiguousarray(octets).view(item.newbyteorder("<")).astype(item)
+        return np.packbits(bits, axis=-1, bitorder="little")
+    return pack_words(bits).astype("<u4").view(item.newbyteorder("<")).astype(item)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
+from bnncc.plan.c_values import Pointer
 from bnncc.plan.kernel import KernelSpec
 
 TileParameters = Mapping[str, int]
@@ -19,7 +20,7 @@ Pack = Callable[[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]
 
 
 @dataclass(frozen=True)
-class Parameter:
+class Parameter(Pointer):
     """One pointer parameter of a kernel.
 
     dtype: what the code reads or writes through it (NumPy's name). It may be finer than `c_type`: packed
@@ -32,11 +33,6 @@ class Parameter:
     is_const: bool
     c_type: str
     doc: str
-
-    @property
-    def declaration(self) -> str:
-        """As in a C prototype, without `restrict`."""
-        return f"{'const ' if self.is_const else ''}{self.c_type} *{self.name}"
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from xdsl.ir import Attribute, SSAValue
 
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, shape_of
 from bnncc.linalg import builders as b
+from bnncc.plan.bits import pack_words
+from bnncc.plan.layout import WORD_BITS
+from bnncc.plan.layout import words as words_for
 
-WORD = 32
 PACK = "pack_bits"
 """The `library_call` of what makes words of bits."""
 
@@ -41,12 +43,7 @@ def plane_count(element: Attribute) -> int:
 
 def plane_type(shape: Sequence[int]) -> TensorType:
     """What a plane of a tensor of this shape is when it is packed."""
-    return TensorType(i32, [*shape[:-1], word_count(shape[-1])])
-
-
-def word_count(channels: int) -> int:
-    """Words that hold as many bits."""
-    return -(-channels // WORD)
+    return TensorType(i32, [*shape[:-1], words_for(shape[-1])])
 
 
 def bits_of(array: np.ndarray, element: Attribute) -> list[np.ndarray]:
@@ -61,14 +58,6 @@ def bits_of(array: np.ndarray, element: Attribute) -> list[np.ndarray]:
         case Level():
             return [(array.astype(np.int32) - element.lowest) >> p & 1 != 0 for p in range(element.planes)]
     raise AssertionError(element)
-
-
-def pack_known(bits: np.ndarray) -> np.ndarray:
-    """Booleans [..., C] as uint32 [..., ceil(C/32)]."""
-    channels = bits.shape[-1]
-    padded = np.zeros((*bits.shape[:-1], word_count(channels) * WORD), bool)
-    padded[..., :channels] = bits
-    return np.packbits(padded, axis=-1, bitorder="little").view("<u4")
 
 
 class Plane:
@@ -87,12 +76,12 @@ class Plane:
     @staticmethod
     def known(bits: np.ndarray) -> Plane:
         """From booleans."""
-        return Plane(bits.shape, known=pack_known(bits))
+        return Plane(bits.shape, known=pack_words(bits))
 
     @staticmethod
     def full(shape: Sequence[int], bit: bool) -> Plane:
         """All bits alike."""
-        row = pack_known(np.full(shape[-1], bit))
+        row = pack_words(np.full(shape[-1], bit))
         everywhere = np.broadcast_to(row, (*shape[:-1], row.size))
         return Plane(shape, known=everywhere)
 
@@ -126,15 +115,15 @@ class Plane:
 
         by_words: whether moving whole words does."""
         if by_words and self.is_packed:
-            return Plane(shape, words=move(self.words, (*shape[:-1], word_count(shape[-1]))))
+            return Plane(shape, words=move(self.words, (*shape[:-1], words_for(shape[-1]))))
         return Plane(shape, bits=move(self.bits, shape))
 
 
 def pack(bits: SSAValue) -> SSAValue:
     """i1 [..., C] as words."""
     *outer, channels = shape_of(bits)
-    count = word_count(channels)
-    width = WORD if count > 1 else channels
+    count = words_for(channels)
+    width = WORD_BITS if count > 1 else channels
     whole = b.surrounded(bits, [0] * (len(outer) + 1), [*[0] * len(outer), count * width - channels], 0)
     rank = len(outer)
     groups = [[d] for d in range(rank)] + [[rank, rank + 1]]
@@ -152,7 +141,7 @@ def pack(bits: SSAValue) -> SSAValue:
 def unpack(words: SSAValue, shape: Sequence[int]) -> SSAValue:
     """The i1 tensor of this shape that was packed."""
     *outer, count = shape_of(words)
-    rank, width = len(outer), WORD if count > 1 else shape[-1]
+    rank, width = len(outer), WORD_BITS if count > 1 else shape[-1]
     names = b.loops(rank + 2)
 
     def shift_out(word: SSAValue, _: SSAValue) -> list[SSAValue]:

@@ -30,9 +30,11 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import unpack
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of
 from bnncc.linalg import builders as b
-from bnncc.linalg.bits import WORD, Plane, Planes, pack_known
+from bnncc.linalg.bits import Plane, Planes
+from bnncc.plan.bits import pack_words
 from bnncc.plan.borders import Borders
 from bnncc.plan.kernel import Window
+from bnncc.plan.layout import WORD_BITS
 
 FORMS = ("direct", "im2col")
 """How a convolution is written: as one contraction over a moving window, or as a matrix product of the
@@ -230,7 +232,7 @@ def binary_conv(op: ops.Conv2d, x: Planes, weight: np.ndarray, form: str) -> SSA
         images = [gathered(image, at) for image in images]
 
     def pack_weights(bits: np.ndarray) -> SSAValue:
-        packed = pack_known(bits)
+        packed = pack_words(bits)
         return b.words(packed.reshape(len(packed), -1) if is_product else at.grouped(packed))
 
     def contract(
@@ -269,7 +271,7 @@ def binary_dense(x: Planes, weight: np.ndarray) -> SSAValue:
         return b.generic([*inputs, *weights], [start], names, maps, ["k"], body, call)[0]
 
     def pack_weights(bits: np.ndarray) -> SSAValue:
-        return b.words(pack_known(bits).T)
+        return b.words(pack_words(bits).T)
 
     sums = _counts(x, rows, weight, pack_weights, contract)
     if not isinstance(x.element, Ternary):
@@ -296,7 +298,7 @@ def _by_depth(plane: Plane, at: Geometry) -> SSAValue:
     *outer, channels = plane.shape
     shape = (*outer, groups, channels // groups)
     split = [[0], [1], [2], [3, 4]]
-    by_words = (channels // groups) % WORD == 0
+    by_words = (channels // groups) % WORD_BITS == 0
     return plane.moved(shape, by_words, lambda value, wanted: b.expand(value, split, wanted)).words
 
 
@@ -376,7 +378,7 @@ def _counts(
     sums = start
     for plane in weight_planes(weight):
         # The mask of x is all ones outside the image, where it must end with the channels.
-        is_masked = plane.is_masked or (isinstance(x.element, Ternary) and weight.shape[-1] % WORD != 0)
+        is_masked = plane.is_masked or (isinstance(x.element, Ternary) and weight.shape[-1] % WORD_BITS != 0)
         weights = [pack_weights(plane.sign), *([pack_weights(plane.mask)] if is_masked else [])]
         if isinstance(x.element, Ternary):
             sums = contract(images, weights, _ternary_body(is_masked, plane.place), sums)

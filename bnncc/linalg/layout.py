@@ -12,7 +12,8 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import unpack
 from bnncc.dialect.types import element_of, shape_of
 from bnncc.linalg import builders as b
-from bnncc.linalg.bits import WORD, Plane, Planes, Value, bits_of
+from bnncc.linalg.bits import Plane, Planes, Value, bits_of
+from bnncc.plan.layout import WORD_BITS
 
 
 def transpose(op: ops.Transpose, x: Value) -> Value:
@@ -31,7 +32,7 @@ def transpose(op: ops.Transpose, x: Value) -> Value:
 def reshape(op: ops.Reshape, x: Value) -> Value:
     """The same values in another shape."""
     before, after = shape_of(op.input), shape_of(op.result)
-    by_words = before[-1:] == after[-1:] or all(shape[-1] % WORD == 0 for shape in (before, after))
+    by_words = before[-1:] == after[-1:] or all(shape[-1] % WORD_BITS == 0 for shape in (before, after))
     return _moved(x, after, by_words, b.reshape)
 
 
@@ -69,7 +70,7 @@ def concat(op: ops.Concat, inputs: Sequence[Value]) -> Value:
 
 def _joined_plane(parts: Sequence[Plane], shape: tuple[int, ...], axis: int) -> Plane:
     is_last = axis == len(shape) - 1
-    if is_last and not all(part.shape[-1] % WORD == 0 for part in parts[:-1]):
+    if is_last and not all(part.shape[-1] % WORD_BITS == 0 for part in parts[:-1]):
         return Plane(shape, bits=joined([part.bits for part in parts], shape, axis))
     words = [part.words for part in parts]
     last = sum(shape_of(word)[-1] for word in words) if is_last else shape_of(words[0])[-1]

@@ -22,6 +22,19 @@ C_TYPES = {
 """The C type that holds an element, by its NumPy name. Half floats pass as their bits."""
 
 
+class Pointer:
+    """A pointer parameter of a function: what a class of parameters has besides its own fields."""
+
+    name: str
+    c_type: str
+    is_const: bool
+
+    @property
+    def declaration(self) -> str:
+        """As in a C prototype, without `restrict`."""
+        return f"{'const ' if self.is_const else ''}{self.c_type} *{self.name}"
+
+
 def float_literal(value: float) -> str:
     """Nine digits give back every float32; infinities and NaN by their <math.h> names."""
     if not math.isfinite(value):

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bnncc.plan.bits import pack_words
 from bnncc.plan.expression import (
     Accumulator,
     Binary,
@@ -76,9 +77,7 @@ def store(layout: Layout, buffer: np.ndarray, values: np.ndarray) -> None:
     if layout.element is not Element.BIT:
         stored[...] = values
         return
-    padded = np.zeros((*layout.shape[:3], layout.depth * WORD_BITS), bool)
-    padded[..., : layout.shape[3]] = values
-    stored[...] = np.packbits(padded, axis=-1, bitorder="little").view("<u4").astype(np.uint32)
+    stored[...] = pack_words(np.broadcast_to(values, layout.shape))
 
 
 def _load_sums(layout: Layout, buffer: np.ndarray) -> np.ndarray:

@@ -32,9 +32,10 @@ from bnncc.dialect.types import (
     shape_of,
     tensor,
 )
-from bnncc.linalg.bits import bits_of, pack_known, plane_count
+from bnncc.linalg.bits import bits_of, plane_count
 from bnncc.linalg.convert import convert_module
 from bnncc.linalg.schedule import parts_of
+from bnncc.plan.bits import pack_words
 from bnncc.plan.tiling import Machine, schedule_text
 
 VECTORS = Machine(lanes=8, registers=16)
@@ -112,7 +113,7 @@ def stored(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:
     element = element_of(value)
     if is_number(element):
         return [np.ascontiguousarray(array, numpy_type(element))]
-    return [pack_known(bits) for bits in bits_of(array, element)]
+    return [pack_words(bits) for bits in bits_of(array, element)]
 
 
 def empty(value: SSAValue) -> list[np.ndarray]:
