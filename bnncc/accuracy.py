@@ -23,13 +23,15 @@ Samples = Mapping[str, np.ndarray]
 class Accuracy:
     """samples: calls, of a network with states sequences. spikes, equal: decisions of neurons, and those that
     are the same. error: the largest change of an output that is no state, relative to its largest value.
-    labels: how many are right before and after, and how many there are."""
+    labels: how many are right before and after, and how many there are. kept: of rows of scores, how many
+    have their largest where it was, and how many there are."""
 
     samples: int
     spikes: int
     equal: int
     error: float
     labels: tuple[int, int, int] | None = None
+    kept: tuple[int, int] | None = None
 
     def text(self) -> str:
         """One line."""
@@ -41,6 +43,8 @@ class Accuracy:
             parts.insert(
                 1, f"{self.equal / self.spikes:.3%} of {self.spikes:,} decisions to spike are the same"
             )
+        if self.kept is not None:
+            parts.append(f"{self.kept[0]} of {self.kept[1]} answers have the same label")
         if self.labels is not None:
             before, after, total = self.labels
             parts.append(f"{after} of {total} labels right, {before} before")
@@ -69,7 +73,7 @@ def compare(before: ModuleOp, after: ModuleOp, samples: Samples) -> Accuracy:
             into.append(_scores([outputs[name] for name in public]))
     labels = samples.get(LABELS)
     right = None if labels is None else _right(scores, labels)
-    return Accuracy(count, spikes, equal, error, right)
+    return Accuracy(count, spikes, equal, error, right, _kept(scores))
 
 
 def _run(
@@ -101,6 +105,14 @@ def _scores(outputs: Sequence[np.ndarray]) -> np.ndarray:
     """Scores [N, classes]: the first output of that form, summed over time."""
     tables = [array for array in outputs if array.ndim == 3 and array.shape[-1] > 1]
     return tables[0].sum(axis=0) if tables else np.zeros((1, 1))
+
+
+def _kept(scores: tuple[list[np.ndarray], list[np.ndarray]]) -> tuple[int, int] | None:
+    """How many rows of scores name the same class; None where there are no scores."""
+    before, after = (np.concatenate(part) for part in scores)
+    if before.shape != after.shape or before.shape[1] < 2:
+        return None
+    return int((before.argmax(axis=1) == after.argmax(axis=1)).sum()), len(before)
 
 
 def _right(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many neurons spike: a network is run on samples, and the set bits of every layer's input are counted.
 
-What is counted decides between events and products (`bnncc.plan.density`); it never changes results.
+What is counted decides between events and products (`bnncc.plan.density`); it never changes results. The
+ranges of real numbers are measured in the same way, for --quantize-real.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from bnncc import arrays, reference
@@ -63,6 +64,49 @@ def set_bits(module: ModuleOp, samples: Samples) -> dict[str, float]:
             if size:
                 found[location_text(op)] = bits / size
     return found
+
+
+def real_ranges(module: ModuleOp, samples: Samples) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest number that each contraction of real numbers reads, by its location.
+
+    module: fused. Raises BnnccError where the samples do not fit the network, or a number is no finite one."""
+    main = main_function(module)
+    layers = [op for op in main.walk() if isinstance(op, ops.CONTRACTIONS) and element_of(op.input) == f32]
+    inputs = {op: origin(op.input) for op in layers}
+    found: dict[SSAValue, tuple[float, float]] = {}
+
+    def note(value: SSAValue, array: np.ndarray) -> None:
+        low, high = found.get(value, (np.inf, -np.inf))
+        found[value] = min(low, float(array.min())), max(high, float(array.max()))
+
+    wanted = set(inputs.values())
+
+    def look(op: Operation, results: list[np.ndarray]) -> None:
+        for value, array in zip(op.results, results, strict=True):
+            if value in wanted:
+                note(value, array)
+
+    pairs = states_of(main)
+    arguments = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
+    for sequence in sequences(module, {key: array for key, array in samples.items() if key != LABELS}):
+        carried: dict[str, np.ndarray] = {}
+        for batch in sequence:
+            for name, array in {**carried, **batch}.items():
+                note(arguments[name], array)
+            outputs = reference.evaluate(module, {**carried, **batch}, look)
+            carried = {name: outputs[pairs[name]] for name in pairs if name not in batch}
+    ranges: dict[str, tuple[float, float]] = {}
+    for op, value in inputs.items():
+        where = location_text(op)
+        if value not in found:
+            continue
+        if not np.isfinite(found[value]).all():
+            raise BnnccError(
+                where, "on the samples it reads a number that is not finite", "look at the samples"
+            )
+        low, high = ranges.get(where, (np.inf, -np.inf))
+        ranges[where] = min(low, found[value][0]), max(high, found[value][1])
+    return ranges
 
 
 def origin(value: SSAValue) -> SSAValue:

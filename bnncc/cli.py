@@ -316,7 +316,8 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         "--calibrate",
         metavar="SAMPLES.npz",
         type=Path,
-        help="count spikes on these samples (keys: input names) and choose events or products by them",
+        help="samples (keys: input names) on which spikes are counted, to choose events or products by them, "
+        "and ranges measured, for --quantize-real",
     )
     group.add_argument(
         "--tuning-db",
@@ -329,6 +330,12 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         choices=("int8",),
         help="real weights that spikes meet become int8, a scale for each output; --calibrate and verify "
         "tell what changes",
+    )
+    group.add_argument(
+        "--quantize-real",
+        choices=("int8",),
+        help="layers of real numbers become sums of bytes, by the ranges of the samples of --calibrate; "
+        "report and verify tell what changes",
     )
     group.add_argument(
         "--membrane",
@@ -594,6 +601,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         backend=chosen.backend[0],
         tuning_db=chosen.tuning_db,
         quantize_weights=chosen.quantize_weights,
+        quantize_real=chosen.quantize_real,
         membrane=chosen.membrane,
         optimize=chosen.optimize,
         package=getattr(chosen, "package", None),

@@ -35,6 +35,7 @@ from bnncc.lowering import Lowered, lower
 from bnncc.lowering.stored_forms import with_three_words
 from bnncc.lowering.upstream import lower_upstream
 from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
+from bnncc.passes.quantize_real import Ranges
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.passes.tabulate_counts import LARGEST_TABLE
 from bnncc.plan.budget import Budgets, FlashExceeded
@@ -79,7 +80,8 @@ class Options:
     tuning_db: a database of `bnncc tune`, whose findings kernels follow.
     calibrate: a .npz of samples, or arrays by input name, on which spikes are counted (`bnncc.calibrate`).
     quantize_weights: "int8" for real weights that spikes meet. membrane: "int16" or "int32" for neurons
-    ("float", the default, keeps the file's arithmetic). What these change is told on the samples.
+    ("float", the default, keeps the file's arithmetic). quantize_real: "int8" for layers of real numbers, by
+    the ranges of the samples. What these change is told on the samples.
     """
 
     target: str = "native"
@@ -97,6 +99,7 @@ class Options:
     calibrate: str | Path | Mapping[str, Any] | None = None
     tuning_db: str | Path | None = None
     quantize_weights: str | None = None
+    quantize_real: str | None = None
     membrane: str | None = None
     dt: float | None = None
     reset: str | None = None
@@ -117,13 +120,15 @@ class Options:
         """What becomes integers. Raises BnnccError for a kind that there is not."""
         for option, value, known in (
             ("--quantize-weights", self.quantize_weights, (None, "int8")),
+            ("--quantize-real", self.quantize_real, (None, "int8")),
             ("--membrane", self.membrane, (None, "float", "int16", "int32")),
         ):
             if value not in known:
                 raise BnnccError(
                     option, f"there is no '{value}'", f"it is one of {', '.join(filter(None, known))}"
                 )
-        return Rounded(self.quantize_weights, None if self.membrane == "float" else self.membrane)
+        membrane = None if self.membrane == "float" else self.membrane
+        return Rounded(self.quantize_weights, membrane, self.quantize_real)
 
     def chosen(self) -> dict[str, Any]:
         """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on
@@ -138,6 +143,7 @@ class Options:
         if self.backend != "tvm":
             facts["backend"] = self.backend
         facts |= {"quantize-weights": self.quantize_weights} if self.rounded.weights else {}
+        facts |= {"quantize-real": self.quantize_real} if self.rounded.real else {}
         facts |= {"membrane": self.membrane} if self.rounded.membranes else {}
         facts |= {f"state {before}": after for before, after in self.states.items()}
         return facts
@@ -152,7 +158,7 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
         # Text that --emit mlir wrote: the passes have run.
         return module
     rates = spike_rates(module, options, say)
-    rounded = options.rounded
+    rounded = replace(options.rounded, ranges=real_ranges(module, options, say))
     before = module.clone() if rounded and options.calibrate is not None else None
     say("recognising and fusing")
     rates = replace(rates, always=rates.always or rounded.weights is not None)
@@ -209,6 +215,23 @@ def spike_rates(module: ModuleOp, options: Options, say: Say) -> Rates:
     copy = module.clone()
     run_pipeline(copy, None, options.assume_sign_zero, Rates(lanes=lanes, always=True))
     return Rates(calibrate.set_bits(copy, samples), lanes)
+
+
+def real_ranges(module: ModuleOp, options: Options, say: Say) -> Ranges | None:
+    """What real layers read on the samples, where they are to be quantised. Raises BnnccError where there
+    are no samples."""
+    if options.rounded.real is None:
+        return None
+    if options.calibrate is None:
+        raise BnnccError(
+            "--quantize-real",
+            "the ranges of activations come from samples, and there are none",
+            "give --calibrate SAMPLES.npz, arrays by input name (Python: calibrate=...)",
+        )
+    say("measuring ranges")
+    copy = module.clone()
+    run_pipeline(copy, None, options.assume_sign_zero, Rates(always=True))
+    return calibrate.real_ranges(copy, samples_of(options))
 
 
 def samples_of(options: Options) -> Mapping[str, Any]:

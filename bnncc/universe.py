@@ -31,6 +31,7 @@ PASSES = (
     "inline-neurons",
     "merge-dimensions",
     "place-pads",
+    "quantize-real",
     "quantize-weights",
     "recognize-binarize",
     "recognize-levels",

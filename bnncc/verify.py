@@ -160,7 +160,7 @@ def _verify_rounded(
         )
         report = verify_library(lowered, artifact, graph, given, None, progress)
         together = {name: np.concatenate([batch[name] for batch in given]) for name in given[0]}
-    plain = replace(options, quantize_weights=None, membrane=None, calibrate=None)
+    plain = replace(options, quantize_weights=None, quantize_real=None, membrane=None, calibrate=None)
     found = accuracy.compare(driver.front(path, plain, progress), lowered.module, together)
     return replace(report, note=f"against the network of the file: {found.text()}")
 

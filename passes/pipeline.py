@@ -28,6 +28,7 @@ from bnncc.passes.infer_domains import InferDomainsPass
 from bnncc.passes.inline_neurons import InlineNeuronsPass
 from bnncc.passes.merge_dimensions import MergeDimensionsPass
 from bnncc.passes.place_pads import PlacePadsPass
+from bnncc.passes.quantize_real import QuantizeRealPass, Ranges
 from bnncc.passes.quantize_weights import QuantizeWeightsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.recognize_levels import RecognizeLevelsPass
@@ -44,13 +45,16 @@ from bnncc.passes.tabulate_counts import LARGEST_TABLE, TabulateCountsPass
 
 @dataclass(frozen=True)
 class Rounded:
-    """What becomes integers although answers change: weights "int8"; membranes "int16" or "int32"."""
+    """What becomes integers although answers change: weights "int8"; membranes "int16" or "int32"; real
+    layers "int8", by the ranges of what they read."""
 
     weights: str | None = None
     membranes: str | None = None
+    real: str | None = None
+    ranges: Ranges | None = None
 
     def __bool__(self) -> bool:
-        return self.weights is not None or self.membranes is not None
+        return any(kind is not None for kind in (self.weights, self.membranes, self.real))
 
 
 After = Callable[[str, ModuleOp], None]
@@ -76,6 +80,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (InferDomainsPass, "the same for activations of a few bits"),
     (RecognizeSpikesPass, "of what no integers explained: weights that are real"),
     (QuantizeWeightsPass, "those that spikes meet; only where the user asks for it"),
+    (QuantizeRealPass, "what is real still; only where the user asks for it"),
     (
         FoldConstantsPass,
         "scales that are the same for every channel become scalars before chains are evaluated",
@@ -131,6 +136,8 @@ def run_pipeline(
             instance = RecognizeSpikesPass(rates)
         elif kind is QuantizeWeightsPass:
             instance = QuantizeWeightsPass(rounded.weights)
+        elif kind is QuantizeRealPass:
+            instance = QuantizeRealPass(rounded.ranges)
         elif kind is FixedMembranesPass:
             instance = FixedMembranesPass(rounded.membranes)
         elif kind is TabulateCountsPass:

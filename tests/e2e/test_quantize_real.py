@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--quantize-real int8: real layers become sums of bytes, and what that changes is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+import bnncc
+from bnncc import driver, verify
+from bnncc.diagnostics import BnnccError
+from bnncc.driver import Options, decisions, lower_model
+from tests.e2e.commands import Shell
+from tests.models import make_model, write
+from tests.quantized import images, real_network
+
+node = helper.make_node
+
+
+def samples(count: int = 12) -> dict[str, np.ndarray]:
+    """Of `real_network`."""
+    return {"x": np.concatenate([batch["x"] for batch in images(count, 3)])}
+
+
+def rounded(given: dict[str, np.ndarray], target: str = "native") -> Options:
+    """Options of a network whose real layers are quantised."""
+    return Options(target=target, quantize_real="int8", calibrate=given)
+
+
+def domains(path: Path, options: Options) -> list[str]:
+    """Of the contractions."""
+    return [step.domains for step in lower_model(path, options).program.steps if step.domains]
+
+
+def mixed_network(folder: Path, binary_only: bool = False) -> Path:
+    """A real stem, a binary convolution, a real classifier; or signs of the input in front of the second."""
+    rng = np.random.default_rng(8)
+    constants = {
+        "w0": rng.standard_normal((32, 3, 3, 3)),
+        "w1": rng.choice([-1.0, 1.0], (16, 3 if binary_only else 32, 3, 3)),
+        "w2": rng.standard_normal((10, 16)),
+    }
+    stem = node("Conv", ["x", "w0"], ["a"], "stem", pads=[1, 1, 1, 1])
+    middle = [
+        node("Sign", ["x" if binary_only else "a"], ["s"], "sign"),
+        node("Conv", ["s", "w1"], ["c"], "binary"),
+    ]
+    last = [node("GlobalAveragePool", ["c"], ["g"], "mean"), node("Flatten", ["g"], ["f"], "flatten")]
+    dense = node("MatMul", ["f", "w2t"], ["y"], "classes")
+    numbers = {name: array.astype(np.float32) for name, array in constants.items()}
+    numbers["w2t"] = np.ascontiguousarray(numbers.pop("w2").T)
+    nodes = [*middle] if binary_only else [stem, *middle, *last, dense]
+    output = "c" if binary_only else "y"
+    return write(folder, make_model(nodes, {"x": [1, 3, 12, 11]}, [output], numbers))
+
+
+@pytest.mark.parametrize("target", ["native", "x86-64-v3", "c"])
+def test_the_library_computes_the_very_integers(target: str, tmp_path: Path) -> None:
+    path, given = real_network(tmp_path), samples()
+    report = verify.verify_model(path, rounded(given, target), samples=2)
+    assert report.passed, report.render()
+    assert all(row.differing == 0 for row in (*report.rows, *report.outputs))
+    assert "against the network of the file" in report.note
+    assert [text.endswith("x s8") for text in domains(path, rounded(given, target))].count(True) >= 4
+
+
+def test_answers_change_little_and_it_is_told(tmp_path: Path) -> None:
+    path, given = real_network(tmp_path), samples()
+    exact = driver.compile_model(path, None, Options()).run({"x": given["x"]})["y"]
+    labels = exact.argmax(axis=1)
+    artifact = bnncc.compile(path, quantize_real="int8", calibrate={**given, "labels": labels})
+    (y,) = artifact.run({"x": given["x"]}).values()
+    assert 0 < np.abs(y - exact).max() < 0.05 * np.abs(exact).max()
+    same = int((y.argmax(axis=1) == labels).sum())
+    told = artifact.manifest["options"]["accuracy"]
+    assert f"{same} of 12 answers have the same label" in told
+    assert f"{same} of 12 labels right, 12 before" in told
+
+
+def test_layers_of_binary_inputs_stay_binary(tmp_path: Path) -> None:
+    path, given = mixed_network(tmp_path), samples()
+    found = domains(path, rounded(given))
+    assert [text.split(" x ")[1] for text in found] == ["s8", "bipolar", "s8"]
+    assert domains(path, Options()) == ["f32 x f32", "bipolar x bipolar", "f32 x f32"]
+
+
+def test_nothing_to_quantise_is_said(tmp_path: Path) -> None:
+    lowered = lower_model(mixed_network(tmp_path, binary_only=True), rounded(samples()))
+    assert "changes nothing" in decisions(lowered)["quantized to int8"]
+
+
+def test_an_input_that_is_always_zero_is_said(tmp_path: Path) -> None:
+    lowered = lower_model(mixed_network(tmp_path), rounded({"x": np.zeros((2, 3, 12, 11), np.float32)}))
+    told = decisions(lowered)["quantized to int8"]
+    assert told.startswith("0 of 2 real layers; model.onnx:stem stays in float32: what it reads is 0")
+
+
+def test_samples_are_asked_for(tmp_path: Path, bnncc: Shell) -> None:
+    path = mixed_network(tmp_path)
+    answer = bnncc("compile", path, "--quantize-real", "int8", "-o", tmp_path / "out")
+    assert answer.code == 2 and "give --calibrate SAMPLES.npz" in answer.err
+
+
+def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
+    given = samples(1)
+    given["x"][0, 0, 0, 0] = np.nan
+    with pytest.raises(BnnccError, match="not finite"):
+        lower_model(mixed_network(tmp_path), rounded(given))
+
+
+def test_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BnnccError, match="there is no 'int4'"):
+        lower_model(mixed_network(tmp_path), Options(quantize_real="int4", calibrate=samples()))
