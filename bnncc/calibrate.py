@@ -69,7 +69,7 @@ def set_bits(module: ModuleOp, samples: Samples) -> dict[str, float]:
 def real_ranges(module: ModuleOp, samples: Samples) -> dict[str, tuple[float, float]]:
     """The smallest and the largest number that each contraction of real numbers reads, by its location.
 
-    module: fused. Raises BnnccError where the samples do not fit the network, or a number is no finite one."""
+    module: fused. Raises BnnccError where the samples do not fit the network, or a number is not finite."""
     main = main_function(module)
     layers = [op for op in main.walk() if isinstance(op, ops.CONTRACTIONS) and element_of(op.input) == f32]
     inputs = {op: origin(op.input) for op in layers}

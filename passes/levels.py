@@ -15,7 +15,16 @@ from xdsl.dialects.builtin import f32, i1, i8, i32
 from xdsl.ir import Attribute, SSAValue
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import LEVEL_BITS, PLANE_BITS, Level, domain_values, element_of, level_type, ui8
+from bnncc.dialect.types import (
+    LEVEL_BITS,
+    PLANE_BITS,
+    Level,
+    domain_values,
+    element_of,
+    level_type,
+    shape_of,
+    ui8,
+)
 from bnncc.passes.matching import ELEMENTWISE, producer, uniform_value
 
 TOLERANCE = 1e-5
@@ -281,12 +290,13 @@ def _is_softsign(op: ops.Div) -> bool:
 
 
 def has_kernel(op: ops.Conv2d | ops.Dense, domain: Attribute) -> bool:
-    """Whether integers of a domain can be summed: those that bytes hold in one group, and with padding where
-    0 is one of them."""
+    """Whether integers of a domain can be summed: those that bytes hold in one group or one for each channel,
+    and with padding where 0 is one of them."""
     if not isinstance(domain, Level) or not domain.is_byte or isinstance(op, ops.Dense):
         return True
     is_inside = not any(ops.unpack(op.pads)) or domain.lowest <= 0 <= domain.highest
-    return op.groups.value.data == 1 and is_inside
+    groups = op.groups.value.data
+    return (groups == 1 or groups == shape_of(op.input)[3] == shape_of(op.result)[3]) and is_inside
 
 
 def domain_of(known: Range, bits: int = LEVEL_BITS) -> Attribute | None:

@@ -137,8 +137,8 @@ def convolution(node: Node, x: SSAValue, weight: np.ndarray) -> SSAValue:
     window = geometry(node, weight.shape[2:], shape_of(x)[2:])
     kernel = weight.reshape(*weight.shape[:2], *window.kernel).transpose(0, 2, 3, 1)
     group = int(node.parameter("group", 1))
-    if group != 1:
-        raise NotConvertible("it is grouped", "sums of bytes have kernels for one group")
+    if group != 1 and not group == shape_of(x)[1] == len(weight):
+        raise NotConvertible("it is grouped", "sums of bytes have kernels for one group, or one a channel")
     constant = node.add(ops.Constant(np.ascontiguousarray(kernel), level_of(kernel)))
     image = node.to_image(x)
     return node.add(ops.Conv2d(image, constant, window.strides, window.dilations, window.pads, group))

@@ -20,30 +20,24 @@ Stored weights, int8 or int16: [vectors][steps][lanes][bytes of a step]; the pai
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit
-from bnncc.kernels.byte_steps import Method, add_products, load_item, load_weights, method_of, spread_item
+from bnncc.kernels import byte_depthwise, emit
+from bnncc.kernels.byte_plan import BytePlan, as_int32, zeros
+from bnncc.kernels.byte_steps import add_products, load_item, load_weights, spread_item
 from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
-from bnncc.kernels.interleave import pad_lanes
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import (
-    Channels,
-    Level,
     Levels,
-    Pixels,
     Schedule,
     Tile,
-    count_steps,
     each_lane,
-    fuse,
+    even_tile,
     register_schedule,
     register_tiles,
     schedules,
@@ -51,124 +45,15 @@ from bnncc.kernels.nest import (
     walk_chunks,
 )
 from bnncc.kernels.tiles import Sums, local_piece, store_tile
-from bnncc.plan.kernel import ByteConv, KernelSpec
-from bnncc.plan.layout import WORD_BITS
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Steps of a window: `levels` walks them from byte `offset` of it on. first: the number of steps
-    before."""
-
-    levels: Levels
-    offset: int
-    first: int
-
-
-@dataclass(frozen=True)
-class BytePlan:
-    """Facts of a contraction of bytes. outer: the walk over the runs of the window; run: bytes of a run,
-    `stride` apart."""
-
-    spec: KernelSpec
-    root: ByteConv
-    channels: Channels
-    pixels: Pixels
-    outer: Levels
-    run: int
-    stride: int
-    method: Method
-
-    @property
-    def together(self) -> int:
-        """Neighbouring bytes of a step."""
-        return self.method.together
-
-    @staticmethod
-    def of(spec: KernelSpec, isa: Isa) -> BytePlan:
-        """Plan for the vectors of an instruction set."""
-        root = root_of(spec)
-        window, strides = root.window, root.input.strides
-        levels = fuse(
-            (
-                Level(window.height, window.dilation_y * strides[1]),
-                Level(window.width, window.dilation_x * strides[2]),
-                Level(root.input.shape[3], strides[3]),
-            )
-        )
-        last = levels[-1] if levels else Level(1, 1)
-        method = method_of(isa, last, root.weight_planes)
-        lanes = default_lanes(spec, isa, method)
-        unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
-        channels = Channels(1, spec.shape[3], lanes, unit, narrowest=8 if method.together == 2 else 4)
-        pixels = Pixels.of(spec, window)
-        return BytePlan(spec, root, channels, pixels, levels[:-1], last.extent, last.stride, method)
-
-    @property
-    def runs(self) -> int:
-        """Runs of a window."""
-        return count_steps(self.outer)
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The steps that lie side by side, then those at the ends of the runs."""
-        whole, rest = divmod(self.run, self.together)
-        stages = (Stage(fuse((*self.outer, Level(whole, self.together * self.stride))), 0, 0),)
-        if rest:
-            stages += (Stage(self.outer, self.run - self.together, self.runs * whole),)
-        return stages
-
-    @property
-    def steps(self) -> int:
-        """Steps of a window."""
-        return self.runs * -(-self.run // self.together)
-
-    def short_steps(self) -> int:
-        """How many steps 16 bits hold the sum of."""
-        return self.method.short_steps(self.root.weight_planes)
-
-    def starts(self, tile: Tile) -> list[Index]:
-        """Where in the input's buffer the window of each pixel starts."""
-        window, result = self.root.window, []
-        for row, column in tile.pixels():
-            n, y, x = self.pixels.position(tile.image, row, column)
-            top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
-            result.append(emit.pixel_address(self.root.input, n, top, left))
-        return result
-
-    def pack_weight(self, weight: np.ndarray) -> np.ndarray:
-        """int8 [O, KH, KW, C] to the stored form, flat."""
-        runs = weight.reshape(len(weight), self.runs, self.run)
-        whole, rest = divmod(self.run, self.together)
-        parts = [runs[:, :, : whole * self.together].reshape(len(weight), -1, self.together)]
-        if rest:
-            last = np.zeros((len(weight), self.runs, self.together), np.int8)
-            last[:, :, -rest:] = runs[:, :, -rest:]
-            parts.append(last)
-        return self.method.pack(np.concatenate(parts, axis=1), self.channels)
-
-    def pack_base(self, weight: np.ndarray) -> np.ndarray:
-        """What each channel has to be added, because byte 0 stands for `lowest`: int32 [stored]."""
-        total = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int32) * self.root.lowest
-        return pad_lanes(total.astype(np.int32), self.channels)
-
-
-def root_of(spec: KernelSpec) -> ByteConv:
-    """The root of `spec`."""
-    assert isinstance(spec.root, ByteConv)
-    return spec.root
-
-
-def default_lanes(spec: KernelSpec, isa: Isa, method: Method) -> int:
-    """Output channels of a vector; in scalar code, of an inner loop."""
-    if isa.is_scalar:
-        return WORD_BITS if spec.writes_bits else min(16, spec.shape[3])
-    return isa.vector_bits // method.lane_bits
+from bnncc.plan.kernel import KernelSpec
 
 
 def default(spec: KernelSpec, isa: Isa) -> Schedule:
     """A good schedule without tuning: as many accumulators as the registers of the target hold."""
     plan = BytePlan.of(spec, isa)
+    if plan.is_depthwise:
+        columns = even_tile(plan.pixels.columns, 4 if isa.is_scalar else 7)
+        return Schedule(plan.channels.lanes, 1, columns, 1, channels_outermost=0)
     # Products of pairs take a register on their way to the sum; with 12 of 16 for sums, AVX2 was a quarter
     # slower than with 8.
     accumulators = 0 if isa.is_scalar else 14 if isa.vector_bits == 512 else 8
@@ -196,12 +81,12 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         *epilogue.constants,
         *epilogue.outputs,
     )
-    accumulate = _accumulate_scalars if isa.is_scalar else _accumulate_vectors
+    accumulate = byte_depthwise.accumulate if plan.is_depthwise else _accumulate
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
         for tile in register_tiles(plan.pixels, plan.channels, plan.channels.whole_units(tile_parameters)):
-            sums = accumulate(plan, tile, buffers)
+            sums = accumulate(plan, tile, buffers, isa.is_scalar)
 
             def value(
                 pixel: int,
@@ -212,7 +97,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
                 sums: Sums = sums,
                 tile: Tile = tile,
             ) -> Value:
-                sum_ = _as_int32(local_piece(sums[pixel, number], offset, lanes))
+                sum_ = as_int32(local_piece(sums[pixel, number], offset, lanes))
                 if not plan.root.lowest:
                     return sum_
                 return sum_ + emit.load(buffers["base"], tile.vectors[number].channel + offset, lanes)
@@ -232,26 +117,31 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     return Kernel(symbol, spec, emit.function(symbol, parameters, body), parameters, pack, tile, description)
 
 
+def _accumulate(plan: BytePlan, tile: Tile, buffers: Buffers, is_scalar: bool) -> Sums:
+    """Emit the sums of a tile."""
+    return (_accumulate_scalars if is_scalar else _accumulate_vectors)(plan, tile, buffers)
+
+
 def _accumulate_vectors(plan: BytePlan, tile: Tile, buffers: Buffers) -> Sums:
     """Emit the sums of a tile; those in 16 bits are widened where they could overflow."""
     if plan.method.lane_bits == 32:
-        sums = _zeros(tile, "int32")
+        sums = zeros(tile, "int32")
         for stage in plan.stages:
             _add_steps(plan, tile, buffers, sums, stage.levels, stage.offset, stage.first)
         return sums
     if plan.steps <= plan.short_steps():
-        sums = _zeros(tile, "int16")
+        sums = zeros(tile, "int16")
         for stage in plan.stages:
             _add_steps(plan, tile, buffers, sums, stage.levels, stage.offset, stage.first)
         return sums
-    totals = _zeros(tile, "int32")
+    totals = zeros(tile, "int32")
     for stage in plan.stages:
         for offset, number, levels in walk_chunks(stage.levels, plan.short_steps()):
-            sums = _zeros(tile, "int16")
+            sums = zeros(tile, "int16")
             _add_steps(plan, tile, buffers, sums, levels, stage.offset + offset, stage.first + number)
             for key, total in totals.items():
                 lanes = int(total.shape[0])
-                part = _as_int32(emit.load(sums[key], 0, lanes))
+                part = as_int32(emit.load(sums[key], 0, lanes))
                 emit.store(total, emit.load(total, 0, lanes) + part, 0)
     return totals
 
@@ -275,7 +165,7 @@ def _add_steps(
 
 def _accumulate_scalars(plan: BytePlan, tile: Tile, buffers: Buffers) -> Sums:
     """The same in loops over the lanes."""
-    sums = _zeros(tile, "int32", loop=True)
+    sums = zeros(tile, "int32", loop=True)
     starts = plan.starts(tile)
     (stage,) = plan.stages
     for offset, number in walk(stage.levels):
@@ -287,23 +177,3 @@ def _accumulate_scalars(plan: BytePlan, tile: Tile, buffers: Buffers) -> Sums:
                 for p, x in enumerate(inputs):
                     T.buffer_store(sums[p, v], sums[p, v][lane] + x * weight, [lane])
     return sums
-
-
-def _zeros(tile: Tile, dtype: str, loop: bool = False) -> Sums:
-    """Locals for the sums of a tile, zeroed; in a loop over the lanes where asked for."""
-    sums = {
-        (p, v): emit.local(dtype, vector.width, "sum")
-        for p in range(tile.rows * tile.columns)
-        for v, vector in enumerate(tile.vectors)
-    }
-    for (_, v), total in sums.items():
-        if loop:
-            for lane in each_lane(tile.vectors[v].valid):
-                T.buffer_store(total, tirx.const(0, dtype), [lane])
-        else:
-            emit.store(total, emit.constant(0, dtype, tile.vectors[v].width), 0)
-    return sums
-
-
-def _as_int32(value: Value) -> Value:
-    return T.Cast(emit.vector_type("int32", emit.lanes_of(value)), value)

@@ -91,12 +91,12 @@ def kernel_symbol(spec: KernelSpec, isa: Isa, tile: Mapping[str, int]) -> str:
 def root_name(root: Root) -> str:
     """What the root is called."""
     match root:
-        case BinaryConv(window=window) | RealConv(window=window):
+        case BinaryConv(window=window) | RealConv(window=window) | ByteConv(window=window):
             if (window.height, window.width) == root.input.shape[1:3] == (1, 1):
                 return "dense"
             kind = "depthwise" if 1 < root.groups == root.input.shape[3] else "conv"
             return f"{kind}{window.height}x{window.width}"
-        case SpikeConv(window=window) | ByteConv(window=window):
+        case SpikeConv(window=window):
             is_dense = (window.height, window.width) == root.input.shape[1:3] == (1, 1)
             return "dense" if is_dense else f"conv{window.height}x{window.width}"
         case Pool(kind=kind, window=window):

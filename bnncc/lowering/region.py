@@ -160,7 +160,8 @@ class Region:
                 return dense, None, buffers, ()
             return SpikeConv(planes[0].layout, read.window), dense, buffers, buffers
         if planes[0].layout.element is Element.U8:
-            root = ByteConv(planes[0].layout, read.window, read.grid.lowest, read.weight_planes)
+            grid, planes_ = read.grid, read.weight_planes
+            root = ByteConv(planes[0].layout, read.window, grid.lowest, planes_, read.groups)
             return root, None, buffers, ()
         levels = planes[: read.grid.planes]
         plain = BinaryConv(

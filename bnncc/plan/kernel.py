@@ -89,14 +89,14 @@ class BinaryConv:
 @dataclass(frozen=True)
 class ByteConv:
     """The same sum over levels of 8 bits: x = q + lowest for the bytes q of `input`, whose halo holds the
-    byte that stands for 0. Constant 0 is the weight, int8 [O, KH, KW, C], below 2^weight_planes in magnitude
-    (8: any).
-    """
+    byte that stands for 0. Constant 0 is the weight, int8 [O, KH, KW, C/groups], below 2^weight_planes in
+    magnitude (8: any). There is one group, or one for every channel, in and out."""
 
     input: Layout
     window: Window
     lowest: int = 0
     weight_planes: int = 1
+    groups: int = 1
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ def accumulate(
             )
         case ByteConv() as root:
             x = load(root.input, inputs[0]).astype(np.float64) + root.lowest
-            return _convolve(x, root.window, 1, constants[0], 0.0, spec.shape).astype(np.int32)
+            return _convolve(x, root.window, root.groups, constants[0], 0.0, spec.shape).astype(np.int32)
         case BinaryConv() as root:
             planes = [load(layout, inputs[b]) * 2.0**b for b, layout in enumerate((root.input, *root.more))]
             levels = np.sum(planes, axis=0)

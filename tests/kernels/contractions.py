@@ -150,8 +150,7 @@ def byte_spec(
     if channels_first:
         n, h, w, c = shape.image
         source = transposed(Layout.packed(Element.U8, (n, c, h, w)), 4, (0, 2, 3, 1))
-    assert shape.groups == 1
-    root = ByteConv(source, shape.window, lowest, weight_planes)
+    root = ByteConv(source, shape.window, lowest, weight_planes, shape.groups)
     return _spec(shape, root, Constant(Element.I8, shape.weight), epilogue, constants, operands, output_halo)
 
 

@@ -59,6 +59,13 @@ def _cases() -> dict[str, KernelSpec]:
         "int8-dense": byte_spec(dense(2, 131, 10), weight_planes=8),
         "int8-grey": byte_spec(Shape((1, 8, 8, 1), 33, (5, 5), pads=valid), weight_planes=8),
         "int8-short": byte_spec(dense(1, 3, 5), weight_planes=8),
+        "depthwise": byte_spec(
+            Shape((1, 9, 11, 37), 37, groups=37), SCALED, THREE, lowest=-100, weight_planes=8
+        ),
+        "depthwise-stride": byte_spec(
+            Shape((2, 9, 8, 64), 64, (5, 3), (2, 1), (1, 2), (2, 2, 2, 2), 64), weight_planes=8
+        ),
+        "depthwise-bits": byte_spec(Shape((1, 6, 6, 40), 40, groups=40), SIGNS, (Element.I32,), lowest=-8),
         "int6": byte_spec(pointwise(4, 70, 40), weight_planes=6),
         "halo-beyond": byte_spec(
             Shape((1, 5, 6, 10), 70), SIGNS, (Element.I32,), output_halo=Halo(1, 1, 1, 1)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the templates of contractions of bytes share: the plan, and the locals that sums are kept in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from bnncc.kernels import emit
+from bnncc.kernels.byte_steps import Method, method_of
+from bnncc.kernels.emit import Index, Value
+from bnncc.kernels.interleave import pad_lanes
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.nest import Channels, Level, Levels, Pixels, Tile, count_steps, each_lane, fuse
+from bnncc.kernels.tiles import Sums
+from bnncc.plan.kernel import ByteConv, KernelSpec
+from bnncc.plan.layout import WORD_BITS
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps of a window: `levels` walks them from byte `offset` of it on. first: the number of steps
+    before."""
+
+    levels: Levels
+    offset: int
+    first: int
+
+
+@dataclass(frozen=True)
+class BytePlan:
+    """Facts of a contraction of bytes. outer: the walk over the runs of the window; run: bytes of a run,
+    `stride` apart."""
+
+    spec: KernelSpec
+    root: ByteConv
+    channels: Channels
+    pixels: Pixels
+    outer: Levels
+    run: int
+    stride: int
+    method: Method
+
+    @property
+    def together(self) -> int:
+        """Neighbouring bytes of a step."""
+        return self.method.together
+
+    @staticmethod
+    def of(spec: KernelSpec, isa: Isa) -> BytePlan:
+        """Plan for the vectors of an instruction set."""
+        root = root_of(spec)
+        window, strides = root.window, root.input.strides
+        if is_depthwise(root, spec.shape[3]):
+            return BytePlan._by_channel(spec, root, isa)
+        levels = fuse(
+            (
+                Level(window.height, window.dilation_y * strides[1]),
+                Level(window.width, window.dilation_x * strides[2]),
+                Level(root.input.shape[3], strides[3]),
+            )
+        )
+        last = levels[-1] if levels else Level(1, 1)
+        method = method_of(isa, last, root.weight_planes)
+        lanes = default_lanes(spec, isa, method)
+        unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
+        channels = Channels(1, spec.shape[3], lanes, unit, narrowest=8 if method.together == 2 else 4)
+        pixels = Pixels.of(spec, window)
+        return BytePlan(spec, root, channels, pixels, levels[:-1], last.extent, last.stride, method)
+
+    @staticmethod
+    def _by_channel(spec: KernelSpec, root: ByteConv, isa: Isa) -> BytePlan:
+        """Every channel by itself: steps are the taps of the window, and channels lie in the lanes."""
+        window, strides = root.window, root.input.strides
+        levels = fuse(
+            (
+                Level(window.height, window.dilation_y * strides[1]),
+                Level(window.width, window.dilation_x * strides[2]),
+            )
+        )
+        method = Method(1, 32)
+        lanes = default_lanes(spec, isa, method)
+        unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
+        channels = Channels(1, spec.shape[3], lanes, unit)
+        return BytePlan(spec, root, channels, Pixels.of(spec, window), levels, 1, 1, method)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel is summed by itself."""
+        return is_depthwise(self.root, self.spec.shape[3])
+
+    @property
+    def runs(self) -> int:
+        """Runs of a window."""
+        return count_steps(self.outer)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The steps that lie side by side, then those at the ends of the runs."""
+        whole, rest = divmod(self.run, self.together)
+        stages = (Stage(fuse((*self.outer, Level(whole, self.together * self.stride))), 0, 0),)
+        if rest:
+            stages += (Stage(self.outer, self.run - self.together, self.runs * whole),)
+        return stages
+
+    @property
+    def steps(self) -> int:
+        """Steps of a window."""
+        return self.runs * -(-self.run // self.together)
+
+    def short_steps(self) -> int:
+        """How many steps 16 bits hold the sum of."""
+        return self.method.short_steps(self.root.weight_planes)
+
+    def starts(self, tile: Tile) -> list[Index]:
+        """Where in the input's buffer the window of each pixel starts."""
+        window, result = self.root.window, []
+        for row, column in tile.pixels():
+            n, y, x = self.pixels.position(tile.image, row, column)
+            top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
+            result.append(emit.pixel_address(self.root.input, n, top, left))
+        return result
+
+    def pack_weight(self, weight: np.ndarray) -> np.ndarray:
+        """int8 [O, KH, KW, C] to the stored form, flat."""
+        runs = weight.reshape(len(weight), self.runs, self.run)
+        whole, rest = divmod(self.run, self.together)
+        parts = [runs[:, :, : whole * self.together].reshape(len(weight), -1, self.together)]
+        if rest:
+            last = np.zeros((len(weight), self.runs, self.together), np.int8)
+            last[:, :, -rest:] = runs[:, :, -rest:]
+            parts.append(last)
+        return self.method.pack(np.concatenate(parts, axis=1), self.channels)
+
+    def pack_base(self, weight: np.ndarray) -> np.ndarray:
+        """What each channel has to be added, because byte 0 stands for `lowest`: int32 [stored]."""
+        total = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int32) * self.root.lowest
+        return pad_lanes(total.astype(np.int32), self.channels)
+
+
+def root_of(spec: KernelSpec) -> ByteConv:
+    """The root of `spec`."""
+    assert isinstance(spec.root, ByteConv)
+    return spec.root
+
+
+def default_lanes(spec: KernelSpec, isa: Isa, method: Method) -> int:
+    """Output channels of a vector; in scalar code, of an inner loop."""
+    if isa.is_scalar:
+        return WORD_BITS if spec.writes_bits else min(16, spec.shape[3])
+    return isa.vector_bits // method.lane_bits
+
+
+def is_depthwise(root: ByteConv, outputs: int) -> bool:
+    """Whether there are as many groups as channels, in and out."""
+    return 1 < root.groups == root.input.shape[3] == outputs
+
+
+def zeros(tile: Tile, dtype: str, loop: bool = False) -> Sums:
+    """Locals for the sums of a tile, zeroed; in a loop over the lanes where asked for."""
+    sums = {
+        (p, v): emit.local(dtype, vector.width, "sum")
+        for p in range(tile.rows * tile.columns)
+        for v, vector in enumerate(tile.vectors)
+    }
+    for (_, v), total in sums.items():
+        if loop:
+            for lane in each_lane(tile.vectors[v].valid):
+                T.buffer_store(total, tirx.const(0, dtype), [lane])
+        else:
+            emit.store(total, emit.constant(0, dtype, tile.vectors[v].width), 0)
+    return sums
+
+
+def as_int32(value: Value) -> Value:
+    """In lanes of 32 bits."""
+    return T.Cast(emit.vector_type("int32", emit.lanes_of(value)), value)
