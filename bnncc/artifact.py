@@ -40,6 +40,7 @@ STATUS = {
     4: "an input asks for a number of steps that is out of range",
     5: "packed spikes have bits beyond their channels",
     6: "an event lies outside the input, or before the one in front of it",
+    7: "the number of threads is out of range",
 }
 
 STEPS_OUT_OF_RANGE = 4
@@ -110,6 +111,23 @@ class Artifact:
     def is_stateful(self) -> bool:
         """Whether the network keeps states from step to step."""
         return "states" in self.manifest
+
+    @property
+    def threads(self) -> int:
+        """Threads that share the layers of a run, its caller's among them, at most."""
+        return self.manifest.get("threads", 1)
+
+    def set_threads(self, count: int) -> None:
+        """Let runs use so many threads from now on, 1 to `threads`; answers do not depend on it. The library
+        is one for all that have opened it in this process. Raises BnnccError."""
+        if not 1 <= count <= self.threads:
+            raise BnnccError(
+                "--threads",
+                f"{self.name} is compiled for {self.threads} thread{'s' * (self.threads > 1)}, not {count}",
+                f"compile it with --threads {count}" if count > 1 else "",
+            )
+        if self.threads > 1 and self.emulator is None:
+            self._check_status(self._function("threads")(count))
 
     def report(self) -> dict[str, Any]:
         """report.json as plain data. Raises BnnccError where it is missing or damaged."""

@@ -191,14 +191,14 @@ def _first_batch(artifact: Artifact, inputs: Mapping[str, np.ndarray] | None) ->
 def bench_artifact(
     artifact: Artifact, layers: bool = False, repeat: int = 20, inputs: Mapping[str, np.ndarray] | None = None
 ) -> Result:
-    """Time the artifact in this process, pinned to one core where the system allows it.
+    """Time the artifact in this process, pinned to a core for each of its threads where the system allows it.
 
     `inputs`: the first batch of them is taken; random ones otherwise. `repeat`: measurements, of which the
     median counts."""
     outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
     arrays = _first_batch(artifact, inputs)
     arena, state = artifact.arena(), artifact.state_memory() if artifact.is_stateful else None
-    with _one_core():
+    with _few_cores(artifact.threads):
         times = _measure(artifact.bind(arena, arrays, outputs, state), repeat)
         rows = tuple(
             LayerTime(
@@ -280,13 +280,16 @@ def processor() -> str:
     return f"{named['model name']} (family {named.get('cpu family')}, model {named.get('model')})"
 
 
-class _one_core:
-    """Pins this process to the core it may use last, for the block."""
+class _few_cores:
+    """Pins this thread, and those that it starts, to so many of the cores that it may use, the last ones."""
+
+    def __init__(self, count: int):
+        self.count = count
 
     def __enter__(self) -> None:
         self.before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
         if self.before:
-            os.sched_setaffinity(0, {max(self.before)})
+            os.sched_setaffinity(0, set(sorted(self.before)[-self.count :]))
 
     def __exit__(self, *_: object) -> None:
         if self.before:

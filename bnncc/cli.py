@@ -303,6 +303,13 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         help="what kernels are chosen for (default: without an operating system those that keep --flash, "
         "or a balance; else speed)",
     )
+    group.add_argument(
+        "--threads",
+        metavar="N",
+        type=_positive,
+        help="threads that share the layers of a run, at most, where there is an operating system (default: "
+        "1); of a directory that was compiled for some: how many of them to use",
+    )
     _time_arguments(sub)
     group.add_argument(
         "--backend",
@@ -600,6 +607,7 @@ def _options(chosen: argparse.Namespace) -> driver.Options:
         calibrate=chosen.calibrate,
         backend=chosen.backend[0],
         tuning_db=chosen.tuning_db,
+        threads=chosen.threads or 1,
         quantize_weights=chosen.quantize_weights,
         quantize_real=chosen.quantize_real,
         membrane=chosen.membrane,
@@ -655,7 +663,10 @@ def _artifact(chosen: argparse.Namespace, progress: Progress) -> Artifact:
         from bnncc import artifact
 
         _refuse_compilation_options(chosen)
-        return artifact.load(chosen.model)
+        compiled = artifact.load(chosen.model)
+        if chosen.threads is not None:
+            compiled.set_threads(chosen.threads)
+        return compiled
     from bnncc import driver
 
     return driver.compile_model(chosen.model, None, _options(chosen), progress)
@@ -666,7 +677,7 @@ def _refuse_compilation_options(chosen: argparse.Namespace) -> None:
     bare = argparse.ArgumentParser()
     _model_arguments(bare)
     for name, default in vars(bare.parse_args([])).items():
-        if getattr(chosen, name) != default:
+        if name != "threads" and getattr(chosen, name) != default:
             option = f"--{name.replace('_', '-')}"
             hint = f"leave {option} out, or give the model instead of the directory"
             raise BnnccError(option, f"{chosen.model} is compiled already", hint)

@@ -77,6 +77,7 @@ class Options:
     network may take. states: output name by input name of the states that a graph of one time step carries to
     the next.
     backend: who makes the kernels: TVM, or mlir-opt and LLVM from what `--emit linalg` writes.
+    threads: how many share the layers of a run, at most (1: none but the caller's).
     tuning_db: a database of `bnncc tune`, whose findings kernels follow.
     calibrate: a .npz of samples, or arrays by input name, on which spikes are counted (`bnncc.calibrate`).
     quantize_weights: "int8" for real weights that spikes meet. membrane: "int16" or "int32" for neurons
@@ -96,6 +97,7 @@ class Options:
     package: str | None = None
     budgets: Budgets = Budgets()
     profile: bool = False
+    threads: int = 1
     calibrate: str | Path | Mapping[str, Any] | None = None
     tuning_db: str | Path | None = None
     quantize_weights: str | None = None
@@ -142,6 +144,8 @@ class Options:
             facts["preset"] = self.preset
         if self.backend != "tvm":
             facts["backend"] = self.backend
+        if self.threads != 1:
+            facts["threads"] = self.threads
         facts |= {"quantize-weights": self.quantize_weights} if self.rounded.weights else {}
         facts |= {"quantize-real": self.quantize_real} if self.rounded.real else {}
         facts |= {"membrane": self.membrane} if self.rounded.membranes else {}
@@ -305,6 +309,7 @@ def build(
     target = targets.load(options.target)
     codegen.check_emit(options.emit)
     codegen.check_package(options.package)
+    codegen.check_threads(options.threads, target, options.package, options.backend)
     if options.backend == "mlir":
         target = upstream.object_target(target)
         upstream.check_choice(options.emit, options.package)
@@ -343,7 +348,7 @@ def _write(
     say("generating kernels")
     backend = _backend(lowered, options)
     tuned = _tuned(options, target)
-    kernels = codegen.make_kernels(lowered.program, target, backend, goal, tuned)
+    kernels = codegen.make_kernels(lowered.program, target, backend, goal, tuned, options.threads)
     also_portable = target.kind != "c" and ("c" in options.emit or options.package is not None)
     portable = codegen.make_kernels(lowered.program, targets.load("c"), backend) if also_portable else {}
     program = codegen.with_scratch(lowered.program, kernels, portable)
@@ -357,6 +362,7 @@ def _write(
         optimize=goal,
         package=options.package,
         profile=options.profile,
+        threads=options.threads,
         golden=_golden(lowered, path, options) if "selftest" in options.emit or options.package else None,
         modules=_modules(lowered.module, options.emit, target),
         reports=lambda manifest: reports(program, manifest),

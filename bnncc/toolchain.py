@@ -64,10 +64,12 @@ class Toolchain:
         names = (path.name for path in objects)
         self._run((*self.archiver, "rcsD", str(archive.resolve()), *names), folder)
 
-    def link_shared(self, objects: Sequence[Path], library: Path, exported: Sequence[str]) -> None:
+    def link_shared(
+        self, objects: Sequence[Path], library: Path, exported: Sequence[str], flags: Sequence[str] = ()
+    ) -> None:
         """Objects to a shared library that shows `exported` and nothing else."""
         folder = objects[0].parent
-        command = [*self.compiler, *self.c_flags, "-shared", *(path.name for path in objects)]
+        command = [*self.compiler, *self.c_flags, *flags, "-shared", *(path.name for path in objects)]
         if sys.platform == "darwin":
             names = folder / "exported.txt"
             names.write_text("".join(f"_{name}\n" for name in exported))

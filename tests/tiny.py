@@ -122,6 +122,7 @@ class Kernel:
     function: str = "function"
     schedule: Mapping[str, int] = field(default_factory=dict)
     scratch_bytes: int = 0
+    pieces: int = 1
 
     def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
         """Signs to words."""
@@ -197,6 +198,11 @@ class TinyBackend:
         """The kernel above."""
         del target, goal
         return KERNELS[spec]
+
+    def divided(self, kernel: Kernel, threads: int) -> Kernel:
+        """As it is."""
+        del threads
+        return kernel
 
     def micro_kernel_source(self, code: bytes, prefix: str) -> str:
         return ""

@@ -14,6 +14,7 @@ from bnncc.codegen.package import (
     make_kernels,
     with_scratch,
 )
+from bnncc.codegen.threads import check_threads
 
 __all__ = [
     "EMITTABLE",
@@ -24,6 +25,7 @@ __all__ = [
     "check_emit",
     "check_output",
     "check_package",
+    "check_threads",
     "emit",
     "make_kernels",
     "with_scratch",

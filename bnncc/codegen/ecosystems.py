@@ -32,6 +32,8 @@ class Parts:
     archive: bool = False
     stateful: bool = False
     """Whether the library keeps states from step to step."""
+    threads: bool = False
+    """Whether threads share its layers."""
 
     @property
     def sentence(self) -> str:
@@ -64,6 +66,10 @@ add_library({name} STATIC src/{name}.c)
 target_include_directories({name} PUBLIC src)
 set_target_properties({name} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
 set(scope PUBLIC)"""
+    threads = f"""\
+find_package(Threads REQUIRED)
+target_link_libraries({name} ${{scope}} Threads::Threads)
+"""
     return {
         **_sources(parts),
         f"examples/{name}_selftest.c": parts.selftest,
@@ -78,7 +84,7 @@ project({name} C)
 if(UNIX)
     target_link_libraries({name} ${{scope}} m)
 endif()
-""",
+{threads * parts.threads}""",
     }
 
 

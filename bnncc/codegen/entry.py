@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from bnncc import runtime
-from bnncc.codegen import events, stateful
+from bnncc.codegen import events, stateful, threads
 from bnncc.codegen import weights as arrays
 from bnncc.codegen.text import in_comment, port_type, run_parameters, starred, wrapped
 from bnncc.codegen.weights import WeightPool, Weights
@@ -81,6 +81,11 @@ class KernelFacts(Protocol):
         """Of memory lent for the call."""
         ...
 
+    @property
+    def pieces(self) -> int:
+        """Parts that threads may compute at the same time; above 1 there are two parameters more."""
+        ...
+
     def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
         """The stored form of a step's constants."""
         ...
@@ -99,10 +104,15 @@ class Call:
     symbol: str
     arguments: tuple[str, ...]
     weights: tuple[Weights, ...]
+    is_divided: bool = False
+    """Whether the kernel wants to be told which part it computes."""
+    pieces: int = 1
+    """How many parts threads share; 1 where they do not."""
 
-    def text(self, indent: int) -> str:
-        """The statement, its first line to stand at column `indent`."""
-        return f"{wrapped(self.symbol, self.arguments, indent)};"
+    def text(self, indent: int, part: tuple[str, str] = ("0", "1")) -> str:
+        """The statement, its first line to stand at column `indent`; part: which, and of how many."""
+        arguments = (*self.arguments, *(part if self.is_divided else ()))
+        return f"{wrapped(self.symbol, arguments, indent)};"
 
 
 NOT_SPIKES = "spikes are 0 and 1: where other numbers came, all are multiplied"
@@ -129,6 +139,8 @@ class Network:
     kernels: Kernels
     pool: WeightPool
     calls: tuple[StepCalls, ...]
+    threads: int = 1
+    """That a run uses, the caller's among them."""
 
     @property
     def distinct_kernels(self) -> tuple[KernelFacts, ...]:
@@ -142,20 +154,25 @@ class Network:
         return tuple(by_symbol.values())
 
 
-def connect(program: Program, kernels: Kernels) -> Network:
-    """Store the weights in each kernel's form and write down every call."""
+def connect(program: Program, kernels: Kernels, threads: int = 1) -> Network:
+    """Store the weights in each kernel's form and write down every call. threads: that share large steps."""
     pool = WeightPool(program.name)
     stored = {
         index: pool.add(buffer.data, in_comment(buffer.name))
         for index, buffer in enumerate(program.buffers)
         if buffer.place == "constant" and buffer.data is not None
     }
-    calls = tuple(_step_calls(program, kernels, pool, stored, step) for step in program.steps)
-    return Network(program, kernels, pool, calls)
+    calls = tuple(_step_calls(program, kernels, pool, stored, step, threads) for step in program.steps)
+    return Network(program, kernels, pool, calls, threads)
 
 
 def _step_calls(
-    program: Program, kernels: Kernels, pool: WeightPool, stored: Mapping[int, Weights], step: Step
+    program: Program,
+    kernels: Kernels,
+    pool: WeightPool,
+    stored: Mapping[int, Weights],
+    step: Step,
+    number_of_threads: int,
 ) -> StepCalls:
     def call(spec: KernelSpec, reads: tuple[int, ...]) -> Call:
         kernel = kernels[spec]
@@ -177,7 +194,9 @@ def _step_calls(
         assert len(pointers) == len(kernel.parameters), (kernel.symbol, pointers)
         arguments = tuple(p.passed_to(q) for p, q in zip(pointers, kernel.parameters, strict=True))
         constants = tuple(stored[index] for index in reads if index in stored)
-        return Call(f"{program.name}_{kernel.symbol}", arguments, (*packed, *constants))
+        pieces = threads.pieces(program, step, kernel.pieces, number_of_threads)
+        symbol = f"{program.name}_{kernel.symbol}"
+        return Call(symbol, arguments, (*packed, *constants), kernel.pieces > 1, pieces)
 
     plain = call(step.kernel, step.reads)
     if step.when_zero is None:
@@ -233,11 +252,17 @@ def library_entry(network: Network, banner: str) -> str:
     """The entry of a library: kernels and weights are declared, the linker finds them."""
     name = network.program.name
     prototypes = "\n".join(
-        f"{wrapped(f'void {name}_{kernel.symbol}', [p.declaration for p in kernel.parameters])};"
+        f"{wrapped(f'void {name}_{kernel.symbol}', _declarations(kernel))};"
         for kernel in network.distinct_kernels
     )
     outside = f"{_HIDDEN_PUSH}\n{arrays.declarations(network.pool)}\n\n{prototypes}\n{_HIDDEN_POP}"
     return _file(network, banner, outside)
+
+
+def _declarations(kernel: KernelFacts) -> list[str]:
+    """Of a kernel's parameters."""
+    part = ["int32_t part", "int32_t parts"] if kernel.pieces > 1 else []
+    return [*(parameter.declaration for parameter in kernel.parameters), *part]
 
 
 def library_entry_with_kernels(network: Network, banner: str, kernels_source: str) -> str:
@@ -287,28 +312,33 @@ def _file(network: Network, banner: str, outside: str) -> str:
     name = program.name
     masked = any(calls.masked for calls in network.calls)
     helpers = [runtime.header_text(file) for file in ("profile.h", *(("mask.h",) if masked else ()))]
+    is_shared = network.threads > 1
     parts = [
         _comment_block(banner),
+        threads.POSIX if is_shared else "",
         f'#include "{name}.h"\n\n{INCLUDES}',
         *helpers,
+        threads.definitions(program, network.threads) if is_shared else "",
         outside,
-        _memory_struct(program),
+        _memory_struct(network),
         *(_step_function(program, index, calls) for index, calls in enumerate(network.calls)),
         _check_function(program),
-        _run_function(program),
+        _run_function(network),
         *(stateful.functions(program) if program.states else ()),
         events.functions(program) if program.events is not None else "",
-        _layer_function(program),
+        _layer_function(network),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _memory_struct(program: Program) -> str:
+def _memory_struct(network: Network) -> str:
+    program = network.program
     fields = ["    unsigned char *arena;"]
     fields += ["    unsigned char *state;"] if program.states else []
     fields += [f"    const {port_type(port)} *{port.c_name};" for port in program.inputs]
     fields += [f"    {port_type(port)} *{port.c_name};" for port in program.outputs]
     fields += ["    size_t time;"] if program.loops else []
+    fields += ["    struct bnncc_pool *pool_; /* 0 where this run computes alone. */"] * (network.threads > 1)
     body = "\n".join(fields)
     return f"/* The memory of one run. */\nstruct {program.name}_memory {{\n{body}\n}};"
 
@@ -316,22 +346,43 @@ def _memory_struct(program: Program) -> str:
 def _step_function(program: Program, index: int, calls: StepCalls) -> str:
     step = program.steps[index]
     opening = f"/* {index}: {_comment(step)} */\n{_step_head(program, index)}\n{{\n"
+    plain = _piece_function(program, index, "plain", calls.plain)
     if calls.masked is None:
-        return f"{opening}{_unless_unwanted(program, step)}    {calls.plain.text(4)}\n}}"
+        unwanted = _unless_unwanted(program, step)
+        return f"{plain}{opening}{unwanted}    {_statement(program, index, 'plain', calls.plain, 4)}\n}}"
+    masked = _piece_function(program, index, "masked", calls.masked)
     assert step.when_zero is not None
     is_binary = isinstance(step.when_zero.kernel.root, BinaryConv)
     reason = "sign(0) is 0: where that happened, its taps must not count" if is_binary else NOT_SPIKES
     mask = f"memory->arena + {program.offsets[step.when_zero.mask]}"
     return (
-        f"{opening}"
+        f"{plain}{masked}{opening}"
         f"    /* {reason}. */\n"
         f"    static const struct bnncc_plane mask = {_plane(step.when_zero.mask_layout)};\n"
         f"    if (bnncc_any_zero((const uint32_t *)(const void *)({mask}), &mask))\n"
-        f"        {calls.masked.text(8)}\n"
+        f"        {_statement(program, index, 'masked', calls.masked, 8)}\n"
         f"    else\n"
-        f"        {calls.plain.text(8)}\n"
+        f"        {_statement(program, index, 'plain', calls.plain, 8)}\n"
         f"}}"
     )
+
+
+def _piece_function(program: Program, index: int, kind: str, call: Call) -> str:
+    """What a thread is called for, of a call that threads share; else nothing."""
+    if call.pieces == 1:
+        return ""
+    return (
+        f"static void {program.name}_{kind}_{index}(const void *work, int32_t part, int32_t parts)\n{{\n"
+        f"    const struct {program.name}_memory *memory = work;\n"
+        f"    {call.text(4, ('part', 'parts'))}\n}}\n\n"
+    )
+
+
+def _statement(program: Program, index: int, kind: str, call: Call, indent: int) -> str:
+    """The call of a kernel: by all threads, or by the one that is here."""
+    if call.pieces == 1:
+        return call.text(indent)
+    return f"bnncc_share(memory->pool_, {program.name}_{kind}_{index}, memory, {call.pieces});"
 
 
 def _unless_unwanted(program: Program, step: Step) -> str:
@@ -380,18 +431,30 @@ def _count_checks(program: Program) -> str:
     return text
 
 
-def _run_function(program: Program) -> str:
+def _run_function(network: Network) -> str:
+    program = network.program
     name, upper = program.name, program.name.upper()
+    begin, end = _around_steps(network)
     return f"""\
 int {name}_{"step" if program.states else "run"}({run_parameters(program)})
 {{
-    {_memory_variable(program)}
+    {_memory_variable(network)}
     const int status_ = {name}_check(&memory_);
     if (status_ == {upper}_OK) {{
-{_all_steps(program, _step_call)}
-    }}
+{begin}{_all_steps(program, _step_call)}
+{end}    }}
     return status_;
 }}"""
+
+
+def _around_steps(network: Network) -> tuple[str, str]:
+    """Statements before and after all steps: the threads are taken and given back."""
+    if network.threads == 1:
+        return "", ""
+    return (
+        f"        memory_.pool_ = bnncc_begin(&{network.program.name}_pool);\n",
+        "        bnncc_end(memory_.pool_);\n",
+    )
 
 
 def _step_call(program: Program, index: int) -> str:
@@ -424,13 +487,14 @@ def _trips(program: Program, loop: TimeLoop) -> str:
     return f"(size_t)*memory_.{program.inputs[program.buffers[loop.count].index].c_name}"
 
 
-def _layer_function(program: Program) -> str:
+def _layer_function(network: Network) -> str:
+    program = network.program
+    begin, end = _around_steps(network)
     name, upper = program.name, program.name.upper()
     parameters = f"int index_, {run_parameters(program)}"
     watched = f"void (*done_)(int, size_t), {run_parameters(program)}"
     cases = "\n".join(
-        f"    case {index}: {name}_step_{index}(&memory_); return {upper}_OK;"
-        for index in range(len(program.steps))
+        f"    case {index}: {name}_step_{index}(&memory_); break;" for index in range(len(program.steps))
     )
     return f"""\
 #ifdef BNNCC_LAYERS
@@ -439,14 +503,16 @@ int {name}_layer({parameters});
 
 int {name}_layer({parameters})
 {{
-    {_memory_variable(program)}
+    {_memory_variable(network)}
     const int status_ = {name}_check(&memory_);
     if (status_ != {upper}_OK)
         return status_;
-    switch (index_) {{
+    if (index_ < 0 || index_ >= {len(program.steps)})
+        return {upper}_ERROR_INDEX;
+{begin.replace("        ", "    ", 1)}    switch (index_) {{
 {cases}
-    default: return {upper}_ERROR_INDEX;
     }}
+{end.replace("        ", "    ", 1)}    return {upper}_OK;
 }}
 
 /* All layers in order. done_ is called after each, with the trip of the loop around it, for tools that want
@@ -455,22 +521,24 @@ int {name}_watch({watched});
 
 int {name}_watch({watched})
 {{
-    {_memory_variable(program)}
+    {_memory_variable(network)}
     const int status_ = {name}_check(&memory_);
     if (status_ == {upper}_OK) {{
-{_all_steps(program, _watched_call)}
-    }}
+{begin}{_all_steps(program, _watched_call)}
+{end}    }}
     return status_;
 }}
 #endif"""
 
 
-def _memory_variable(program: Program) -> str:
+def _memory_variable(network: Network) -> str:
     """A port's C name never ends in an underscore, so the local names that do cannot clash with one."""
+    program = network.program
     blocks = ["(unsigned char *)arena", *(["(unsigned char *)state"] if program.states else [])]
     ports = [port.c_name for port in (*program.inputs, *program.outputs)]
-    values = ", ".join((*blocks, *ports, *(["0"] if program.loops else [])))
-    const = "" if program.loops else "const "
+    later = ["0"] * (bool(program.loops) + (network.threads > 1))
+    values = ", ".join((*blocks, *ports, *later))
+    const = "" if later else "const "
     return f"{const}struct {program.name}_memory memory_ = {{{values}}};"
 
 

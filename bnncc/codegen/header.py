@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import textwrap
 
-from bnncc.codegen import events, stateful
+from bnncc.codegen import events, stateful, threads
 from bnncc.codegen.text import dimensions, elements, in_comment, port_type, run_parameters, starred
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Port, Program
@@ -32,8 +32,13 @@ RANGES = {
 }
 
 
-def header_text(program: Program, banner: str, weights_bytes: int) -> str:
+def header_text(program: Program, banner: str, weights_bytes: int, number_of_threads: int = 1) -> str:
     """The header; `banner` says what made it."""
+    is_shared = number_of_threads > 1
+    libs = "-lm, and -pthread" if is_shared else "-lm"
+    thread_status = threads.status(program) if is_shared else ""
+    also = f"{events.prototypes(program)}\n" if program.events is not None else ""
+    also += f"{threads.prototype(program)}\n" if is_shared else ""
     name, upper = program.name, program.name.upper()
     macros = element_macros(program)
     between = (
@@ -50,7 +55,7 @@ def header_text(program: Program, banner: str, weights_bytes: int) -> str:
  *
 {starred(_example(program, macros))}
  *
- * Link with lib{name}.a (and the mathematical library, -lm). No function allocates memory or prints, and
+ * Link with lib{name}.a (and the mathematical library, {libs}). No function allocates memory or prints, and
 {_calls_text(between, again)}
  */
 #ifndef {upper}_H
@@ -68,7 +73,7 @@ extern "C" {{
 /* The memory that {name}_{call} works in, in bytes, and the alignment of its address. */
 #define {upper}_ARENA_BYTES {arena_bytes(program)}
 #define {upper}_ARENA_ALIGNMENT {ALIGNMENT}
-{stateful.header_constants(program) if program.states else ""}
+{stateful.header_constants(program) if program.states else ""}{_thread_constants(program, number_of_threads)}
 /* Constant weights within the library, in bytes. */
 #define {upper}_WEIGHTS_BYTES {weights_bytes}
 
@@ -94,11 +99,11 @@ enum {name}_status {{
     /* The arena's address is no multiple of {upper}_ARENA_ALIGNMENT. */
     {upper}_ERROR_ALIGNMENT = 2,
     /* There is no such layer. */
-    {upper}_ERROR_INDEX = 3{_steps_status(program)}{events.statuses(program)}
+    {upper}_ERROR_INDEX = 3{_steps_status(program)}{events.statuses(program)}{thread_status}
 }};
 
 {stateful.prototypes(program, _parameter_docs(program)) if program.states else _run_prototype(program)}
-{events.prototypes(program) + chr(10) if program.events is not None else ""}#ifdef BNNCC_PROFILE
+{also}#ifdef BNNCC_PROFILE
 #define {upper}_LAYERS {len(program.steps)}
 
 /* Yours to define where the library was compiled with BNNCC_PROFILE: called before (after = 0) and after
@@ -112,6 +117,10 @@ void {name}_on_layer(int layer, int after);
 
 #endif /* {upper}_H */
 """
+
+
+def _thread_constants(program: Program, number: int) -> str:
+    return threads.header_constants(program, number) if number > 1 else ""
 
 
 def _calls_text(between: str, again: str) -> str:

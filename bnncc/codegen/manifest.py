@@ -57,6 +57,7 @@ def make_manifest(
         **_over_time(program),
         "weights_bytes": network.pool.bytes,
         "code_bytes": flash.code if flash else None,
+        **({"threads": network.threads} if network.threads > 1 else {}),
         "stack_bytes": stack,
         "optimize": optimize or "balance",
         "steps": [_step(network, index) for index in range(len(program.steps))],
@@ -180,4 +181,5 @@ def _step(network: Network, index: int) -> dict[str, Any]:
         "weights_bytes": sum(distinct.values()),
         "reads": list(step.reads),
         "writes": list(step.writes),
+        **({"pieces": calls.plain.pieces} if calls.plain.pieces > 1 else {}),
     }

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 import bnncc
 from bnncc import artifact, elf, runtime, targets, toolchain
-from bnncc.codegen import entry
+from bnncc.codegen import entry, threads
 from bnncc.codegen.ecosystems import PACKAGES, Parts, package_files
 from bnncc.codegen.entry import KernelFacts, Kernels, Network, connect
 from bnncc.codegen.header import header_text
@@ -72,6 +72,10 @@ class Backend(Protocol):
         """C99 text that defines them as static functions; `target` is of kind "c"."""
         ...
 
+    def divided(self, kernel: Any, threads: int) -> KernelFacts:
+        """The kernel so that so many threads can share it, where that is possible."""
+        ...
+
 
 @dataclass(frozen=True)
 class EmitOptions:
@@ -84,7 +88,7 @@ class EmitOptions:
     golden: what <name>_selftest.c holds. modules: the text of the network by kind (MODULES). reports: what
     makes the texts of reports from the manifest, by file name.
     profile: compile the calls of `<name>_on_layer` in, and write bnncc_cycles.h. weights_section: where the
-    linker finds the weights (default: .rodata.<name>_weights).
+    linker finds the weights (default: .rodata.<name>_weights). threads: that share the layers of a run.
     """
 
     source: str = "model.onnx"
@@ -99,6 +103,7 @@ class EmitOptions:
     budgets: Budgets = Budgets()
     profile: bool = False
     weights_section: str | None = None
+    threads: int = 1
 
 
 def make_kernels(
@@ -107,9 +112,10 @@ def make_kernels(
     backend: Backend | None = None,
     goal: Literal["size", "speed"] | None = None,
     tuned: Callable[[KernelSpec], Mapping[str, int] | None] | None = None,
+    number_of_threads: int = 1,
 ) -> Kernels:
     """One kernel for each KernelSpec of the program, made once; goal: what they are chosen for. tuned: the
-    tile parameters of a spec, None for the default.
+    tile parameters of a spec, None for the default. number_of_threads: that are to share a kernel.
 
     Raises BnnccError for nodes that the importer of last resort does not take, all at once."""
     backend = backend or _kernels_of_this_package()
@@ -121,7 +127,10 @@ def make_kernels(
             if spec not in kernels:
                 try:
                     schedule = tuned(spec) if tuned else None
-                    kernels[spec] = backend.make_kernel(spec, target, schedule, goal=goal)
+                    kernel = backend.make_kernel(spec, target, schedule, goal=goal)
+                    if number_of_threads > 1:
+                        kernel = backend.divided(kernel, number_of_threads)
+                    kernels[spec] = kernel
                 except BnnccError as error:
                     refused.append(replace(error, location=error.location or step.location))
     if refused:
@@ -190,7 +199,7 @@ class _Writer:
         options: EmitOptions,
         backend: Backend,
     ):
-        self.network = connect(program, kernels)
+        self.network = connect(program, kernels, options.threads)
         self.target = target
         self.folder = folder
         self.options = options
@@ -202,7 +211,8 @@ class _Writer:
     def write(self) -> Manifest:
         """Every file, the manifest last."""
         emit = self.options.emit
-        header = header_text(self.network.program, self.banner, self.network.pool.bytes)
+        network = self.network
+        header = header_text(network.program, self.banner, network.pool.bytes, network.threads)
         self._text(f"{self.name}.h", header)
         if self.options.profile:
             self._text("bnncc_cycles.h", runtime.header_file("cycles.h"))
@@ -252,6 +262,7 @@ class _Writer:
             selftest=selftest_file(self.network.program, self.options.golden, self.banner),
             archive=archive,
             stateful=bool(self.network.program.states),
+            threads=self.options.threads > 1,
         )
         folder = Path(kind) / self.name
         for path, text in package_files(kind, parts).items():
@@ -275,12 +286,14 @@ class _Writer:
         optimisation = toolchain.kernel_flags(self.target, self.options.optimize == "size")
         profile = ("-DBNNCC_PROFILE",) if self.options.profile else ()
         stack = tools.stack_flags if self.target.is_bare else ()
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            jobs = [threads.submit(self._weights, work, tools)]
-            jobs.append(threads.submit(tools.compile, source, run, (*optimisation, *profile, *stack)))
+        shared = threads.FLAGS if self.network.threads > 1 else ()
+        with ThreadPoolExecutor(os.cpu_count()) as workers:
+            jobs = [workers.submit(self._weights, work, tools)]
+            flags = (*optimisation, *profile, *stack, *shared)
+            jobs.append(workers.submit(tools.compile, source, run, flags))
             if "so" in self.options.emit:
-                flags = (*optimisation, "-DBNNCC_LAYERS")
-                jobs.append(threads.submit(tools.compile, source, run_and_layers, flags))
+                flags = (*optimisation, *shared, "-DBNNCC_LAYERS")
+                jobs.append(workers.submit(tools.compile, source, run_and_layers, flags))
             parts = (work / f"{self.name}_weights.o", *self._kernels(work, tools))
             for job in jobs:
                 job.result()
@@ -295,7 +308,9 @@ class _Writer:
             exported = [f"{self.name}_{suffix}" for suffix in ("run", "layer", "watch")]
             if self.network.program.states:
                 exported += [f"{self.name}_reset", f"{self.name}_step"]
-            tools.link_shared([run_and_layers, *parts], self.folder / f"lib{self.name}.so", exported)
+            exported += [f"{self.name}_threads"] if shared else []
+            library = self.folder / f"lib{self.name}.so"
+            tools.link_shared([run_and_layers, *parts], library, exported, shared)
         return self._flash([run, *parts[1:]], parts[0])
 
     def _stack_bytes(self, sizes: Mapping[str, int]) -> int:
@@ -357,8 +372,9 @@ class _Writer:
         if self.target.kind == "c":
             return entry.portable_file(self.network, self.banner, self._kernels_c(self.network, self.target))
         target = targets.load("c")
-        kernels = make_kernels(self.network.program, target, self.backend)
-        network = connect(self.network.program, kernels)
+        number = self.network.threads
+        kernels = make_kernels(self.network.program, target, self.backend, number_of_threads=number)
+        network = connect(self.network.program, kernels, number)
         return entry.portable_file(network, banner(target, self.options), self._kernels_c(network, target))
 
     def _kernels_c(self, network: Network, target: Target) -> str:

@@ -46,6 +46,7 @@ class UpstreamKernel:
     function: str
     parameters: tuple[Parameter, ...]
     scratch_bytes: int
+    pieces: int = 1
     description: str = "by mlir-opt and LLVM"
     schedule: Mapping[str, int] = field(default_factory=dict)
 
@@ -85,6 +86,11 @@ class UpstreamBackend:
         if size:
             parameters.append(Parameter("scratch", "uint8_t", False, "memory for intermediate results"))
         return UpstreamKernel(symbol, spec, spec.root.text, tuple(parameters), size)
+
+    def divided(self, kernel: UpstreamKernel, threads: int) -> UpstreamKernel:
+        """Not: MLIR's loops are its own."""
+        del threads
+        return kernel
 
     def compile_object(self, kernels: Sequence[UpstreamKernel], prefix: str, target: Target) -> bytes:
         """An object file that defines `<prefix>_<symbol>` of every kernel, hidden."""

@@ -26,6 +26,7 @@ from bnncc.kernels import (
     map,
     micro_kernels,
     opaque,
+    parts,
     pool,
     real_conv,
     reduce,
@@ -99,6 +100,11 @@ def make_kernel(
 ) -> Kernel:
     """The kernel of `spec` for `target`, by the schedule given or a good default; goal: what matters most."""
     return TEMPLATES[type(spec.root)](spec, replace(Isa.of(target), goal=goal), schedule)
+
+
+def divided(kernel: Kernel, threads: int) -> Kernel:
+    """The kernel so that so many threads can share it, where that is possible (`parts`)."""
+    return parts.divided(kernel, threads)
 
 
 def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> bytes:
@@ -213,8 +219,9 @@ def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], st
     in_place = {index for pair in pairs for index in pair}
     parameters = [
         f"{parameter.declaration.rpartition('*')[0]}*{'' if index in in_place else 'restrict '}{c_name}"
-        for index, (parameter, c_name) in enumerate(zip(kernel.parameters, names, strict=True))
+        for index, (parameter, c_name) in enumerate(zip(kernel.parameters, names, strict=False))
     ]
+    parameters += [f"int32_t {c_name}" for c_name in names[len(kernel.parameters) :]]
     comment = [f"/* {kernel.symbol}: {kernel.description}"]
     comment += [f" * {p.name}: {p.doc}" for p in kernel.parameters]
     unused = [f"  (void){c_name};" for c_name in names if not re.search(rf"\b{c_name}\b", body)]

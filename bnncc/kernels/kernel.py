@@ -52,3 +52,6 @@ class Kernel:
     description: str = ""
     scratch_bytes: int = 0
     """Of the last parameter, memory that the caller lends for the call; 0 where there is none."""
+    pieces: int = 1
+    """Parts that threads may compute at the same time, at most. Where it is above 1 the function takes two
+    int32 more, after the pointers: which part, and of how many (any number; see `parts`)."""

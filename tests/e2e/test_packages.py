@@ -44,8 +44,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return load_case("digits_bnn_bop_legacy").write_model(tmp_path_factory.mktemp("digits"))
 
 
-def package(digits: Path, output: Path, kind: str, target: str = "native") -> Path:
-    bnncc.compile(digits, name="digits", target=target, output=output, package=kind)
+def package(digits: Path, output: Path, kind: str, target: str = "native", threads: int = 1) -> Path:
+    bnncc.compile(digits, name="digits", target=target, output=output, package=kind, threads=threads)
     return output / kind / "digits"
 
 
@@ -62,10 +62,12 @@ def cmake(folder: Path, *options: str) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("target", ["native", "c"])
-def test_an_outside_project_of_cmake(target: str, digits: Path, tmp_path: Path):
+@pytest.mark.parametrize(("target", "threads"), [("native", 1), ("c", 1), ("native", 2), ("c", 2)])
+def test_an_outside_project_of_cmake(target: str, threads: int, digits: Path, tmp_path: Path):
     project = tmp_path / "project"
-    shutil.copytree(package(digits, tmp_path / "out", "cmake", target), project / "digits")
+    shutil.copytree(package(digits, tmp_path / "out", "cmake", target, threads), project / "digits")
+    has_threads = "Threads::Threads" in (project / "digits" / "CMakeLists.txt").read_text()
+    assert has_threads == (threads > 1)
     assert (project / "digits" / "lib").exists() == (target == "native")
     (project / "CMakeLists.txt").write_text(PROJECT)
     (project / "main.c").write_text(MAIN)

@@ -138,11 +138,13 @@ int tiny_layer(int index_, void *arena, const float *input_1, float *logits)
     const int status_ = tiny_check(&memory_);
     if (status_ != TINY_OK)
         return status_;
+    if (index_ < 0 || index_ >= 2)
+        return TINY_ERROR_INDEX;
     switch (index_) {
-    case 0: tiny_step_0(&memory_); return TINY_OK;
-    case 1: tiny_step_1(&memory_); return TINY_OK;
-    default: return TINY_ERROR_INDEX;
+    case 0: tiny_step_0(&memory_); break;
+    case 1: tiny_step_1(&memory_); break;
     }
+    return TINY_OK;
 }
 
 /* All layers in order. done_ is called after each, with the trip of the loop around it, for tools that want

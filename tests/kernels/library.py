@@ -55,12 +55,17 @@ class Library:
         table = (ctypes.c_void_p * len(self.symbols)).in_dll(library, TABLE)
         self._addresses = dict(zip(self.symbols, table, strict=True))
 
-    def bind(self, kernel: Kernel, *buffers: np.ndarray) -> Callable[[], None]:
-        """A call of the kernel with these buffers, one for every parameter."""
+    def bind(
+        self, kernel: Kernel, *buffers: np.ndarray, part: tuple[int, int] = (0, 1)
+    ) -> Callable[[], None]:
+        """A call of the kernel with these buffers, one for every parameter; part: of a divided kernel, which
+        part, and of how many."""
         assert len(buffers) == len(kernel.parameters)
-        function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(buffers))(self._addresses[kernel.symbol])
+        parts = part if kernel.pieces > 1 else ()
+        types = [*[ctypes.c_void_p] * len(buffers), *[ctypes.c_int32] * len(parts)]
+        function = ctypes.CFUNCTYPE(None, *types)(self._addresses[kernel.symbol])
         pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
-        return lambda kept=buffers: function(*pointers)
+        return lambda kept=buffers: function(*pointers, *parts)
 
     def run(
         self,

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels in parts: whatever their number, together they write what the whole kernel writes, each output by
+one part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+from tvm import tirx
+
+from bnncc import driver, targets
+from bnncc.driver import Options
+from bnncc.kernels import parts
+from bnncc.kernels.build import make_kernel
+from bnncc.kernels.kernel import Kernel
+from bnncc.plan.kernel import KernelSpec, Opaque
+from bnncc.plan.layout import Element, Layout
+from bnncc.plan.program import Step
+from tests.bench.architectures import exported
+from tests.kernels.library import Library, aligned
+
+pytest.importorskip("torch")
+
+THREADS = 3
+TARGETS = ("native", "x86-64-v3", "c")
+NETWORKS = ("bi_realnet18", "cnv")
+
+
+@lru_cache
+def kernels(network: str, target: str) -> tuple[list[tuple[Step, Kernel, Kernel]], Library, Library]:
+    """Steps with their whole and divided kernels, and libraries of both; kernels that stay whole left out."""
+    facts = targets.load(target)
+    if not facts.runs_here():
+        pytest.skip(f"this machine is no {target}")
+    steps: dict[KernelSpec, Step] = {}
+    for step in driver.lower_model(exported(network, small=True), Options()).program.steps:
+        steps.setdefault(step.kernel, step)
+    made = [
+        (step, whole := make_kernel(spec, facts), parts.divided(whole, THREADS))
+        for spec, step in steps.items()
+    ]
+    found = [row for row in made if row[2].pieces > 1]
+    return found, Library([row[1] for row in found], facts), Library([row[2] for row in found], facts)
+
+
+def numbers(layout: Layout, rng: np.random.Generator) -> np.ndarray:
+    """A buffer of the layout, filled at random."""
+    dtype, extent = np.dtype(layout.element.dtype), layout.extent
+    if layout.element is Element.F32:
+        return rng.standard_normal(extent).astype(np.float32)
+    return rng.integers(0, np.iinfo(dtype).max, extent, dtype, endpoint=True)
+
+
+class Call:
+    """The arguments of a step's kernel, the same for each variant."""
+
+    def __init__(self, step: Step, kernel: Kernel):
+        rng = np.random.default_rng(5)
+        self.step, self.kernel = step, kernel
+        spec = step.kernel
+        self.reads = [aligned(numbers(layout, rng)) for layout in (*spec.inputs, *spec.operands)]
+        self.packed = [aligned(array) for array in kernel.pack(step.constants)]
+
+    def outputs(self, library: Library, kernel: Kernel, which: list[tuple[int, int]]) -> list[np.ndarray]:
+        """What these parts of the kernel leave in memory that held 0xA5 in every byte, or operands, where
+        outputs are written in their place."""
+        spec = self.step.kernel
+        reads = [array.copy() for array in self.reads]
+        writes = [
+            aligned(np.full(o.layout.extent, 0xA5A5A5A5, np.uint32).view(np.uint8)[: o.layout.bytes])
+            for o in spec.outputs
+        ]
+        for operand, output in spec.in_place:
+            writes[output] = reads[len(spec.inputs) + operand]
+        for part in which:
+            library.bind(kernel, *reads, *self.packed, *writes, part=part)()
+        return [array.view(np.uint8).copy() for array in writes]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_parts_make_the_whole(network: str, target: str) -> None:
+    found, whole, divided = kernels(network, target)
+    assert len(found) >= 7
+    for step, kernel, shared in found:
+        call = Call(step, kernel)
+        expected = call.outputs(whole, kernel, [(0, 1)])
+        for count in (1, 2, 3, 7, 100):
+            order = [(part, count) for part in reversed(range(count))]
+            for got, want in zip(call.outputs(divided, shared, order), expected, strict=True):
+                np.testing.assert_array_equal(got, want, err_msg=f"{step.operation} in {count} parts")
+
+
+def test_each_output_is_written_by_one_part() -> None:
+    found, _, divided = kernels("bi_realnet18", "native")
+    for step, kernel, shared in found:
+        if step.kernel.in_place:
+            continue
+        call = Call(step, kernel)
+        untouched = call.outputs(divided, shared, [])
+        alone = [call.outputs(divided, shared, [(part, 3)]) for part in range(3)]
+        together = call.outputs(divided, shared, [(part, 3) for part in range(3)])
+        for output, before in enumerate(untouched):
+            changed = [one[output] != before for one in alone]
+            assert not (changed[0] & changed[1] | changed[0] & changed[2] | changed[1] & changed[2]).any()
+            assert (np.logical_or.reduce(changed) == (together[output] != before)).all()
+            assert sum(mask.any() for mask in changed) > 1 or shared.pieces == 2, step.operation
+
+
+def test_what_depends_on_order_stays_whole() -> None:
+    """Near misses: scratch memory, nodes whose loops are TVM's, statements that write nobody knows what."""
+    found, _, _ = kernels("cnv", "native")
+    step, kernel, shared = found[0]
+    assert shared.pieces > 1
+    assert parts.divided(replace(kernel, scratch_bytes=64), THREADS).pieces == 1
+    opaque = Opaque("Sin", b"", 17, (), (), (), ())
+    assert parts.divided(replace(kernel, spec=replace(step.kernel, root=opaque)), THREADS).pieces == 1
+    writes = tirx.Evaluate(tirx.call_extern("int32", "somewhere"))
+    function: Any = kernel.function
+    body = tirx.SeqStmt([*function.body.seq, writes])
+    assert parts.divided(replace(kernel, function=function.with_body(body)), THREADS).pieces == 1
