@@ -39,6 +39,7 @@ from bnncc.passes.quantize_real import Ranges
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.passes.tabulate_counts import LARGEST_TABLE
 from bnncc.plan.budget import Budgets, FlashExceeded
+from bnncc.plan.density import Costs
 from bnncc.plan.names import check_library_name, library_name
 from bnncc.plan.tiling import Machine, schedule_text
 from bnncc.report import reports
@@ -210,15 +211,16 @@ def read(path: str | Path, options: Options) -> ModuleOp:
 
 def spike_rates(module: ModuleOp, options: Options, say: Say) -> Rates:
     """How many neurons spike: counted on the samples, or nothing known."""
-    lanes = max(1, targets.load(options.target).vector_bits // 32)
+    target = targets.load(options.target)
+    costs = Costs.of(max(1, target.vector_bits // 32), target.floats)
     given = options.calibrate
     if given is None:
-        return Rates(lanes=lanes)
+        return Rates(costs=costs)
     say("counting spikes")
     samples = samples_of(options)
     copy = module.clone()
-    run_pipeline(copy, None, options.assume_sign_zero, Rates(lanes=lanes, always=True))
-    return Rates(calibrate.set_bits(copy, samples), lanes)
+    run_pipeline(copy, None, options.assume_sign_zero, Rates(costs=costs, always=True))
+    return Rates(calibrate.set_bits(copy, samples), costs)
 
 
 def real_ranges(module: ModuleOp, options: Options, say: Say) -> Ranges | None:

@@ -517,7 +517,7 @@ class HoistTimePass(ModulePass):
 
     name = "hoist-time"
 
-    def __init__(self, lanes: int = Rates.lanes, memory: int = MOST_BYTES):
+    def __init__(self, lanes: int = Rates().costs.lanes, memory: int = MOST_BYTES):
         """lanes: float32 lanes of the target's vectors. memory: bytes that an operation may touch."""
         self.lanes = lanes
         self.memory = memory

@@ -131,7 +131,7 @@ def run_pipeline(
         elif kind is HoistTimePass and not layer_by_layer:
             continue
         elif kind is HoistTimePass and rates is not None:
-            instance = HoistTimePass(rates.lanes)
+            instance = HoistTimePass(rates.costs.lanes)
         elif kind is RecognizeSpikesPass:
             instance = RecognizeSpikesPass(rates)
         elif kind is QuantizeWeightsPass:

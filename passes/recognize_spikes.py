@@ -52,11 +52,10 @@ ORIGIN = "density_from"
 @dataclass(frozen=True)
 class Rates:
     """What is known of the spikes of a network: set bits of an input of a contraction, on average, by the
-    contraction's location; lanes: float32 lanes of the target's vectors. always: take events whatever they
-    cost, to count them."""
+    contraction's location; costs: of the target. always: take events whatever they cost, to count them."""
 
     bits: Mapping[str, float] = field(default_factory=dict)
-    lanes: int = 16
+    costs: density.Costs = field(default_factory=lambda: density.Costs(16))
     always: bool = False
 
 
@@ -73,8 +72,6 @@ class RecognizeSpikes(RewritePattern):
         weight = constant_of(op.weight)
         if weight is None or weight.dtype != np.float32 or element_of(op.input) != f32:
             self._note_binary(op)
-            return
-        if isinstance(op, ops.Conv2d) and op.groups.value.data != 1:
             return
         scaled = scaled_input(op.input)
         if scaled is None:
@@ -118,7 +115,7 @@ class RecognizeSpikes(RewritePattern):
         bits = self._note(op, domain)
         if bits is None:
             return self.rates.always
-        return self.rates.always or density.prefers_events(extents(op, max(values)), bits, self.rates.lanes)
+        return self.rates.always or density.prefers_events(extents(op, max(values)), bits, self.rates.costs)
 
     def _note(self, op: ops.Conv2d | ops.Dense, domain: Attribute) -> float | None:
         """Note how many bits of an input are set, of values from 0 on; None where nothing is known."""
@@ -181,7 +178,10 @@ def extents(op: ops.Conv2d | ops.Dense, highest: int) -> density.Contraction:
     _, height, width, inputs = shape_of(op.weight)
     steps = (*ops.unpack(op.strides), *ops.unpack(op.dilations))
     slides = steps == (1, 1, 1, 1) and height > 1 and width > 1
-    return density.Contraction(math.prod(places), height, width, inputs, outputs, bits, slides)
+    groups, pixels = op.groups.value.data, math.prod(shape_of(op.input)[:3])
+    return density.Contraction(
+        math.prod(places), height, width, inputs * groups, outputs, bits, slides, groups, pixels
+    )
 
 
 class RecognizeSpikesPass(ModulePass):

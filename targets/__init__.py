@@ -27,6 +27,7 @@ CHOICES = {
     "kind": ("llvm", "c"),
     "popcount": ("vector32", "bytes", "words", "scalar", "none"),
     "system": ("", "linux", "cortex_m", "riscv"),
+    "floats": ("fpu", "software"),
 }
 MAY_BE_ZERO = (
     "flash_address",
@@ -59,6 +60,7 @@ class Target:
     popcount: "vector32" counts the bits of 32-bit lanes in one instruction (AVX-512 VPOPCNTDQ), "bytes"
     of bytes (NEON) or by a table look-up within bytes (AVX2), "words" of a register (Zbb), "none" has no
     instruction for it, "scalar" leaves open what one word takes.
+    floats: whether the processor computes with float32, or a library does.
     cpu_flags: what /proc/cpuinfo must list for code of this target to run.
     c_flags: what the C compiler needs to know beyond its defaults.
     system: what libraries run on: "linux", no operating system ("cortex_m", "riscv": whose start-up code an
@@ -95,6 +97,7 @@ class Target:
     ram_address: int = 0
     ram_bytes: int = 0
     scalable_bits: int = 0
+    floats: Literal["fpu", "software"] = "fpu"
     serial_driver: str = ""
     serial_address: int = 0
     serial_clock: int = 0

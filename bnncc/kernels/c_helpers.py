@@ -19,6 +19,10 @@ the order that ROW_ORDER tells."""
 ROW_ORDER = (0, 2, 1, 3)
 """Which of four outputs each byte of a word of weights belongs to, for ADD_ROWS."""
 
+ADD_TO_SUMS = "bnncc_add_to_sums"
+"""(sums, weight, words): adds so many words of four int8 weights, in the order that ROW_ORDER tells, to int16
+sums in memory."""
+
 BROADCAST = "bnncc_broadcast"
 """(word): the word in every lane of a vector."""
 
@@ -128,6 +132,50 @@ static void {ADD_ROWS}(const uint16_t *events, int32_t count, const uint32_t *we
     BNNCC_ADD_SUMS(12, p6);
     BNNCC_ADD_SUMS(14, p7);
   }}
+}}
+#endif
+""",
+    ADD_TO_SUMS: f"""\
+#ifndef BNNCC_ADD_TO_SUMS
+#define BNNCC_ADD_TO_SUMS
+/* sums[0..4 words - 1] += the weights: bytes 0, 2, 1, 3 of each word. */
+static inline void {ADD_TO_SUMS}(int16_t *sums, const uint32_t *weight, int32_t words) {{
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+  const uint32_t *const end = weight + words;
+  uint32_t a, b, p, q, r, s;
+  if (words % 2 != 0) {{
+    __asm__ volatile("ldr %[a], [%[weight]], #4\\n\\t"
+                     "ldrd %[p], %[q], [%[sums]]\\n\\t"
+                     "sxtab16 %[p], %[p], %[a]\\n\\t"
+                     "sxtab16 %[q], %[q], %[a], ror #8\\n\\t"
+                     "strd %[p], %[q], [%[sums]], #8"
+                     : [sums] "+&r"(sums), [weight] "+&r"(weight), [a] "=&r"(a), [p] "=&r"(p), [q] "=&r"(q)
+                     :
+                     : "memory");
+  }}
+  while (weight != end) {{
+    __asm__ volatile("ldrd %[a], %[b], [%[weight]], #8\\n\\t"
+                     "ldrd %[p], %[q], [%[sums]]\\n\\t"
+                     "ldrd %[r], %[s], [%[sums], #8]\\n\\t"
+                     "sxtab16 %[p], %[p], %[a]\\n\\t"
+                     "sxtab16 %[q], %[q], %[a], ror #8\\n\\t"
+                     "sxtab16 %[r], %[r], %[b]\\n\\t"
+                     "sxtab16 %[s], %[s], %[b], ror #8\\n\\t"
+                     "strd %[r], %[s], [%[sums], #8]\\n\\t"
+                     "strd %[p], %[q], [%[sums]], #16"
+                     : [sums] "+&r"(sums), [weight] "+&r"(weight), [a] "=&r"(a), [b] "=&r"(b), [p] "=&r"(p),
+                       [q] "=&r"(q), [r] "=&r"(r), [s] "=&r"(s)
+                     :
+                     : "memory");
+  }}
+#else
+  for (int32_t i = 0; i < words; ++i, sums += 4) {{
+    sums[0] = (int16_t)(sums[0] + (int8_t)(weight[i] & 0xffu));
+    sums[1] = (int16_t)(sums[1] + (int8_t)(weight[i] >> 16 & 0xffu));
+    sums[2] = (int16_t)(sums[2] + (int8_t)(weight[i] >> 8 & 0xffu));
+    sums[3] = (int16_t)(sums[3] + (int8_t)(weight[i] >> 24));
+  }}
+#endif
 }}
 #endif
 """,

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv
+from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv, spike_conv
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.isa import Goal, Isa, TargetFacts
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.naming import layer_name, spec_digest
 from bnncc.kernels.nest import Pixels
-from bnncc.plan.kernel import BinaryConv, ByteConv, KernelSpec, Map, Pool, RealConv
+from bnncc.plan.kernel import BinaryConv, ByteConv, KernelSpec, Map, Pool, RealConv, SpikeConv
 
 TEMPLATES_VERSION = 2
 """To be raised when a template changes what its parameters mean or cost: older records are not used then."""
@@ -40,6 +40,8 @@ def _candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
             yield from (schedule.parameters() for schedule in byte_conv.candidates(spec, isa))
         case RealConv():
             yield from (schedule.parameters() for schedule in real_conv.candidates(spec, isa))
+        case SpikeConv():
+            yield from spike_conv.candidates(spec, isa)
         case Pool() | Map() if not isa.is_scalar and not spec.is_recurrent:
             default = 4 if isinstance(spec.root, Pool) else 2
             yield from ({"vectors": count} for count in sorted(VECTORS, key=lambda n: n != default))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutions and dense layers of spikes: for every bit that is set, the weights of its input are added.
 
-Four forms. Here the one for every window: a tile of outputs stays in registers while the bits of its window
-are walked over (dense layers are windows of one pixel). Windows of stride 1 whose sums fit the registers
-slide instead (`spike_slide.py`): every bit is looked at once for all outputs that it meets. Where a row of
-the window is few bits, these look up sums in a table (`spike_table.py`). Cores without vectors list the
-events first (`spike_list.py`).
+Five forms. Here the one for every window, which gathers: a tile of outputs stays in registers while the bits
+of its window are walked over (dense layers are windows of one pixel). Windows of stride 1 whose sums fit the
+registers slide instead (`spike_slide.py`): every bit is looked at once for all outputs that it meets. Where a
+row of the window is few bits, these look up sums in a table (`spike_table.py`). Cores without vectors list
+the events first (`spike_list.py`). Where events are few, and for groups, they scatter (`spike_scatter.py`).
 
 Stored form of the weights: [tiles][KH * KW * C][outputs of a tile], int8 or float32. Counts of several planes
 are summed from the highest plane down, the sum doubled in between, which rounds nothing.
@@ -13,14 +13,14 @@ are summed from the highest plane down, the sum doubled in between, which rounds
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit, spike_list, spike_slide, spike_table
+from bnncc.kernels import emit, spike_list, spike_scatter, spike_slide, spike_table
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.events import EventIsa, as_index
@@ -38,12 +38,9 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     """The kernel of `spec`, whose root is SpikeConv. schedule: that of a form, of which `slide` or `table`
     says which it is; here `vectors` of outputs that are summed at a time. By default what suits the
     target."""
-    if spike_table.fits(spec, isa) if schedule is None else schedule.get("table"):
-        return spike_table.make(spec, isa, schedule)
-    if spike_list.fits(spec, isa) if schedule is None else schedule.get("list"):
-        return spike_list.make(spec, isa, schedule)
-    if spike_slide.fits(spec, isa) if schedule is None else schedule.get("slide"):
-        return spike_slide.make(spec, isa, schedule)
+    form = _default_form(spec, isa) if schedule is None else next((f for f in FORMS if schedule.get(f)), "")
+    if form:
+        return FORMS[form](spec, isa, schedule)
     gather = Gather.of(spec, isa, (schedule or {}).get("vectors"))
     epilogue = Epilogue(spec, isa)
     doc = f"weight [{gather.tiling.tiles}][{gather.taps}][{gather.tiling.width}]"
@@ -67,10 +64,51 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         return gather.pack(constants[0]), *epilogue.pack(constants)
 
-    tile = {"vectors": gather.tiling.width // gather.tiling.lanes, "slide": 0}
+    tile = gather.schedule
     symbol = kernel_symbol(spec, isa, tile)
     description = f"events, {gather.tiling.width} outputs at a time"
     return Kernel(symbol, spec, emit.function(symbol, parameters, body), parameters, pack, tile, description)
+
+
+FORMS: dict[str, Callable[[KernelSpec, Isa, TileParameters | None], Kernel]] = {
+    "table": spike_table.make,
+    "list": spike_list.make,
+    "slide": spike_slide.make,
+    "scatter": spike_scatter.make,
+}
+"""The other forms, by the tile parameter that names each."""
+
+
+def _default_form(spec: KernelSpec, isa: Isa) -> str:
+    """What suits the target and the density; "" for the form of this file."""
+    root = spec.root
+    assert isinstance(root, SpikeConv)
+    if root.groups > 1:
+        return "scatter"
+    if spike_table.fits(spec, isa):
+        return "table"
+    if spike_list.fits(spec, isa):
+        return "scatter" if spike_scatter.fits(spec, isa) else "list"
+    if spike_slide.fits(spec, isa):
+        return "slide"
+    return "scatter" if spike_scatter.fits(spec, isa) else ""
+
+
+def candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
+    """Tile parameters worth measuring: the default's, those of the other forms that compute `spec`."""
+    root = spec.root
+    assert isinstance(root, SpikeConv)
+    yield make(spec, isa).schedule
+    if root.groups > 1 or spike_table.fits(spec, isa):
+        return
+    if spike_list.fits(spec, isa):
+        yield {"list": 1}
+    if spike_slide.fits(spec, isa):
+        yield {"slide": 1, "vectors": spike_slide.most_vectors(root, isa)}
+    if not isa.is_scalar:
+        yield Gather.of(spec, isa).schedule
+    if spike_scatter.supports(spec):
+        yield {"scatter": 1}
 
 
 @dataclass(frozen=True)
@@ -98,6 +136,11 @@ class Gather:
         taps = window.height * window.width * root.input.shape[3]
         tiling = Tiling(outputs, lanes, min(vectors, -(-outputs // lanes)) * lanes, taps)
         return Gather(spec, root, isa, EventIsa.of(isa), tiling)
+
+    @property
+    def schedule(self) -> TileParameters:
+        """Its tile parameters."""
+        return {"vectors": self.tiling.width // self.tiling.lanes, "slide": 0}
 
     @property
     def dtype(self) -> np.dtype:

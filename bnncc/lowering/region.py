@@ -22,6 +22,7 @@ from bnncc.lowering.roots import Contraction, contraction, describe, window_of
 from bnncc.lowering.spikes import density_of, fired
 from bnncc.lowering.steps import Steps
 from bnncc.lowering.storage import Plane
+from bnncc.plan import density
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import (
     BinaryConv,
@@ -152,7 +153,8 @@ class Region:
         if planes[0].layout.element is Element.BIT and not read.is_binary:
             more = tuple(plane.layout for plane in planes[1:])
             weight = Element.I8 if read.weight.dtype == np.int8 else Element.F32
-            return SpikeConv(planes[0].layout, read.window, more, weight), None, buffers, ()
+            root = SpikeConv(planes[0].layout, read.window, more, weight, read.groups, self._density())
+            return root, None, buffers, ()
         if not read.is_binary:
             dense = RealConv(planes[0].layout, read.window, read.groups)
             self.mask = mask_of_spikes(self.steps, self.op, self.root, value)
@@ -179,6 +181,11 @@ class Region:
             return plain, None, buffers, ()
         masked = replace(plain, ternary_input=True, mask=planes[1].layout)
         return plain, masked, buffers[:1], buffers
+
+    def _density(self) -> float:
+        """Of the spikes that the contraction reads."""
+        known = density_of(self.root)
+        return density.DEFAULT if known is None else density.nearest_class(known.bits)
 
     def _input(self, inner: SSAValue) -> Plane:
         sign, *mask = self.steps.placement(outer_value(self.op, inner))

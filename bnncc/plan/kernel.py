@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from bnncc.plan import density
 from bnncc.plan.expression import Expression
 from bnncc.plan.graph import Graph
 from bnncc.plan.layout import Element, Layout
@@ -115,13 +116,16 @@ class SpikeConv:
     `input`, then `more`, zeros in their halos; the kernel adds the weights of those bits that are set. Or x
     is float32 numbers that are all 0 or 1.
 
-    Constant 0 is the weight [O, KH, KW, C] of element `weight`: float32, then the sum is float32 in an order
-    of the kernel's, or int8, then it is an exact int32."""
+    Constant 0 is the weight [O, KH, KW, C/groups] of element `weight`: float32, then the sum is float32 in an
+    order of the kernel's, or int8, then it is an exact int32. density: bits of an input that are expected to
+    be set, of which kernels may make what they want."""
 
     input: Layout
     window: Window
     more: tuple[Layout, ...] = ()
     weight: Literal[Element.F32, Element.I8] = Element.F32
+    groups: int = 1
+    density: float = density.DEFAULT
 
     @property
     def planes(self) -> tuple[Layout, ...]:

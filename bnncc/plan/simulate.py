@@ -223,9 +223,8 @@ def accumulate(
         case SpikeConv() as root:
             counts = [load(layout, inputs[b]) * 2.0**b for b, layout in enumerate(root.planes)]
             dtype = np.float32 if root.weight is Element.F32 else np.int32
-            return _convolve(np.sum(counts, axis=0), root.window, 1, constants[0], 0.0, spec.shape).astype(
-                dtype
-            )
+            total = np.sum(counts, axis=0)
+            return _convolve(total, root.window, root.groups, constants[0], 0.0, spec.shape).astype(dtype)
         case ByteConv() as root:
             x = load(root.input, inputs[0]).astype(np.float64) + root.lowest
             return _convolve(x, root.window, root.groups, constants[0], 0.0, spec.shape).astype(np.int32)

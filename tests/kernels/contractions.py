@@ -165,8 +165,8 @@ def spike_spec(
 ) -> KernelSpec:
     """A KernelSpec of a contraction of spikes, or of counts of several planes."""
     source = Layout.packed(Element.BIT, shape.image, shape.halo)
-    assert shape.groups == 1 and weight in (Element.F32, Element.I8)
-    root = SpikeConv(source, shape.window, (source,) * (planes - 1), weight)
+    assert weight in (Element.F32, Element.I8)
+    root = SpikeConv(source, shape.window, (source,) * (planes - 1), weight, shape.groups)
     return _spec(shape, root, Constant(weight, shape.weight), epilogue, constants, operands, output_halo)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from bnncc import driver
 from bnncc.diagnostics import BnnccError
@@ -67,6 +68,71 @@ def test_samples_decide(tmp_path: Path) -> None:
     assert conv is SpikeConv
 
 
+@pytest.mark.parametrize("target", ["x86-64-v4", "x86-64-v3", "aarch64", "cortex-m4f", "rv64gc"])
+def test_samples_decide_for_every_target(target: str, tmp_path: Path) -> None:
+    """A convolution of few outputs, where to find events costs as much as to add weights."""
+    path = write(tmp_path, few_outputs())
+    roots = {}
+    for rate in (0.01, 0.6):
+        lowered = driver.lower_model(path, driver.Options(target=target, calibrate=samples(rate)))
+        (step,) = (step for step in lowered.program.steps if step.note)
+        roots[rate] = type(step.kernel.root), step.density
+    assert roots[0.01][0] is SpikeConv and roots[0.6][0] is RealConv
+    for rate, (_, density_) in roots.items():
+        assert density_ is not None and density_.measured and density_.bits == pytest.approx(rate, rel=0.3)
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "rv32imc"])
+def test_where_floats_are_software_events_are_cheaper_at_any_density(target: str, tmp_path: Path) -> None:
+    """A sum takes some 68 instructions, a product and a sum 105."""
+    path = write(tmp_path, few_outputs())
+    counts = {}
+    for rate in (0.01, 0.6):
+        given = samples(rate)
+        lowered = driver.lower_model(path, driver.Options(target=target, calibrate=given))
+        (number,) = (i for i, step in enumerate(lowered.program.steps) if step.note)
+        assert isinstance(lowered.program.steps[number].kernel.root, SpikeConv)
+        artifact = driver.build(lowered, path, tmp_path / f"{rate}", driver.Options(target=target))
+        assert artifact.emulator is not None
+        counts[rate] = artifact.emulator.count([given["x"][:1]], layers=True)[1][number]
+    products = 8 * 8 * 9 * 8
+    assert counts[0.01] < 20 * products and counts[0.6] < 80 * products
+
+
+def few_outputs() -> ModelProto:
+    """Spikes and a convolution of one output."""
+    nodes = [
+        helper.make_node("Greater", ["x", "one"], ["fired"]),
+        helper.make_node("Cast", ["fired"], ["spikes"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["spikes", "w"], ["y"], pads=[1, 1, 1, 1], name="conv"),
+    ]
+    constants = {"one": np.float32(1), "w": RNG.normal(size=(1, 8, 3, 3)).astype(np.float32)}
+    return make_model(nodes, {"x": [1, 8, 8, 8]}, ["y"], constants)
+
+
+def grouped(groups: int) -> ModelProto:
+    """Spikes and a convolution in groups."""
+    nodes = [
+        helper.make_node("Greater", ["x", "one"], ["fired"]),
+        helper.make_node("Cast", ["fired"], ["spikes"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["spikes", "w"], ["y"], pads=[1, 1, 1, 1], group=groups, name="conv"),
+    ]
+    weight = np.round(RNG.normal(size=(8, 8 // groups, 3, 3)) * 8).astype(np.float32)
+    return make_model(nodes, {"x": [1, 8, 8, 8]}, ["y"], {"one": np.float32(1), "w": weight})
+
+
+@pytest.mark.parametrize(("groups", "target"), [(8, "cortex-m4"), (2, "native"), (4, "native"), (8, "c")])
+def test_groups_are_event_driven(groups: int, target: str, tmp_path: Path) -> None:
+    path, given = write(tmp_path, grouped(groups)), samples(0.01, 2)
+    options = driver.Options(target=target, calibrate=given)
+    lowered = driver.lower_model(path, options)
+    assert any(isinstance(step.kernel.root, SpikeConv) for step in lowered.program.steps)
+    artifact = driver.build(lowered, path, tmp_path / "out", options)
+    for x in (given["x"][:1], samples(0.5, 1)["x"]):
+        (expected,) = ReferenceEvaluator(str(path)).run(None, {"x": x})
+        np.testing.assert_array_equal(artifact.run({"x": x})["y"], expected)
+
+
 @pytest.mark.parametrize("rate", [0.02, 0.9])
 def test_the_choice_does_not_change_results(tmp_path: Path, rate: float) -> None:
     from tests.unit.machine import Machine
@@ -110,10 +176,10 @@ def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
 def test_costs_cross_once() -> None:
     """Events cost more the more bits are set, products do not; one pixel prefers events up to the end."""
     layer = density.Contraction(784, 3, 3, 64, 64, slides=True)
-    prefers = [density.prefers_events(layer, bits, 16) for bits in np.linspace(0, 1, 21)]
+    prefers = [density.prefers_events(layer, bits, density.Costs(16)) for bits in np.linspace(0, 1, 21)]
     assert prefers == sorted(prefers, reverse=True) and prefers[0] and not prefers[-1]
     single = density.Contraction(1, 1, 1, 1024, 512)
-    assert density.prefers_events(single, 1.0, 16)
+    assert density.prefers_events(single, 1.0, density.Costs(16))
 
 
 def test_bits_of_counts() -> None:
