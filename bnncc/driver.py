@@ -349,7 +349,7 @@ def _write(
     """Kernels for a goal, and the artifact with them."""
     say("generating kernels")
     backend = _backend(lowered, options)
-    tuned = _tuned(options, target)
+    tuned = _tuned(options, target, goal)
     kernels = codegen.make_kernels(lowered.program, target, backend, goal, tuned, options.threads)
     also_portable = target.kind != "c" and ("c" in options.emit or options.package is not None)
     portable = codegen.make_kernels(lowered.program, targets.load("c"), backend) if also_portable else {}
@@ -360,7 +360,7 @@ def _write(
         emit=options.emit,
         compiler=options.cc,
         budgets=options.budgets,
-        chosen=options.chosen() | decisions(lowered) | _tuning_facts(tuned),
+        chosen=options.chosen() | decisions(lowered) | (tuned.facts() if tuned else {}),
         optimize=goal,
         package=options.package,
         profile=options.profile,
@@ -381,23 +381,18 @@ def _backend(lowered: Lowered, options: Options) -> codegen.Backend:
     return build
 
 
-def _tuned(options: Options, target: Target) -> Tuned | None:
-    if options.tuning_db is None:
-        return None
+def _tuned(options: Options, target: Target, goal: Goal) -> Tuned | None:
+    """What is known of layers that were measured; None for kernels that have nothing to choose."""
+    path = Path(options.tuning_db) if options.tuning_db is not None else None
     if options.backend == "mlir":
+        if path is None:
+            return None
         raise BnnccError(
             "--tuning-db", "kernels of --backend mlir cannot be tuned", "leave one of the two out"
         )
     from bnncc.tuning.use import Tuned
 
-    return Tuned(Path(options.tuning_db), target)
-
-
-def _tuning_facts(tuned: Tuned | None) -> dict[str, Any]:
-    """For the report: how much of the database was used."""
-    if tuned is None:
-        return {}
-    return {"tuning": f"of {tuned.known} layers measured, {tuned.used} have another kernel than the default"}
+    return Tuned(path, target, goal)
 
 
 def tune_model(

@@ -83,6 +83,10 @@ class Database:
         _, trials = self._layers.get(_text(key), (key, []))
         return [trial for trial in trials if device in (None, trial.device)]
 
+    def layers(self) -> list[tuple[Key, list[Trial]]]:
+        """All of it, layer by layer."""
+        return [(key, [*trials]) for key, trials in self._layers.values()]
+
     @property
     def size(self) -> int:
         """How many trials there are."""

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from bnncc.kernels.kernel import TileParameters
 
+FIRST = 2
+"""So many of the list go first: the default, and what may be known to be good."""
+
 
 class Search:
     """Over the candidates of a layer, by their position in the list, the default at 0. Equal arguments, equal
@@ -25,7 +28,7 @@ class Search:
     def propose(self, count: int, scores: Mapping[int, float]) -> list[int]:
         """Up to `count` candidates that are not among `scores` (infinite: failed); none when all are."""
         left = [i for i in range(len(self.candidates)) if i not in scores]
-        chosen = [i for i in left if i == 0]
+        chosen = [i for i in left if i < (1 if scores else FIRST)]
         if any(math.isfinite(score) for score in scores.values()):
             best = min(scores, key=lambda i: scores[i])
             near = sorted(left, key=lambda i: (self._distance(best, i), i))

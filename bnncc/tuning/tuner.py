@@ -21,6 +21,7 @@ from bnncc.kernels.space import candidates, layer_key
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.program import Step
 from bnncc.targets import Target
+from bnncc.tuning import use
 from bnncc.tuning.database import Database, Key, Trial
 from bnncc.tuning.devices import Device
 from bnncc.tuning.measure import Outcome, Subject, measure
@@ -160,6 +161,7 @@ def _layers(
     network: Sequence[Step], target: Target
 ) -> Iterator[tuple[Key, list[Step], list[TileParameters]]]:
     """Key, steps and candidates of each kind of layer that has several candidates; the most work first."""
+    known = use.shipped(target)
     by_spec: dict[KernelSpec, list[Step]] = {}
     for step in network:
         by_spec.setdefault(step.kernel, []).append(step)
@@ -167,7 +169,15 @@ def _layers(
     for spec, steps in ordered:
         choices = candidates(spec, target)
         if len(choices) > 1:
-            yield layer_key(spec, target), steps, choices
+            key = layer_key(spec, target)
+            yield key, steps, _ordered(choices, known.best(key) if known else None)
+
+
+def _ordered(choices: list[TileParameters], good: TileParameters | None) -> list[TileParameters]:
+    """The default, then what the shipped database has: with these the search begins."""
+    if good not in choices:
+        return choices
+    return [choices[0], good, *(other for other in choices[1:] if other != good)]
 
 
 class _Job:

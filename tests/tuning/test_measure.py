@@ -40,13 +40,14 @@ def test_instructions_are_counted_exactly():
     assert first == again
 
 
-def misbehave(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
-    """Candidate 1 of every program with more than one executes a statement before its call."""
+def misbehave(monkeypatch: pytest.MonkeyPatch, statement: str, condition: str = "if (which == 1) ") -> None:
+    """Candidate 1 of every program with more than one executes a statement before its call; with "" all
+    do."""
     header = program._header
 
     def changed(kernels, *arguments):
         text = header(kernels, *arguments)
-        guard = "if (which == 1) " if len(kernels) > 1 else ""
+        guard = condition if len(kernels) > 1 else ""
         start = "static void call_kernel(uint32_t which, void **p)\n{\n"
         assert start in text
         return text.replace(start, f"{start}    {guard}{{ {statement} }}\n")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,39 @@ def test_servers_work_side_by_side(tracker: str, tmp_path: Path, monkeypatch: py
     assert next(calls) == 2 + 2 * SERVERS + 2 and not both.broken
     count = len(candidates(layer(), NATIVE))
     assert len(found.layers[0].scores) == count > 8 and None not in found.layers[0].scores
+
+
+def test_two_servers_measure_nearly_twice_as_many(
+    tracker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Candidates are built beforehand, and the boards' time is what counts: each call of a kernel waits for a
+    while, as it would for another processor."""
+    misbehave(monkeypatch, "extern int usleep(unsigned); usleep(50000);", "")
+    device, choices = _device(tracker), candidates(SUBJECT.spec, NATIVE)[:16]
+    parts = [choices[start : start + 4] for start in range(0, 16, 4)]
+    build, built = measuring._build, {}
+
+    def once(subject, chosen, form, target, folder, failed):
+        if str(chosen) not in built:
+            folder = tmp_path / str(len(built))
+            folder.mkdir()
+            built[str(chosen)] = build(subject, chosen, form, target, folder, failed)
+        return built[str(chosen)]
+
+    monkeypatch.setattr(measuring, "_build", once)
+
+    def seconds(servers: int) -> float:
+        start = time.monotonic()
+        with ThreadPoolExecutor(servers) as threads:
+            found = list(threads.map(lambda part: measure(SUBJECT, part, device, NATIVE), parts))
+        assert all(outcome.score and outcome.score > 0.04 for part in found for outcome in part)
+        return time.monotonic() - start
+
+    seconds(1)
+    turns = [(seconds(1), seconds(SERVERS)) for _ in range(2)]
+    ratio = sum(one for one, _ in turns) / sum(two for _, two in turns)
+    print(f"two servers measure {ratio:.2f} times the candidates of one")
+    assert ratio >= 1.7, turns
 
 
 def test_a_key_that_no_server_has_is_told(tracker: str):
