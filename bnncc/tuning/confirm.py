@@ -4,7 +4,6 @@ given up where it does not."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ import numpy as np
 
 from bnncc.arrays import random_input
 from bnncc.artifact import Artifact
+from bnncc.tuning.measure import undisturbed
 
-SLICE = 5e-3
+SLICE = 1e-3
 """Seconds of one measurement."""
 
-ROUNDS = 15
+ROUNDS = 61
 
 NOISE = 0.01
 """By this share a network may seem slower that is not."""
@@ -53,14 +53,14 @@ def judge(default: Artifact, tuned: Artifact) -> Verdict:
 
 
 def compare(default: Call, other: Call) -> float:
-    """The median of the ratios of two calls' times, which are taken in turns."""
+    """The ratio of two calls' times, which are taken in turns; the second's is the numerator."""
     calls = (default, other)
     repeats = [_repeats(call) for call in calls]
-    ratios = []
-    for _ in range(ROUNDS):
-        first, second = (_seconds(call, count) for call, count in zip(calls, repeats, strict=True))
-        ratios.append(second / first)
-    return statistics.median(ratios)
+    turns = [
+        [_seconds(call, count) for call, count in zip(calls, repeats, strict=True)] for _ in range(ROUNDS)
+    ]
+    first, second = (undisturbed(times) for times in zip(*turns, strict=True))
+    return second / first
 
 
 class _Bound:

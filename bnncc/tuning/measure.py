@@ -30,11 +30,15 @@ from bnncc.tuning.devices import Device
 from bnncc.tuning.program import GUARD, GUARDING, Form, Pool, Requests
 from bnncc.tuning.units import EXACT, Unit
 
-SLICES = {"s": 2e-3, "cycles": 1e5}
-"""What one measurement of a candidate covers about, so that the clock's resolution does not matter."""
+SLICES = {"s": 5e-4, "cycles": 1e5}
+"""What one measurement of a candidate covers about: so much that the clock's resolution does not matter, so
+little that something else seldom runs meanwhile."""
 
-ROUNDS = 9
-"""Measurements of a candidate, taken in turns with those of the others; their median counts."""
+ROUNDS = {"s": 31, "cycles": 5}
+"""Measurements of a candidate, taken in turns with those of the others."""
+
+UNDISTURBED = 1.2
+"""A measurement that took so many times the shortest one is rejected: something else ran meanwhile."""
 
 SECONDS = 20
 """A program may take so long for every candidate in it."""
@@ -254,7 +258,7 @@ def _first_calls(batch: _Batch, device: Device, failed: dict[int, str], seconds:
 def _times(
     batch: _Batch, device: Device, first: dict[int, float], failed: dict[int, str], seconds: float
 ) -> dict[int, float]:
-    """The median time of a call of each candidate, measured in turns."""
+    """The time of a call of each candidate, measured in turns."""
     running = dict(first)
     while running:
         requests = Requests()
@@ -263,7 +267,7 @@ def _times(
         enough = SLICES[device.unit]
         repeats = {index: max(1, round(enough / max(score, 1e-9))) for index, score in running.items()}
         repeats = {index: min(count, 1_000_000) for index, count in repeats.items()}
-        order = [index for _ in range(ROUNDS) for index in running]
+        order = [index for _ in range(ROUNDS[device.unit]) for index in running]
         for index in order:
             requests.call(batch.indices.index(index), batch.places[index], repeats[index])
         done = device.run(batch.program, requests, min(seconds, SECONDS * len(running)))
@@ -275,8 +279,14 @@ def _times(
         taken: dict[int, list[float]] = {index: [] for index in running}
         for number, index in enumerate(order):
             taken[index].append(_taken(done.answer[8 * number :], device.unit) / repeats[index])
-        return {index: statistics.median(times) for index, times in taken.items()}
+        return {index: undisturbed(times) for index, times in taken.items()}
     return {}
+
+
+def undisturbed(times: Sequence[float]) -> float:
+    """The median of those measurements that were not disturbed."""
+    shortest = min(times)
+    return statistics.median(time for time in times if time <= UNDISTURBED * shortest)
 
 
 def _taken(answer: bytes, unit: Unit) -> float:

@@ -96,6 +96,14 @@ def test_what_does_not_compile_is_a_failure_of_its_own(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
+    ("times", "settled"),
+    [([3.0], 3.0), ([2, 2.1, 2.2], 2.1), ([2, 9, 2.1, 7, 2.2, 8, 9, 30], 2.1), ([10, 11, 12], 11)],
+)
+def test_disturbed_measurements_are_rejected(times: list[float], settled: float):
+    assert measuring.undisturbed(times) == settled
+
+
+@pytest.mark.parametrize(
     ("flips", "spec", "is_right"), [(1, REAL, True), (99, REAL, False), (1, SUBJECT.spec, False)]
 )
 def test_single_bits_may_differ_behind_a_float_sum_only(flips: int, spec: KernelSpec, is_right: bool):
