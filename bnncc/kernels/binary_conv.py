@@ -27,7 +27,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import binary_along, emit, neighbours
-from bnncc.kernels.binary_plan import BinaryPlan, Threshold
+from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.counting import Form, extent_of
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
@@ -51,6 +51,7 @@ from bnncc.kernels.tiles import Sums, local_piece, store_tile
 from bnncc.plan.borders import Cases
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS, Element
+from bnncc.plan.threshold import Threshold
 
 BYTE_STEPS = 31
 """Counts of up to 8 that a byte holds the sum of."""

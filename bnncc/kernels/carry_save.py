@@ -29,7 +29,7 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
 from bnncc.kernels.binary_conv import border_case
-from bnncc.kernels.binary_plan import BinaryPlan, Threshold
+from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.c_helpers import ADD_BYTES, BROADCAST
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
@@ -41,6 +41,7 @@ from bnncc.kernels.nest import Pixels, each, each_lane, even_tile, walk
 from bnncc.kernels.planes import Emitter, blocks, count_differences, stored, stored_block, total
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS
+from bnncc.plan.threshold import Threshold
 
 STACK_BYTES = 1023
 """What TVM keeps on the stack, at most; larger memory is lent by the caller."""

@@ -42,6 +42,9 @@ MARK = "triple"
 TAPS = 3
 """Taps of a kernel row."""
 
+FEW_PIXELS = 256
+"""Of an image: so many or fewer."""
+
 MOST_PIXELS = 8
 """Of a tile: two accumulators each, and 32 registers."""
 
@@ -61,12 +64,17 @@ def supports(spec: KernelSpec, isa: Isa) -> bool:
 
 
 def default(spec: KernelSpec, isa: Isa) -> Schedule:
-    """A good schedule without tuning: 7 or 8 pixels by one vector, which share the weights."""
+    """A good schedule without tuning: 7 or 8 pixels by one vector, which share the weights.
+
+    Real outputs of few pixels are written with the loop over the channels inside, so that those of a pixel,
+    which lie together, are written together; of more pixels, the weights would have to be read too often."""
     pixels = _pixels(spec)
     exact = (size for size in (7, 8) if pixels.columns % size == 0)
     columns = next(exact, even_tile(pixels.columns, MOST_PIXELS))
     rows = even_tile(pixels.rows, MOST_PIXELS // columns)
-    return Schedule(isa.lanes, rows, columns, 1)
+    has_reals = any(output.layout.element is not Element.BIT for output in spec.outputs)
+    is_small = pixels.rows * pixels.columns <= FEW_PIXELS
+    return Schedule(isa.lanes, rows, columns, 1, 0 if has_reals and is_small else 1)
 
 
 def candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:

@@ -23,12 +23,8 @@ def store_tile(epilogue: Epilogue, pixels: Pixels, tile: Tile, value: RootValues
         position = pixels.position(tile.image, *place)
         if epilogue.isa.is_scalar:
             _store_vectors_apart(epilogue, position, pixel, tile, value)
-            continue
-        if pixel % tile.columns == 0:
-            epilogue.begin_row()
-        _store_vectors_together(epilogue, position, pixel, tile, value)
-        if (pixel + 1) % tile.columns == 0:
-            epilogue.end_row()
+        else:
+            _store_vectors_together(epilogue, position, pixel, tile, value)
 
 
 def _store_vectors_apart(

@@ -12,17 +12,15 @@ import pytest
 from bnncc import targets
 from bnncc.kernels.build import make_kernel
 from bnncc.kernels.kernel import Kernel
-from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, Unary
-from bnncc.plan.kernel import BinaryConv, Constant, FillHalo, KernelSpec, Map, Output, Pool, RealConv, Window
+from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Output
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, load, random_buffer, random_reads, run_step, store
 from tests.kernels.contractions import Shape, binary_spec, dense, pointwise
 from tests.kernels.library import Library
-from tests.kernels.test_binary_conv import INTEGERS, case_numbers
+from tests.kernels.test_binary_conv import FLIPPED, INTEGERS, case_numbers
 
 AROUND = Halo(1, 1, 1, 1)
 WIDE = Halo(2, 3, 1, 2)
-POSITIVE = Compare("ge", Accumulator(), Scalar(0.25))
 
 
 def _writes(spec: KernelSpec, halo: Halo = AROUND) -> KernelSpec:
@@ -45,33 +43,6 @@ def _reads(spec: KernelSpec) -> KernelSpec:
     return replace(spec, root=replace(root, input=source, halo_level=0))
 
 
-def _stream(shape: Shape, **options) -> KernelSpec:
-    """A residual connection: the stream, and its signs."""
-    stream = Binary("add", Unary("relu", Binary("mul", Accumulator(), Channel(1))), Operand(0))
-    both = ((Element.F32, stream), (Element.BIT, Compare("ge", stream, Scalar(0.5))))
-    operands = (Layout.packed(Element.F32, shape.output),)
-    return binary_spec(shape, both, (Element.F32,), operands, **options)
-
-
-def _map(shape: tuple[int, int, int, int]) -> KernelSpec:
-    source = Layout.packed(Element.F32, shape)
-    signs = Output(Layout.packed(Element.BIT, shape), Compare("ge", Operand(0), Scalar(0.0)))
-    return KernelSpec(Map(), (source,), (), (signs,))
-
-
-def _pool(shape: tuple[int, int, int, int]) -> KernelSpec:
-    n, h, w, c = shape
-    target = Layout.packed(Element.BIT, (n, h // 2, w // 2, c))
-    root = Pool("max", Layout.packed(Element.F32, shape), Window(2, 2, 2, 2))
-    return KernelSpec(root, (), (), (Output(target, POSITIVE),))
-
-
-def _real(shape: Shape) -> KernelSpec:
-    root = RealConv(Layout.packed(Element.F32, shape.image, shape.halo), shape.window, shape.groups)
-    target = Layout.packed(Element.BIT, shape.output)
-    return KernelSpec(root, (), (Constant(Element.F32, shape.weight),), (Output(target, POSITIVE),))
-
-
 PLAIN = Shape((1, 5, 9, 64), 64)
 READERS = {
     "reads": _reads(binary_spec(PLAIN)),
@@ -89,14 +60,9 @@ WRITERS = {
     "threshold-wide-halo": _writes(binary_spec(PLAIN), WIDE),
     "threshold-pointwise": _writes(binary_spec(pointwise(7, 64, 64))),
     "two-wide": _writes(binary_spec(Shape((3, 2, 2, 32), 32))),
-    "stream": _writes(_stream(PLAIN)),
-    "stream-pointwise": _writes(_stream(pointwise(6, 64, 96))),
-    "both": _writes(_reads(_stream(Shape((2, 6, 14, 64), 64)))),
-    "map": _writes(_map((2, 3, 5, 64))),
-    "pool": _writes(_pool((1, 6, 10, 96))),
-    "real": _writes(_real(Shape((1, 6, 9, 8), 64))),
-    "real-strided": _writes(_real(Shape((1, 7, 11, 3), 32, stride=(2, 2)))),
-    "real-depthwise": _writes(_real(Shape((1, 6, 9, 64), 64, groups=64))),
+    "both": _writes(_reads(binary_spec(Shape((2, 6, 14, 64), 64)))),
+    "rest-of-a-row": _writes(binary_spec(Shape((1, 3, 17, 64), 64))),
+    "flipped": _writes(binary_spec(PLAIN, FLIPPED, (Element.I32, Element.I32))),
 }
 HALOS = {
     f"halo-{i}": KernelSpec(FillHalo(Layout.three_word((2, 3, 4, 96), halo), 0), (), (), ())
