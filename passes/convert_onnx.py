@@ -99,7 +99,8 @@ def _conversion(op: ops.Onnx) -> Conversion:
             "export the model with standard ONNX operators",
         )
     if any(len(shape_of(value)) > MOST_DIMENSIONS for value in (*op.operands, *op.results)):
-        if op.operator.data not in ANY_RANK:
+        is_copy = op.operator.data == "Concat" and len(op.operands) == 1
+        if op.operator.data not in ANY_RANK and not is_copy:
             raise NotConvertible(f"it has more than {MOST_DIMENSIONS} dimensions")
     if op.operator.data not in operators:
         raise NotConvertible("bnncc has no such operator yet", "rewrite the model without it")

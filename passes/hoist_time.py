@@ -26,9 +26,9 @@ from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import decisions_of, main_function, set_decisions
+from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.sources import SOURCE
-from bnncc.dialect.time import LIKELY_SPIKES, MOST_DIMENSIONS, Neuron, Scan
+from bnncc.dialect.time import LIKELY_SPIKES, MOST_DIMENSIONS, Neuron, Scan, is_recurrence
 from bnncc.dialect.types import domain_values, element_of, shape_of, tensor
 from bnncc.passes.bodies import constant_like, with_shapes, with_types
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block, sort_block
@@ -309,6 +309,24 @@ def may_look_up(op: ops.Conv2d, lanes: int) -> bool:
     return is_real and tables.fit(tables.Layer(window, inputs, shape_of(op.result)[2], outputs), lanes)
 
 
+def note_likely_spikes(block: Block, lanes: int) -> None:
+    """The same of convolutions that stand before a loop, on all steps of the network's input."""
+    for op in block.ops:
+        if isinstance(op, ops.Conv2d) and is_given(op.input) and feeds_loop(op.result):
+            if may_look_up(op, lanes):
+                op.attributes[LIKELY_SPIKES] = UnitAttr()
+
+
+def feeds_loop(value: SSAValue) -> bool:
+    """Whether a loop cuts a value into steps, or what is made of it element by element."""
+    passing = (*ELEMENTWISE, ops.Reshape, ops.Transpose)
+    return any(
+        (isinstance(use.operation, Scan) and use.index < len(use.operation.sequences))
+        or (isinstance(use.operation, passing) and feeds_loop(use.operation.results[0]))
+        for use in value.uses
+    )
+
+
 class Writer:
     """Writes the layers of a loop one after the other in front of it."""
 
@@ -531,11 +549,10 @@ class HoistTimePass(ModulePass):
             writer = Writer(body, self.lanes)
             fits = bytes_over_time(body, components) <= self.memory
             if fits and is_hoistable(body, components) and writer.can_cut(components):
-                steps = body.scan.steps
                 writer.write(components)
-                main = main_function(op)
-                set_decisions(
-                    main, decisions_of(main) | {"time": f"layer by layer, each over all {steps} steps"}
-                )
+        note_likely_spikes(block, self.lanes)
+        steps = {scan.steps for scan in block.ops if is_recurrence(scan)}
+        if steps:
+            decide(main_function(op), "time", f"layer by layer, each over all {max(steps)} steps")
         sort_block(block)
         apply_patterns(op)

@@ -33,6 +33,7 @@ from bnncc.passes.matching import (
     uniform_value,
 )
 from bnncc.passes.simplify_layout import MergePads, MergeReshapes, MergeTransposes
+from bnncc.passes.time_layout import CollectSpikes
 
 
 def exact_input(value: SSAValue) -> SSAValue | None:
@@ -260,5 +261,5 @@ class InferDomainsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module; pads of +1 merge too, once a value is known to be binary."""
-        inference = (SinkCast(), SinkScale(), BinaryContraction(), RaiseMaxPool())
+        inference = (CollectSpikes(), SinkCast(), SinkScale(), BinaryContraction(), RaiseMaxPool())
         apply_patterns(op, *inference, MergeTransposes(), MergeReshapes(), MergePads())

@@ -30,8 +30,10 @@ def transpose(node: Node) -> SSAValue:
 
 
 def concat(node: Node) -> SSAValue:
-    """Concat."""
+    """Concat; of one value it is that value."""
     values = node.inputs()
+    if len(values) == 1:
+        return node.reshape(values[0], shape_of(values[0]))
     return node.add(ops.Concat(values, node.axis("axis", 0, len(shape_of(values[0])))))
 
 

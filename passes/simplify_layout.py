@@ -31,6 +31,7 @@ from bnncc.passes.matching import (
     replace,
     with_operands,
 )
+from bnncc.passes.time_layout import LOOP_PATTERNS
 
 TO_LAST = (0, 2, 3, 1)
 """[n, c, h, w] -> [n, h, w, c]: rises."""
@@ -319,6 +320,7 @@ LAYOUT_PATTERNS = (
     DenseToConv2d(),
     SinkReshape(),
     MergePads(),
+    *LOOP_PATTERNS,
 )
 
 
