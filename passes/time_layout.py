@@ -173,7 +173,7 @@ class ReshapeOfTranspose(RewritePattern):
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Reshape, rewriter: PatternRewriter) -> None:
-        """What lies behind them must stay as it is; split only for loops that the transposition goes through."""
+        """What lies behind them must stay as it is; split only for loops that transpositions go through."""
         turn = producer(op.input, ops.Transpose)
         if turn is None:
             return
