@@ -167,8 +167,7 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
     before = module.clone() if rounded and options.calibrate is not None else None
     say("recognising and fusing")
     rates = replace(rates, always=rates.always or rounded.weights is not None)
-    # Membranes in integers are for cores whose memory holds one step.
-    over_time = is_layer_by_layer(options) and rounded.membranes is None
+    over_time = is_layer_by_layer(options)
     printer = _ir_printer(options.print_ir_after)
     run_pipeline(module, printer, options.assume_sign_zero, rates, over_time, rounded, largest_table(options))
     if before is not None:

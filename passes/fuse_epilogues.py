@@ -19,10 +19,18 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.operations import CONTRACTIONS, ROOTS
 from bnncc.dialect.time import Neuron, Scan, inline, is_recurrence
 from bnncc.dialect.types import Level, element_of, is_number, shape_of
-from bnncc.passes.matching import ELEMENTWISE, all_blocks, apply_patterns, producer, uniform_value
+from bnncc.passes.matching import (
+    ELEMENTWISE,
+    all_blocks,
+    apply_patterns,
+    main_block,
+    producer,
+    uniform_value,
+)
 
 MOST_OPERATIONS = 64
 """A region does not grow beyond this by what follows it: what kernels are made from has a limited depth, and
@@ -318,14 +326,22 @@ class Rebuild:
         )
 
 
+def is_one_layer(scan: Scan) -> bool:
+    """Whether a loop is one over the steps of neurons, which hear nothing of other layers in it."""
+    return scan.count is None and not any(isinstance(op, ROOTS) for op in scan.block.ops)
+
+
 class FuseEpiloguesPass(ModulePass):
     """Group, then rebuild."""
 
     name = "fuse-epilogues"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """Rewrite the function."""
+        """Rewrite the function; say so where every layer runs over all steps."""
         apply_patterns(op)
+        steps = [scan.steps for scan in main_block(op).ops if isinstance(scan, Scan) and is_one_layer(scan)]
+        if steps:
+            decide(main_function(op), "time", f"layer by layer, each over all {max(steps)} steps")
         for block in all_blocks(op):
             if is_recurrence(block.parent_op()):
                 continue

@@ -26,10 +26,9 @@ from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.sources import SOURCE
-from bnncc.dialect.time import LIKELY_SPIKES, MOST_DIMENSIONS, Neuron, Scan, is_recurrence
-from bnncc.dialect.types import domain_values, element_of, shape_of, tensor
+from bnncc.dialect.time import LIKELY_SPIKES, MOST_DIMENSIONS, Neuron, Scan
+from bnncc.dialect.types import Level, domain_values, element_of, is_number, shape_of, tensor
 from bnncc.passes.bodies import constant_like, with_shapes, with_types
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block, sort_block
 from bnncc.passes.recognize_spikes import Rates
@@ -420,10 +419,11 @@ class Writer:
 
     def can_cut(self, components: Sequence[Component]) -> bool:
         """Whether what the loops cut and collect can be stored in steps: bits of images have no fifth
-        dimension that they could be cut along."""
+        dimension that they could be cut along, and counts are several planes of bits."""
         loops = [self.loop(component) for component in components if component.states]
         return all(
-            element_of(value) == f32 or len(shape_of(value)) < MOST_DIMENSIONS
+            is_number(element_of(value))
+            or (len(shape_of(value)) < MOST_DIMENSIONS and not isinstance(element_of(value), Level))
             for loop in loops
             if not loop.is_short
             for value in (*loop.sequences, *loop.collected)
@@ -541,7 +541,8 @@ class HoistTimePass(ModulePass):
         self.memory = memory
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """Rewrite the function."""
+        """Rewrite the function; what nobody reads would be collected."""
+        apply_patterns(op)
         block = main_block(op)
         for scan in [inner for inner in block.ops if isinstance(inner, Scan)]:
             body = Body(carry_as_read(scan))
@@ -551,8 +552,5 @@ class HoistTimePass(ModulePass):
             if fits and is_hoistable(body, components) and writer.can_cut(components):
                 writer.write(components)
         note_likely_spikes(block, self.lanes)
-        steps = {scan.steps for scan in block.ops if is_recurrence(scan)}
-        if steps:
-            decide(main_function(op), "time", f"layer by layer, each over all {max(steps)} steps")
         sort_block(block)
         apply_patterns(op)

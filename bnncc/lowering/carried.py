@@ -164,6 +164,8 @@ class Carrier:
 
     def _collect(self, result: SSAValue, value: SSAValue, op: Scan) -> Plane:
         """Where a step puts what is collected; steps that do not run leave zeros there."""
+        # Steps lie one after the other: a halo that readers ask for is around a copy that they make.
+        self.storage.demands.pop(result, None)
         sequence = self.storage.destination(result)[0]
         part = Layout.packed(sequence.layout.element, canonical(shape_of(value)))
         if op.steps * part.bytes > sequence.layout.bytes:

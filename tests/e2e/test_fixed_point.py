@@ -110,6 +110,9 @@ def test_a_recorded_network_gives_the_references_integers(name: str, bits: str, 
     else:
         inputs = {n: a[:1] for n, a in case.inputs.items()}
         expected = reference.evaluate(module, inputs)
+    if name == "torch_bsnn_scan_dynamo":
+        # What a loop collects is read by a convolution with a halo: in other memory than it was collected in.
+        assert ("time" in artifact.manifest["options"]) == (target != "c"), "layer by layer"
     outputs = artifact.run(inputs)
     for port in artifact.manifest["outputs"]:
         got, wanted = outputs[port["name"]], expected[port["name"]]
