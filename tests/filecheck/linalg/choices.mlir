@@ -82,3 +82,16 @@ func.func @levels(%x: tensor<2x3xf32>) -> tensor<2x3x!bnn.level<0, 3>> {
   %0 = bnn.cast %x : (tensor<2x3xf32>) -> tensor<2x3x!bnn.level<0, 3>>
   func.return %0 : tensor<2x3x!bnn.level<0, 3>>
 }
+
+// Entries of a table: the rows lie one after the other, and each begins at its first number.
+// CHECK-LABEL: func.func @lookup
+// CHECK-DAG: arith.constant dense<[1.000000e+00, 2.000000e+00, 3.000000e+00, 4.000000e+00]> : tensor<4xf32>
+// CHECK-DAG: arith.constant dense<[1, 2]> : tensor<2xi32>
+// CHECK: linalg.generic
+// CHECK: arith.addi
+// CHECK: arith.index_cast
+// CHECK: tensor.extract
+func.func @lookup(%x: tensor<3x2xi32>) -> tensor<3x2xf32> {
+  %0 = bnn.lookup %x {table = dense<[[1.0, 2.0], [3.0, 4.0]]> : tensor<2x2xf32>, first = dense<[-1, 0]> : tensor<2xi32>} : (tensor<3x2xi32>) -> tensor<3x2xf32>
+  func.return %0 : tensor<3x2xf32>
+}
