@@ -49,9 +49,16 @@ class Case:
         return path
 
     def first(self, samples: int) -> Case:
-        """The same with only the first samples."""
+        """The same with only the first samples, wherever these are counted."""
+        ports = [*self.meta["inputs"], *self.meta["outputs"]]
+        axes = {port["name"]: port.get("batch_axis", 0) for port in ports}
+
+        def some(name: str, array: np.ndarray) -> np.ndarray:
+            axis = axes.get(name, 0)
+            return array if axis is None else array.take(range(min(samples, array.shape[axis])), axis)
+
         inputs, outputs, extras = (
-            {name: array[:samples] for name, array in arrays.items()}
+            {name: some(name, array) for name, array in arrays.items()}
             for arrays in (self.inputs, self.outputs, self.extras)
         )
         return Case(self.name, self.file, self.model, inputs, outputs, extras, self.meta)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -29,6 +29,7 @@ from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
 from bnncc.dialect.parsing import module_text
 from bnncc.dialect.types import bipolar, tensor
 from bnncc.driver import Options
+from bnncc.kernels import choice
 from bnncc.linalg.convert import convert_module
 from bnncc.report.table import table
 from tests.bench.networks import onnxruntime_call
@@ -50,8 +51,12 @@ NETWORKS = (
 BACKENDS = ("tvm", "mlir", "unscheduled")
 """The last: mlir without its schedule."""
 
+LAYER_BACKENDS = ("tvm", "plain", "mlir", "unscheduled")
+"""plain: TVM's first template, which takes the image as it is, where others are faster on this processor."""
+
 PEERS = ("iree", "iree, float", "onnxruntime")
 COLUMNS = (*BACKENDS, *PEERS)
+LAYER_COMPARED = ("tvm", "mlir", "unscheduled", "iree")
 
 
 def layer_module(extent: int, channels: int) -> ModuleOp:
@@ -99,12 +104,14 @@ def main_of(block: Block, result: Attribute) -> FuncOp:
 
 @contextmanager
 def backend_options(name: str) -> Iterator[Options]:
-    """Options of one of BACKENDS."""
-    if name != "unscheduled":
-        yield Options(backend="tvm" if name == "tvm" else "mlir")
-        return
-    with patch.object(UpstreamBackend, "_schedule", lambda *_: ""):
-        yield Options(backend="mlir")
+    """Options of one of LAYER_BACKENDS."""
+    with ExitStack() as patches:
+        if name == "plain":
+            patches.enter_context(patch.object(choice, "FASTER", ()))
+            patches.enter_context(patch.object(driver, "with_three_words", lambda lowered: lowered))
+        if name == "unscheduled":
+            patches.enter_context(patch.object(UpstreamBackend, "_schedule", lambda *_: ""))
+        yield Options(backend="tvm" if name in ("tvm", "plain") else "mlir")
 
 
 def compiled_layer(extent: int, channels: int, backend: str) -> tuple[Artifact, int]:
@@ -131,11 +138,11 @@ def iree_layer(extent: int, channels: int) -> Call:
 
 def layer_row(extent: int, channels: int, turns: int) -> list[str]:
     """One line of the table of layers, in microseconds."""
-    libraries = {backend: compiled_layer(extent, channels, backend) for backend in BACKENDS}
+    libraries = {backend: compiled_layer(extent, channels, backend) for backend in LAYER_BACKENDS}
     calls = {backend: layer_call(*library) for backend, library in libraries.items()}
     times = measure(calls | {"iree": iree_layer(extent, channels)}, turns)
-    cells = [f"{1e6 * times.median(name):.1f}" for name in (*BACKENDS, "iree")]
-    ratios = [f"{times.ratio(name, 'tvm'):.2f}" for name in (*BACKENDS[1:], "iree")]
+    cells = [f"{1e6 * times.median(name):.1f}" for name in (*LAYER_BACKENDS, "iree")]
+    ratios = [f"{times.ratio(name, 'plain'):.2f}" for name in LAYER_COMPARED]
     return [f"3x3 {extent}x{extent}x{channels}", *cells, *ratios]
 
 
@@ -182,14 +189,15 @@ def main() -> None:
     parser.add_argument("--layers-only", action="store_true")
     chosen = parser.parse_args()
     core = pin_to_one_core()
-    print(f"{processor()}, core {core}, {chosen.turns} turns; behind the times, how often TVM's")
-    header = ("microseconds", *BACKENDS, "iree", *(f"{name} /" for name in (*BACKENDS[1:], "iree")))
+    print(f"{processor()}, core {core}, {chosen.turns} turns")
+    compared = [f"{name} / plain" for name in LAYER_COMPARED]
+    header = ("microseconds", *LAYER_BACKENDS, "iree", *compared)
     rows = [layer_row(*layer, chosen.turns) for layer in LAYERS]
     print(table(header, rows, right=range(1, len(header))))
     if chosen.layers_only:
         return
     refused: dict[str, str] = {}
-    header = ("milliseconds", *COLUMNS, *(f"{name} /" for name in COLUMNS[1:]))
+    header = ("milliseconds", *COLUMNS, *(f"{name} / tvm" for name in COLUMNS[1:]))
     rows = [network_row(name, chosen.turns, refused) for name in chosen.networks]
     print(table(header, rows, right=range(1, len(header))))
     print("\n".join(f"{what}: {why}" for what, why in refused.items()))
