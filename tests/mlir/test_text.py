@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the text of `--emit linalg` carries besides its meaning: locations, names of library calls, constants."""
+"""What the text of `--emit linalg` carries besides its meaning: locations, names to link, constants."""
 
 from __future__ import annotations
 
