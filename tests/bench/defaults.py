@@ -14,6 +14,7 @@ of other versions of the templates are dropped.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -54,11 +55,11 @@ def merge(path: Path, found: Database) -> int:
     """Put what is worth it into a file, in the place of older records of the same layers; how many layers it
     has then."""
     kept = Database(path.with_suffix(".new"))
-    measured = {repr(key) for key, _ in found.layers()}
+    measured = {json.dumps(key) for key, _ in found.layers()}
     old = Database(path)
     for key, default, best in [
         *beaten(found),
-        *(layer for layer in beaten(old) if repr(layer[0]) not in measured),
+        *(layer for layer in beaten(old) if json.dumps(layer[0]) not in measured),
     ]:
         kept.add(key, [default, best])
     kept.path = path
