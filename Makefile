@@ -50,6 +50,9 @@ bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.bench.networks
 	$(BIN)/python -m tests.bench.upstream
 	$(BIN)/python -m tests.bench.vectors
+	$(BIN)/python -m tests.bench.spikes
+	$(BIN)/python -m tests.bench.spiking_network
+	$(BIN)/python -m tests.bench.spikes_on_cores
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff format $(SOURCES)
