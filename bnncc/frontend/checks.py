@@ -327,11 +327,14 @@ def operator_problem(node: Node) -> BnnccError | None:
     hint = "export with operators of ONNX itself or of QONNX"
     if node.domain.startswith("com.microsoft"):
         hint = "give the model as it was exported, before ONNX Runtime optimised it for its own kernels"
-    if node.domain == "":
-        hint = did_you_mean(operator, known_operators()) + hint
+
+    def hinted() -> str:
+        """Looked up only for an error: a large model asks for every node."""
+        return (did_you_mean(operator, known_operators()) if node.domain == "" else "") + hint
+
     if not node.opset:
         why = f"the model imports no operator set of domain '{node.domain}'"
-        return BnnccError(node.location, f"unknown operator {node.operator}: {why}", hint)
+        return BnnccError(node.location, f"unknown operator {node.operator}: {why}", hinted())
     if node.domain in qonnx.DOMAINS:
         if operator in qonnx.OPERATORS:
             return None
@@ -342,5 +345,5 @@ def operator_problem(node: Node) -> BnnccError | None:
         )
     if find_schema(node.domain, operator, node.opset) is None:
         where = f"in operator set {node.opset}" if node.domain == "" else f"(domain '{node.domain}')"
-        return BnnccError(node.location, f"unknown operator {node.operator} {where}", hint)
+        return BnnccError(node.location, f"unknown operator {node.operator} {where}", hinted())
     return None
