@@ -68,7 +68,7 @@ def rebuilt(op: Operation, inputs: Sequence[SSAValue], divisor: float = 1.0) -> 
             return ops.Transpose(inputs[0], unpack(op.permutation))
         case ops.Reshape():
             return ops.Reshape(inputs[0], shape_of(op.result))
-        case ops.MaxPool() if element in (bipolar, i32, f32):
+        case ops.MaxPool() if element in (bipolar, i32, f32) or _is_byte(element):
             geometry = (unpack(p) for p in (op.kernel, op.strides, op.dilations, op.pads))
             return ops.MaxPool(inputs[0], *geometry)
         case ops.Concat() if all(element_of(value) == element for value in inputs):
@@ -76,6 +76,10 @@ def rebuilt(op: Operation, inputs: Sequence[SSAValue], divisor: float = 1.0) -> 
         case ops.Pad():
             return _padded(op, inputs[0], divisor)
     return None
+
+
+def _is_byte(element: Attribute) -> bool:
+    return isinstance(element, Level) and element.is_byte
 
 
 def _padded(op: ops.Pad, value: SSAValue, divisor: float) -> Operation | None:
@@ -234,8 +238,7 @@ def levels_for(
     if not has_kernel(op, domain):
         return None
     levels = weight_levels(weight)
-    is_byte = isinstance(domain, Level) and domain.is_byte
-    return byte_levels(weight) if levels is None and is_byte else levels
+    return byte_levels(weight) if levels is None and _is_byte(domain) else levels
 
 
 def weight_domain(levels: np.ndarray) -> Attribute:

@@ -63,12 +63,14 @@ class Quantizer:
     def operations(self, value: SSAValue) -> list[Operation]:
         """From a value to that of the nearest level."""
         scale = ops.Constant(np.asarray(self.scale, np.float32))
-        divided = ops.Div(value, scale.result)
+        inverse = ops.Constant(np.float32(1) / np.asarray(self.scale, np.float32))
+        divided = ops.Mul(value, inverse.result)
         rounded = ops.Round(divided.result)
         inside = ops.Clip(rounded.result, self.lowest, self.lowest + STEPS)
         levels = ops.Cast(inside.result, self.domain)
         numbers = ops.Cast(levels.result)
-        return [scale, divided, rounded, inside, levels, numbers, ops.Mul(numbers.result, scale.result)]
+        scaled = ops.Mul(numbers.result, scale.result)
+        return [scale, inverse, divided, rounded, inside, levels, numbers, scaled]
 
 
 def real_layers(module: ModuleOp) -> list[ops.Conv2d | ops.Dense]:

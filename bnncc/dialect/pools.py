@@ -13,7 +13,7 @@ from xdsl.traits import Pure
 
 from bnncc.dialect.checks import expect
 from bnncc.dialect.properties import IN_DICT, ints, unpack
-from bnncc.dialect.types import bipolar, element_of, i64, level_type, shape_of, spike, tensor
+from bnncc.dialect.types import Level, bipolar, element_of, i64, level_type, shape_of, spike, tensor
 from bnncc.dialect.windows import WindowOperation, window_shape
 
 
@@ -35,7 +35,7 @@ class PoolOperation(WindowOperation):
 
 @irdl_op_definition
 class MaxPool(PoolOperation):
-    """y[n,h,w,c] = max over the window of x inside the image; of f32, i32 or bipolar values."""
+    """y[n,h,w,c] = max over the window of x inside the image; of f32, i32, bipolar values or bytes."""
 
     name = "bnn.max_pool"
     input = operand_def(TensorType)
@@ -70,7 +70,8 @@ class MaxPool(PoolOperation):
 
     def verify_(self) -> None:
         element = element_of(self.input)
-        expect(element in (f32, i32, bipolar), "f32, i32 or bipolar values", element)
+        is_byte = isinstance(element, Level) and element.is_byte
+        expect(element in (f32, i32, bipolar) or is_byte, "f32, i32, bipolar values or bytes", element)
         self.verify_pool(self.input, self.result)
 
 

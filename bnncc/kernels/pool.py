@@ -100,6 +100,7 @@ class _Pooling:
         self.rows = Axis(h, out_h, window.height, window.stride_y, window.dilation_y, window.top)
         self.columns = Axis(w, out_w, window.width, window.stride_x, window.dilation_x, window.left)
         self.is_bits = root.input.element is Element.BIT
+        self.is_bytes = root.input.element is Element.U8
         self.rows_inside = len(self.rows.inside()) == out_h
         self.items = self._items(vectors)
 
@@ -175,11 +176,11 @@ class _Pooling:
             for item in each(count):
                 yield item, 1
         else:
-            yield from emit.pieces(count, self.isa.lanes)
+            yield from emit.pieces(count, self.isa.lanes * (4 if self.is_bytes else 1))
 
     def _neutral(self, lanes: int) -> Value:
         element = self.root.input.element
-        if self.root.kind == "mean" or self.is_bits:
+        if self.root.kind == "mean" or self.is_bits or self.is_bytes:
             return emit.constant(0, element.dtype, lanes)
         if element is Element.F32:
             return functions.number(float("-inf"), lanes, self.isa.is_scalar)
@@ -214,7 +215,9 @@ class _Pooling:
             )
             return
         if self.root.kind == "max":
-            self.epilogue.store(position, first, count, lambda offset, lanes: emit.load(total, offset, lanes))
+            self.epilogue.store(
+                position, first, count, lambda offset, lanes: self._maximum(total, offset, lanes)
+            )
             return
         divisor = self._divisor(taps)
 
@@ -225,6 +228,10 @@ class _Pooling:
             return value / emit.broadcast(divisor, lanes)
 
         self.epilogue.store(position, first, count, mean)
+
+    def _maximum(self, total: Buffer, offset: Index, lanes: int) -> Value:
+        value = emit.load(total, offset, lanes)
+        return T.Cast(emit.vector_type("int32", lanes), value) if self.is_bytes else value
 
     def _divisor(self, taps: Index) -> Value:
         if self.root.count_outside:

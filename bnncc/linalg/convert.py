@@ -162,7 +162,7 @@ class Converter:
             case ops.Concat():
                 return [layout.concat(op, [self.values[value] for value in op.inputs])]
             case ops.MaxPool():
-                return [windows.max_pool(op, self.values[op.input])]
+                return [self.max_pool(op)]
             case ops.MeanPool():
                 return [windows.mean_pool(op, self.number(op.input))]
             case ops.CountPool():
@@ -316,6 +316,15 @@ class Converter:
         """Counts of spikes, in planes."""
         count = windows.count_pool(op, self.planes(op.input).numbers(i32))
         return self.split(count, i32, shape_of(op.result), element_of(op.result))
+
+    def max_pool(self, op: ops.MaxPool) -> Value:
+        """Levels are pooled as numbers."""
+        x, element = self.values[op.input], element_of(op.input)
+        if not isinstance(x, Planes) or len(x.planes) == 1:
+            return windows.max_pool(op, x)
+        pooled = windows.max_pool(op, x.numbers(i32))
+        assert not isinstance(pooled, Planes)
+        return self.split(pooled, i32, shape_of(op.result), element)
 
     def split(self, x: SSAValue, kind: Attribute, shape: tuple[int, ...], wanted: Attribute) -> Planes:
         """The planes of a domain, of numbers that are its values. One operation for each: xDSL does not read

@@ -30,7 +30,7 @@ def max_pool(op: ops.MaxPool, x: Value) -> Value:
         (plane,) = x.planes
         either = _pooled(op, plane.words, 0, lambda value, so_far: [arith.OrIOp(value, so_far).result])
         return Planes.of_words(x.element, shape_of(op.result), [either])
-    kind = element_of(op.input)
+    kind = element_of(x)
     return _pooled(op, x, LOWEST[kind], lambda value, so_far: [maximum(value, so_far, kind)])
 
 

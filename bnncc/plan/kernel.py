@@ -137,9 +137,9 @@ class SpikeConv:
 class Pool:
     """Maximum or mean over a window that skips what lies outside the image, or how many bits are set in it.
 
-    input: f32 or i32, or packed bits (kinds "max", an OR, and "count", an int32). A mean divides by the
-    number of taps inside the image, or by height*width where `count_outside`. Windows of a count lie inside
-    the image, and its outputs are planes BitOf(Accumulator) of it."""
+    input: f32, i32, bytes (kind "max", an int32), or packed bits (kinds "max", an OR, and "count", an int32).
+    A mean divides by the number of taps inside the image, or by height*width where `count_outside`. Windows
+    of a count lie inside the image, and its outputs are planes BitOf(Accumulator) of it."""
 
     kind: Literal["max", "mean", "count"]
     input: Layout

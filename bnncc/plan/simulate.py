@@ -401,7 +401,7 @@ def _convolve(
 
 
 def _pool(root: Pool, x: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Booleans of bits, int32 of the maximum of int32, float32 otherwise."""
+    """Booleans of bits, int32 of the maximum of int32 or bytes, float32 otherwise."""
     lowest = np.float64(-np.inf)
     total = np.full(shape, lowest if root.kind == "max" else 0.0)
     count = np.zeros((1, shape[1], shape[2], 1))
@@ -413,7 +413,8 @@ def _pool(root: Pool, x: np.ndarray, shape: tuple[int, int, int, int]) -> np.nda
     if root.kind == "count":
         return total.astype(np.int32)
     if root.kind == "max":
-        return total > 0 if x.dtype == np.bool_ else total.astype(x.dtype)
+        dtype = np.dtype(np.int32) if x.dtype == np.uint8 else x.dtype
+        return total > 0 if x.dtype == np.bool_ else total.astype(dtype)
     return (total / (root.window.height * root.window.width if root.count_outside else count)).astype(
         np.float32
     )

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, numpy_helper
 
 from bnncc import driver, targets, verify
 from bnncc.artifact import Artifact
 from bnncc.driver import Options, lower_model
 from bnncc.frontend.evaluate import evaluate_model
-from bnncc.plan.kernel import ByteConv
+from bnncc.plan.kernel import ByteConv, Pool
 from tests.models import make_model, write
 from tests.quantized import images, quantised, quantised_conv
 
@@ -98,8 +98,6 @@ def test_weights_of_too_many_levels_stay_real(tmp_path: Path) -> None:
     weight = np.random.default_rng(1).standard_normal((12, 8, 3, 3)).astype(np.float32)
     (old,) = [i for i in model.graph.initializer if i.name == "w"]
     model.graph.initializer.remove(old)
-    from onnx import numpy_helper
-
     model.graph.initializer.append(numpy_helper.from_array(weight, "dw"))
     path = write(tmp_path, model)
     assert domains(path) == ["f32 x f32"]
@@ -171,3 +169,27 @@ def test_operators_of_integers(operator: str, element: type[np.generic], tmp_pat
     assert roots(path)[:2] == ["Map", "ByteConv"]
     for target in ("native", "c"):
         check_exactly(path, target, shape)
+
+
+def test_what_pools_and_joins_bytes_moves_bytes(tmp_path: Path) -> None:
+    """A max pool between layers reads and writes bytes, at odd sizes and with padding."""
+    model = quantised_conv()
+    (requantize,) = [n for n in model.graph.node if n.name == "requantize"]
+    rng = np.random.default_rng(9)
+    weight = (rng.integers(-127, 128, (5, 12, 1, 1)) / 128).astype(np.float32)
+    more = [
+        node("DequantizeLinear", ["qy", "sy", "zy"], ["dy"], "inner"),
+        node("MaxPool", ["dy"], ["m"], "pool", kernel_shape=[2, 3], strides=[1, 2], pads=[1, 1, 0, 1]),
+        node("QuantizeLinear", ["m", "sy", "zy"], ["qm"], "again"),
+        node("DequantizeLinear", ["qm", "sy", "zy"], ["dm"], "and_back"),
+        node("Conv", ["dm", "v"], ["z"], "last"),
+    ]
+    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer} | {"v": weight}
+    nodes = [n for n in model.graph.node if n.name != "back"]
+    path = write(tmp_path, make_model([*nodes, *more], {"x": [1, 8, 7, 9]}, ["z"], constants))
+    assert requantize.output[0] == "qy"
+    steps = lower_model(path, Options()).program.steps
+    (pool,) = [step for step in steps if isinstance(step.kernel.root, Pool)]
+    assert pool.kernel.inputs[0].element == "u8" and pool.operation == "max_pool 2x3 /1x2"
+    for target in ("native", "x86-64-v2", "c"):
+        check_exactly(path, target, (1, 8, 7, 9))

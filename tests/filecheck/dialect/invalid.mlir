@@ -154,7 +154,7 @@ func.func @maximum_of_spikes(%x: tensor<1x2x2x4x!bnn.spike>) {
   %0 = bnn.max_pool %x {kernel = array<i64: 2, 2>, strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<1x2x2x4x!bnn.spike>) -> tensor<1x1x1x4x!bnn.spike>
   func.return
 }
-// CHECK: expected f32, i32 or bipolar values, got !bnn.spike
+// CHECK: expected f32, i32, bipolar values or bytes, got !bnn.spike
 
 // -----
 
@@ -208,4 +208,4 @@ func.func @maximum_of_levels(%x: tensor<1x2x2x4x!bnn.level<0, 3>>) {
   %0 = bnn.max_pool %x {kernel = array<i64: 2, 2>, strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<1x2x2x4x!bnn.level<0, 3>>) -> tensor<1x1x1x4x!bnn.level<0, 3>>
   func.return
 }
-// CHECK: expected f32, i32 or bipolar values, got !bnn.level<0, 3>
+// CHECK: expected f32, i32, bipolar values or bytes, got !bnn.level<0, 3>
