@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from xdsl.dialects.builtin import f32, i8
 from xdsl.ir import SSAValue
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import shape_of
+from bnncc.dialect.types import element_of, shape_of, ui8
 from bnncc.passes.onnx_node import CHANNELS_FIRST, CHANNELS_LAST, Conversion, Node, NotConvertible
 from bnncc.passes.onnx_windows import geometry
 
@@ -14,11 +15,15 @@ from bnncc.passes.onnx_windows import geometry
 def max_pool(node: Node) -> SSAValue:
     """MaxPool without indices."""
     node.only_first_output()
-    x = node.image()
+    is_bytes = element_of(node.input(0)) in (ui8, i8)
+    x = node.add(ops.Cast(node.input(0), f32)) if is_bytes else node.image()
+    if len(shape_of(x)) not in CHANNELS_LAST:
+        raise NotConvertible(f"its input is of rank {len(shape_of(x))}")
     window = geometry(node, _kernel(node), shape_of(x)[2:])
     image = node.to_image(x)
-    y = node.add(ops.MaxPool(image, window.kernel, window.strides, window.dilations, window.all_pads))
-    return node.from_image(y, len(shape_of(x)))
+    pool = ops.MaxPool(image, window.kernel, window.strides, window.dilations, window.all_pads)
+    y = node.from_image(node.add(pool), len(shape_of(x)))
+    return node.add(ops.Cast(y, node.result_element)) if is_bytes else y
 
 
 def average_pool(node: Node) -> SSAValue:

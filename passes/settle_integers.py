@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32, i8
 from xdsl.ir import Operation, SSAValue
@@ -20,7 +21,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.types import Level, element_of, ui8
 from bnncc.passes.infer_domains import rebuilt
 from bnncc.passes.levels import INTEGERS, Levels, Range
-from bnncc.passes.matching import apply_patterns, producer, replace, uniform_value
+from bnncc.passes.matching import apply_patterns, constant_of, has_one_use, producer, replace, uniform_value
 
 BYTES = (ui8, i8)
 
@@ -90,6 +91,24 @@ class SettleOffset(RewritePattern):
                 return
 
 
+class MoveOffset(RewritePattern):
+    """The maximum of integers x + c is c more than that of x."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.MaxPool, rewriter: PatternRewriter) -> None:
+        """Exchange the pool with the addition."""
+        add = producer(op.input, ops.Add)
+        if add is None or not has_one_use(op.input) or uniform_value(add.right) is None:
+            return
+        is_scalar = constant_of(add.right) is not None and add.left.type == op.input.type
+        if not is_scalar or not is_within(Levels().of(add.left), -LARGEST, LARGEST):
+            return
+        inner = rebuilt(op, [add.left])
+        assert inner is not None, "numbers can be pooled"
+        constant = ops.Constant(np.asarray(uniform_value(add.right), np.float32))
+        replace(rewriter, op, [inner, constant, ops.Add(inner.results[0], constant.result)])
+
+
 class SettleRound(RewritePattern):
     """Integers are rounded already, also those that were scaled and are divided by the same scale."""
 
@@ -125,7 +144,7 @@ class SettleClip(RewritePattern):
             replace(rewriter, op, [], op.input)
 
 
-PATTERNS = (MoveBytes, SettleCast, SettleOffset, SettleRound, SettleClip)
+PATTERNS = (MoveBytes, MoveOffset, SettleCast, SettleOffset, SettleRound, SettleClip)
 
 
 class SettleIntegersPass(ModulePass):

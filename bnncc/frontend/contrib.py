@@ -2,7 +2,8 @@
 """Operators that ONNX Runtime's optimiser fuses (domain com.microsoft), written out as those of ONNX.
 
 FusedConv(x, w, b, z) = act(Conv(x, w, b) + z), FusedGemm = act(Gemm), FusedMatMul = alpha * a' b', and the
-approximations of Gelu. What optimised files hold beyond these is made for ONNX Runtime's own kernels.
+approximations of Gelu; operators on bytes are those of `contrib_quantized`. What optimised files hold beyond
+these is made for ONNX Runtime's own kernels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from bnncc.frontend.checks import Node
+from bnncc.frontend.contrib_quantized import QUANTISED
 from bnncc.frontend.shapes import attribute
 from bnncc.frontend.signatures import FUSED_DOMAIN, problem_with
 
@@ -147,6 +149,7 @@ WRITTEN_OUT: dict[str, Callable[[Expansion], str]] = {
     "BiasGelu": gelu,
     "FastGelu": fast_gelu,
     "QuickGelu": quick_gelu,
+    **QUANTISED,
 }
 
 

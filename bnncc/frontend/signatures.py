@@ -112,6 +112,14 @@ FUSED: dict[str, tuple[str, tuple[int, int], dict[str, int]]] = {
     "BiasGelu": ("", (2, 2), {}),
     "FastGelu": ("", (1, 2), {}),
     "QuickGelu": ("", (1, 1), {"alpha": FLOAT}),
+    "QLinearAdd": ("", (7, 8), {}),
+    "QLinearMul": ("", (7, 8), {}),
+    "QLinearSigmoid": ("", (4, 5), {}),
+    "QLinearLeakyRelu": ("", (4, 5), {"alpha": FLOAT}),
+    "QLinearAveragePool": ("AveragePool", (4, 5), {"channels_last": INT}),
+    "QLinearGlobalAveragePool": ("", (4, 5), {"channels_last": INT}),
+    "QLinearConcat": ("Concat", (5, 1 << 16), {}),
+    "QGemm": ("", (6, 9), {"alpha": FLOAT, "transA": INT, "transB": INT}),
 }
 """Operator -> the one of ONNX whose attributes it shares, how many inputs it takes, its own attributes."""
 

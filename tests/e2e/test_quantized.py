@@ -103,11 +103,12 @@ def test_weights_of_too_many_levels_stay_real(tmp_path: Path) -> None:
     assert domains(path) == ["f32 x f32"]
 
 
-FORMS = [("QDQ", "QUInt8", True), ("QDQ", "QInt8", False)]
+FORMS = [("QDQ", "QUInt8", True), ("QDQ", "QInt8", False), ("QOperator", "QUInt8", True)]
 
 
 @pytest.mark.parametrize(
-    "form,activation,by_channel,target", [(*FORMS[0], "native"), (*FORMS[0], "c"), (*FORMS[1], "x86-64-v3")]
+    "form,activation,by_channel,target",
+    [(*FORMS[0], "native"), (*FORMS[0], "c"), (*FORMS[1], "x86-64-v3"), (*FORMS[2], "native")],
 )
 def test_networks_of_the_quantising_tool(
     form: str, activation: str, by_channel: bool, target: str, tmp_path: Path

@@ -85,7 +85,7 @@ def test_a_fused_node_is_written_out(case: Case, tmp_path: Path) -> None:
 UNKNOWN = (
     Case("FusedConv", IMAGE, CONV, {**PADS, "activation": "Softplus"}),
     Case("FusedMatMul", (3, 7), (real(3, 5),), {"transA": 1}),
-    Case("QLinearAdd", (2, 3), (real(1),) * 7),
+    Case("QLinearReduceMean", (2, 3), (real(1),) * 4),
     Case("Conv", IMAGE, CONV, PADS, domain="com.microsoft.nchwc"),
 )
 
