@@ -194,3 +194,44 @@ def test_what_pools_and_joins_bytes_moves_bytes(tmp_path: Path) -> None:
     assert pool.kernel.inputs[0].element == "u8" and pool.operation == "max_pool 2x3 /1x2"
     for target in ("native", "x86-64-v2", "c"):
         check_exactly(path, target, (1, 8, 7, 9))
+
+
+JOINED: dict[str, list[str]] = {
+    "QLinearAdd": ["q", "s", "z", "c", "s", "z", "t", "u"],
+    "QLinearMul": ["q", "s", "z", "c", "s", "z", "t", "u"],
+    "QLinearSigmoid": ["q", "s", "z", "t", "u"],
+    "QLinearLeakyRelu": ["q", "s", "z", "t", "u"],
+    "QLinearAveragePool": ["q", "s", "z", "t", "u"],
+    "QLinearGlobalAveragePool": ["q", "s", "z", "t", "u"],
+    "QLinearConcat": ["t", "u", "q", "s", "z", "c", "s", "z"],
+}
+
+
+@pytest.mark.parametrize("operator", JOINED)
+def test_operators_of_the_tool_are_written_out(operator: str, tmp_path: Path) -> None:
+    """A step of the result apart at most, where ONNX Runtime rounds by tables and other formulas."""
+    runtime = pytest.importorskip("onnxruntime")
+    attributes: dict[str, Any] = {
+        "QLinearConcat": {"axis": 1},
+        "QLinearAveragePool": {"kernel_shape": [2, 2]},
+        "QLinearLeakyRelu": {"alpha": 0.25},
+    }.get(operator, {})
+    constants = {
+        "s": np.float32(0.05),
+        "z": np.uint8(120),
+        "t": np.float32(0.04),
+        "u": np.uint8(99),
+        "c": np.random.default_rng(3).integers(0, 256, (1, 3, 4, 5)).astype(np.uint8),
+    }
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        node(operator, JOINED[operator], ["j"], "joined", domain="com.microsoft", **attributes),
+        node("DequantizeLinear", ["j", "t", "u"], ["y"]),
+    ]
+    model = make_model(nodes, {"x": [1, 3, 4, 5]}, ["y"], constants, domains=["com.microsoft"])
+    path = write(tmp_path, model)
+    model.graph.output[0].type.tensor_type.elem_type = 1
+    x = np.random.default_rng(4).standard_normal((1, 3, 4, 5)).astype(np.float32)
+    (expected,) = runtime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    got = evaluate_model(path, {"x": x})["y"]
+    assert np.abs(got - expected).max() <= 0.04 * 1.01 and len(np.unique(got)) > 1
