@@ -14,275 +14,30 @@ What every step computes is the same as before, in the same order; the memory of
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, TensorType, UnitAttr, UnknownLoc, f32
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
-from xdsl.rewriter import Rewriter
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.sources import SOURCE
 from bnncc.dialect.time import LIKELY_SPIKES, MOST_DIMENSIONS, Neuron, Scan
-from bnncc.dialect.types import Level, domain_values, element_of, is_number, shape_of, tensor
+from bnncc.dialect.types import Level, element_of, is_number, shape_of, tensor
 from bnncc.passes.bodies import constant_like, with_shapes, with_types
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block, sort_block
 from bnncc.passes.recognize_spikes import Rates
+from bnncc.passes.time_bodies import Body, Component, carry_as_read
+from bnncc.passes.time_obstacles import feedbacks, obstacles, place
 from bnncc.plan import tables
 from bnncc.plan.kernel import Window
 
 MOST_BYTES = 1 << 26
 """What an operation may read and write over all steps: beyond that no cache holds any of it when the next one
 comes, and few would want the arena."""
-
-IMAGES = (ops.Conv2d, ops.MaxPool, ops.MeanPool, ops.CountPool, ops.ChannelMean)
-"""Operations whose first dimension is a batch, whatever else they do."""
-
-
-@dataclass
-class Component:
-    """Operations of a body that depend on each other through states, or one that depends on none of its own;
-    states: the numbers of those that make the circle."""
-
-    members: list[Operation]
-    states: list[int]
-
-
-class Body:
-    """The body of a loop, and how its values depend on one another."""
-
-    def __init__(self, scan: Scan):
-        self.scan = scan
-        arguments = list(scan.block.args)
-        first, count = len(scan.sequences), len(scan.initial)
-        self.slices = arguments[:first]
-        self.old = arguments[first : first + count]
-        self.invariants = arguments[first + count :]
-        last = scan.block.last_op
-        assert isinstance(last, ops.Yield)
-        self.new, self.collected = list(last.values[:count]), list(last.values[count:])
-        self.order = [op for op in scan.block.ops if op is not last]
-        self.varying = self._varying()
-
-    def _varying(self) -> set[SSAValue]:
-        """The values that differ from step to step."""
-        found: set[SSAValue] = {*self.slices, *self.old}
-        for op in self.order:
-            if any(operand in found for operand in op.operands):
-                found.update(op.results)
-        return found
-
-    def components(self) -> list[Component]:
-        """The varying operations, each group behind those that it reads from."""
-        nodes = [op for op in self.order if any(result in self.varying for result in op.results)]
-        known = set(nodes)
-
-        def readers(op: Operation) -> list[Operation]:
-            values = list(op.results)
-            values += [old for old, new in zip(self.old, self.new, strict=True) if new.owner is op]
-            return [use.operation for value in values for use in value.uses if use.operation in known]
-
-        groups = strongly_connected(nodes, readers)
-        return [Component(sorted(group, key=nodes.index), self._circle(group)) for group in groups]
-
-    def _circle(self, group: Sequence[Operation]) -> list[int]:
-        """The states that a group both writes and reads."""
-        inside = set(group)
-        return [
-            i
-            for i, (old, new) in enumerate(zip(self.old, self.new, strict=True))
-            if new.owner in inside and any(use.operation in inside for use in old.uses)
-        ]
-
-
-def strongly_connected(
-    nodes: Sequence[Operation], successors: Callable[[Operation], Sequence[Operation]]
-) -> list[list[Operation]]:
-    """Groups of nodes that reach each other, each before those that it reaches (Kosaraju and Sharir)."""
-    following = {node: list(dict.fromkeys(successors(node))) for node in nodes}
-    preceding: dict[Operation, list[Operation]] = {node: [] for node in nodes}
-    for node, others in following.items():
-        for other in others:
-            preceding[other].append(node)
-    finished: dict[Operation, None] = {}
-    for node in nodes:
-        _visit(node, following, finished)
-    assigned: dict[Operation, None] = {}
-    groups = []
-    for node in reversed(list(finished)):
-        before = len(assigned)
-        _visit(node, preceding, assigned)
-        if len(assigned) > before:
-            groups.append(list(assigned)[before:])
-    return groups
-
-
-def _visit(
-    start: Operation, edges: Mapping[Operation, Sequence[Operation]], finished: dict[Operation, None]
-) -> None:
-    """Add what is reached from a node, in the order in which a search by depth leaves it."""
-    if start in finished:
-        return
-    entered = {start}
-    stack = [(start, iter(edges[start]))]
-    while stack:
-        node, others = stack[-1]
-        for other in others:
-            if other not in finished and other not in entered:
-                entered.add(other)
-                stack.append((other, iter(edges[other])))
-                break
-        else:
-            finished[node] = None
-            stack.pop()
-
-
-Move = tuple[type[ops.Transpose] | type[ops.Reshape], tuple[int, ...]]
-"""A transposition by a permutation, or a reshape to a shape."""
-
-
-def carry_as_read(scan: Scan) -> Scan:
-    """The loop, its states carried as the body works on them: where all readers of a state transpose or
-    reshape it alike, and its new value comes out of the opposite, this is done outside."""
-    body = Body(scan)
-    moves = [moved(old, new) for old, new in zip(body.old, body.new, strict=True)]
-    if not any(moves):
-        return scan
-    block, last = scan.parent, scan.block.last_op
-    assert block is not None and last is not None
-    initial = list(scan.initial)
-    for i, move in enumerate(moves):
-        if move is None:
-            continue
-        before = make_move(move, initial[i], scan)
-        initial[i] = before.results[0]
-        back = body.new[i].owner
-        assert isinstance(back, ops.Transpose | ops.Reshape)
-        last.operands[i] = back.input
-        if not back.result.uses.get_length():
-            back.detach()
-            back.erase()
-        read_as(body.old[i], initial[i].type)
-    new = Scan(scan.sequences, initial, scan.invariants, scan.steps, scan.detach_region(scan.body))
-    new.location = scan.location
-    block.insert_op_before(new, scan)
-    finals = [
-        value if move is None else make_move(reverse(move, shape_of(old)), value, scan).results[0]
-        for move, value, old in zip(moves, new.final, scan.final, strict=True)
-    ]
-    for old, value in zip(scan.results, [*finals, *new.stacked], strict=True):
-        old.replace_all_uses_with(value)
-    scan.detach()
-    scan.erase()
-    return new
-
-
-def moved(old: SSAValue, new: SSAValue) -> Move | None:
-    """What a state goes through before it is read, if its new value comes back from there."""
-    found = {move_of(use.operation) for use in old.uses}
-    move = found.pop() if found else None
-    if found or move is None or not isinstance(new.owner, Operation):
-        return None
-    return move if move_of(new.owner) == reverse(move, shape_of(old)) else None
-
-
-def move_of(op: Operation) -> Move | None:
-    """The move that an operation is."""
-    if isinstance(op, ops.Transpose):
-        return ops.Transpose, ops.unpack(op.permutation)
-    return (ops.Reshape, shape_of(op.result)) if isinstance(op, ops.Reshape) else None
-
-
-def reverse(move: Move, shape: tuple[int, ...]) -> Move:
-    """The move back, to a shape."""
-    kind, numbers = move
-    return kind, ops.inverse(numbers) if kind is ops.Transpose else shape
-
-
-def make_move(move: Move, value: SSAValue, scan: Scan) -> Operation:
-    """A move of a value in front of a loop."""
-    kind, numbers = move
-    op = kind(value, numbers)
-    op.location = scan.location
-    block = scan.parent
-    assert block is not None
-    block.insert_op_before(op, scan)
-    return op
-
-
-def read_as(argument: BlockArgument, type_: Attribute) -> None:
-    """Let an argument be what the moves made of it, which all of its readers are."""
-    readers = list(dict.fromkeys(use.operation for use in argument.uses))
-    Rewriter.replace_value_with_new_type(argument, type_)
-    for reader in readers:
-        reader.results[0].replace_all_uses_with(argument.block.args[argument.index])
-        reader.detach()
-        reader.erase()
-
-
-def bytes_over_time(body: Body, components: Sequence[Component]) -> int:
-    """What the values that one operation reads and writes take over all steps, at most."""
-
-    def size(value: SSAValue) -> int:
-        domain = domain_values(element_of(value))
-        bits = 32 if domain is None else (max(domain) - min(domain)).bit_length()
-        return math.prod(shape_of(value)) * bits // 8
-
-    largest = 0
-    for component in components:
-        for op in component.members:
-            touched = {value for value in (*op.operands, *op.results) if value in body.varying}
-            largest = max(largest, sum(map(size, touched)))
-    return largest * body.scan.steps
-
-
-def is_hoistable(body: Body, components: Sequence[Component]) -> bool:
-    """Whether every operation of a body can take time as its batch, or stays in a loop; and one leaves it."""
-    scan = body.scan
-    if scan.count is not None or scan.steps < 2:
-        return False
-    carried = [*body.slices, *body.old, *body.collected]
-    if any(shape_of(value)[:1] != (1,) for value in carried):
-        return False
-    if any(isinstance(value, BlockArgument) or value not in body.varying for value in body.new):
-        return False
-    if any(value not in body.varying for value in body.collected):
-        return False
-    looping = [component for component in components if component.states]
-    if len(looping) == len(components) == 1 and len(looping[0].members) > 1:
-        return False
-    alone = [component.members[0] for component in components if not component.states]
-    return all(takes_batch(op, body.varying) for op in alone)
-
-
-def takes_batch(op: Operation, varying: set[SSAValue]) -> bool:
-    """Whether an operation on [1, ...] in each of T steps is the same operation on [T, ...] once."""
-    result = op.results[0]
-    rank = len(shape_of(result))
-    values = [operand for operand in op.operands if operand in varying]
-    others = [operand for operand in op.operands if operand not in varying]
-    if not rank or any(shape_of(value)[:1] != (1,) for value in (result, *values)):
-        return False
-    match op:
-        case ops.Transpose():
-            return ops.unpack(op.permutation)[0] == 0
-        case ops.Reshape():
-            return True
-        case ops.Concat():
-            return op.axis.value.data != 0 and not others
-        case ops.Pad():
-            return ops.unpack(op.low)[0] == ops.unpack(op.high)[0] == 0
-        case ops.Softmax() | ops.Dense():
-            return rank > 1 and values == [op.operands[0]]
-        case _ if isinstance(op, IMAGES):
-            return values == [op.operands[0]]
-        case _ if isinstance(op, ELEMENTWISE):
-            return all(len(shape_of(value)) == rank for value in values)
-    return False
 
 
 def with_first(type_: Attribute, extent: int | None) -> TensorType:
@@ -417,17 +172,18 @@ class Writer:
 
     # What stays in a loop.
 
-    def can_cut(self, components: Sequence[Component]) -> bool:
-        """Whether what the loops cut and collect can be stored in steps: bits of images have no fifth
+    def uncut(self, components: Sequence[Component]) -> list[str]:
+        """What the loops would cut or collect and cannot be stored in steps: bits of images have no fifth
         dimension that they could be cut along, and counts are several planes of bits."""
         loops = [self.loop(component) for component in components if component.states]
-        return all(
-            is_number(element_of(value))
-            or (len(shape_of(value)) < MOST_DIMENSIONS and not isinstance(element_of(value), Level))
+        return [
+            f"{place(loop.component.members[-1])}: no kernel cuts {value.type} into steps"
             for loop in loops
             if not loop.is_short
             for value in (*loop.sequences, *loop.collected)
-        )
+            if not is_number(element_of(value))
+            and (len(shape_of(value)) >= MOST_DIMENSIONS or isinstance(element_of(value), Level))
+        ]
 
     def loop(self, component: Component) -> Loop:
         """A loop of what depends on itself: without the dimension of 1 where it is element by element."""
@@ -543,14 +299,20 @@ class HoistTimePass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the function; what nobody reads would be collected."""
         apply_patterns(op)
-        block = main_block(op)
+        block, together = main_block(op), list[str]()
         for scan in [inner for inner in block.ops if isinstance(inner, Scan)]:
-            body = Body(carry_as_read(scan))
+            scan = carry_as_read(scan)
+            body = Body(scan)
             components = body.components()
+            has_layers = any(isinstance(inner, ops.ROOTS) for inner in body.order)
             writer = Writer(body, self.lanes)
-            fits = bytes_over_time(body, components) <= self.memory
-            if fits and is_hoistable(body, components) and writer.can_cut(components):
+            reasons = obstacles(body, components, self.memory) or writer.uncut(components)
+            if not reasons:
                 writer.write(components)
+                reasons = feedbacks(body, components)
+            together += reasons if has_layers else []
+        if together:
+            decide(main_function(op), "step by step", "; ".join(together))
         note_likely_spikes(block, self.lanes)
         sort_block(block)
         apply_patterns(op)

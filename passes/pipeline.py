@@ -41,6 +41,7 @@ from bnncc.passes.simplify_layout import SimplifyLayoutPass
 from bnncc.passes.split_affine import SplitAffinePass
 from bnncc.passes.straighten_time import StraightenTimePass
 from bnncc.passes.tabulate_counts import LARGEST_TABLE, TabulateCountsPass
+from bnncc.passes.time_obstacles import note_one_step
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def run_pipeline(
                 continue
             instance: ModulePass = AssumeSignZeroPass(assume_sign_zero)
         elif kind is HoistTimePass and not layer_by_layer:
+            note_one_step(module)
             continue
         elif kind is HoistTimePass and rates is not None:
             instance = HoistTimePass(rates.costs.lanes)

@@ -12,6 +12,8 @@ they are shown to compute the same (`time_peeled`); else they stay outside.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -19,9 +21,11 @@ from xdsl.ir import Block
 from xdsl.passes import ModulePass
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import decide, main_function
+from bnncc.dialect.sources import location_text
 from bnncc.passes.matching import main_block
 from bnncc.passes.time_loops import FEWEST_STEPS, Prover, Signatures, stretches
-from bnncc.passes.time_peeled import Keys, Peeled, absorb
+from bnncc.passes.time_peeled import CONTRACTIONS, Keys, Peeled, absorb
 from bnncc.passes.time_selections import selection
 from bnncc.passes.time_writing import Writer
 
@@ -29,15 +33,25 @@ MOST_CANDIDATES = 24
 """Places where a step may begin that are looked at for first and last steps that are like it."""
 
 
-def roll(block: Block) -> bool:
-    """Roll the first stretch that can be proved to be a loop; whether there was one."""
-    nodes = [
+def candidates(block: Block) -> list[ops.Onnx]:
+    """The nodes that steps are made of, in the order of the file."""
+    return [
         op
         for op in block.ops
         if isinstance(op, ops.Onnx) and not all(selection(result) is not None for result in op.results)
     ]
+
+
+def signatures_of(nodes: Sequence[ops.Onnx]) -> np.ndarray:
+    """Numbers, equal where nodes are alike."""
     signatures = Signatures()
-    numbers = np.array([signatures.of(op) for op in nodes], np.int64)
+    return np.array([signatures.of(op) for op in nodes], np.int64)
+
+
+def roll(block: Block) -> bool:
+    """Roll the first stretch that can be proved to be a loop; whether there was one."""
+    nodes = candidates(block)
+    numbers = signatures_of(nodes)
     if len(numbers) < FEWEST_STEPS:
         return False
     for stretch in stretches(numbers):
@@ -57,6 +71,23 @@ def roll(block: Block) -> bool:
     return False
 
 
+def why_not(block: Block) -> str:
+    """Why the longest stretch that repeats a layer with a state is no loop, "node: reason"; empty where there
+    is none."""
+    nodes = candidates(block)
+    for stretch in stretches(signatures_of(nodes)):
+        repeated = nodes[stretch.start : stretch.start + stretch.period]
+        if not any(op.operator.data in CONTRACTIONS for op in repeated):
+            continue
+        provers = [Prover(nodes, stretch, offset) for offset in range(min(stretch.period, MOST_CANDIDATES))]
+        for prover in provers:
+            prover.prove()
+            if prover.obstacle is not None and prover.loop.carried:
+                op, reason = prover.obstacle
+                return f"{location_text(op)}: {reason}"
+    return ""
+
+
 class RollTimePass(ModulePass):
     """Roll one loop after the other."""
 
@@ -66,3 +97,6 @@ class RollTimePass(ModulePass):
         """Rewrite the function."""
         while roll(main_block(op)):
             pass
+        reason = why_not(main_block(op))
+        if reason:
+            decide(main_function(op), "not rolled into a loop", reason)

@@ -100,6 +100,8 @@ class Prover:
             {value: i for i, value in enumerate(self.loop.values(t))} for t in range(count)
         ]
         self.inside = {op for step in self.loop.steps for op in step}
+        self.obstacle: tuple[Operation, str] | None = None
+        """The first operation that no loop could hold, and why."""
 
     def prove(self) -> Loop | None:
         """The loop, or None."""
@@ -110,11 +112,14 @@ class Prover:
                 if isinstance(operands[0].owner, ops.Constant):
                     continue
                 kind = self.classify(operands)
-                if kind is None:
+                if isinstance(kind, str):
+                    self.obstacle = ops_[0], kind
                     return None
                 self.loop.operands[j, k] = kind
-        readable = all(map(may_carry, self.read_outside()))
-        return self.loop if self.loop.carried and readable else None
+        unreadable = [value for value in self.read_outside() if not may_carry(value)]
+        if unreadable and isinstance(unreadable[0].owner, Operation):
+            self.obstacle = unreadable[0].owner, "others read it, and it is nothing that a loop collects"
+        return self.loop if self.loop.carried and not unreadable else None
 
     def read_outside(self) -> list[SSAValue]:
         """Values of the first step whose like others read, of any step."""
@@ -126,21 +131,22 @@ class Prover:
         }
         return [value for value, number in self.number[0].items() if number in wanted]
 
-    def classify(self, operands: Sequence[SSAValue]) -> tuple[str, int] | None:
-        """What one operand is, seen over all steps."""
+    def classify(self, operands: Sequence[SSAValue]) -> tuple[str, int] | str:
+        """What one operand is, seen over all steps; or why it is nothing that a loop has."""
         inside = [self.number[t].get(value) for t, value in enumerate(operands)]
         if inside[0] is not None:
-            return ("inside", inside[0]) if len(set(inside)) == 1 else None
+            same = len(set(inside)) == 1
+            return ("inside", inside[0]) if same else "it reads something else in another step"
         earlier = [self.number[t].get(value) for t, value in enumerate(operands[1:])]
         if earlier[0] is not None:
             if len(set(earlier)) != 1 or not self.is_outer(operands[0]):
-                return None
-            return self.add_carried(earlier[0], operands[0])
+                return "it reads something else of the step before in another step"
+            return self.add_carried(earlier[0], operands[0]) or "its state is not a plain number"
         if not all(self.is_outer(value) or selection(value) is not None for value in operands):
-            return None
+            return "it reads what is neither of its own step nor of the one before"
         if len(set(operands)) == 1 and self.is_outer(operands[0]):
             return "invariant", _index(self.loop.invariants, operands[0])
-        return self.add_sequence(list(operands))
+        return self.add_sequence(list(operands)) or "it reads no sequence that goes on by one with every step"
 
     def is_outer(self, value: SSAValue) -> bool:
         """Whether a value is there before the first step."""

@@ -104,6 +104,10 @@ def test_a_layer_that_hears_a_later_one_stays_in_a_loop_with_it(tmp_path: Path) 
     path = write(tmp_path, network.model())
     module = fused(path, True)
     assert loops(module), "what hears a later layer is a loop"
+    reason = decisions_of(main_function(module))["step by step"]
+    assert "Conv" in reason and reason.endswith("it hears what it caused in the step before")
+    one_step = decisions_of(main_function(fused(path, False)))["step by step"]
+    assert one_step.startswith("all layers of a loop, in the memory of one step")
     x = sequence((network.steps, *network.image), 3)
     for name, array in evaluate(fused(path, False), {"x": x}).items():
         np.testing.assert_array_equal(evaluate(module, {"x": x})[name], array)
@@ -117,6 +121,7 @@ def test_more_than_memory_holds_is_not_hoisted(tmp_path: Path) -> None:
         if kind is not AssumeSignZeroPass:
             instance.apply(make_context(), module)
     assert len(loops(module)) == 1
+    assert "more than caches hold" in decisions_of(main_function(module))["step by step"]
 
 
 def test_the_first_step_is_one_of_the_loop(tmp_path: Path) -> None:
