@@ -48,6 +48,9 @@ fuzz: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.bench.kernels
 	$(BIN)/python -m tests.bench.networks
+	$(BIN)/python -m tests.bench.versus
+	$(BIN)/python -m tests.bench.threads
+	$(BIN)/python -m tests.bench.memory
 	$(BIN)/python -m tests.bench.upstream
 	$(BIN)/python -m tests.bench.vectors
 	$(BIN)/python -m tests.bench.spikes

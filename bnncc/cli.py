@@ -489,8 +489,19 @@ def inspect_command(chosen: argparse.Namespace) -> int:
     rows, decisions = inspect.inspect_rows(lowered.program), driver.decisions(lowered)
     _print_result(
         chosen,
-        lambda: {"layers": inspect.as_dicts(rows), **({"decisions": decisions} if decisions else {})},
-        lambda: inspect.render(rows) + inspect.render_decisions(decisions),
+        lambda: {
+            "layers": inspect.as_dicts(rows),
+            "arena": {
+                "bytes": lowered.program.arena_bytes,
+                "lower_bound_bytes": lowered.program.arena_lower_bound,
+            },
+            **({"decisions": decisions} if decisions else {}),
+        },
+        lambda: (
+            inspect.render(rows)
+            + inspect.render_memory(lowered.program)
+            + inspect.render_decisions(decisions)
+        ),
     )
     return ExitCode.FINE
 

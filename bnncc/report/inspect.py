@@ -79,6 +79,12 @@ def _synaptic(rows: Sequence[Row]) -> str:
     return f"{found:,} synaptic operations for {dense:,} MACs of spikes ({found / dense:.1%}; {where})\n"
 
 
+def render_memory(program: Program) -> str:
+    """How large the arena is, and that no plan could do with less than so much."""
+    least = program.arena_lower_bound
+    return f"arena: {program.arena_bytes:,} bytes; no plan needs less than {least:,}\n"
+
+
 def render_decisions(decisions: Mapping[str, object]) -> str:
     """What was decided about the network that its file does not say, or what the user chose: a line each,
     after an empty one."""

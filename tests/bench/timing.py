@@ -12,10 +12,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from bnncc import bench, targets
 
 Call = Callable[[], object]
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A call that runs in another process, which tells how long it took."""
+
+    def seconds(self, repeat: int) -> float:
+        """Of `repeat` calls."""
+        ...
+
 
 SLICE_SECONDS = 5e-4
 """A turn repeats the call for about so long."""
@@ -67,7 +78,9 @@ def _repeats(call: Call) -> int:
 
 
 def _seconds(call: Call, repeat: int) -> float:
-    """Of this thread's own time on the processor, so what else runs there counts less."""
+    """Of the calling thread's own time on the processor, so what else runs there counts less."""
+    if isinstance(call, Remote):
+        return call.seconds(repeat) / repeat
     start = time.thread_time()
     for _ in range(repeat):
         call()

@@ -4,6 +4,8 @@ agrees with the ONNX graph. Narrow ones here, the published widths and images in
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bnncc import driver
@@ -11,6 +13,8 @@ from bnncc.driver import Options
 from bnncc.plan.kernel import BinaryConv
 from bnncc.verify import verify_model
 from tests.bench.architectures import Architecture, architectures, exported
+from tests.bench.memory import measured
+from tests.e2e.commands import Shell
 
 torch = pytest.importorskip("torch")
 
@@ -46,6 +50,22 @@ def test_a_narrow_network_agrees_layer_by_layer(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_published_network_agrees_layer_by_layer(name: str) -> None:
     check(name, small=False)
+
+
+@pytest.mark.parametrize("name", ["binarynet", pytest.param("quicknet", marks=pytest.mark.slow)])
+def test_a_process_needs_little_more_than_weights_and_arena(name: str, tmp_path: Path) -> None:
+    """A program that opens the library and runs it grows by these, and by code and what the loader keeps."""
+    artifact = driver.compile_model(exported(name), tmp_path / "out", Options())
+    memory = measured(artifact)
+    assert memory.weights > 1_000_000
+    assert 0.95 < memory.share < 1.10
+
+
+def test_inspect_tells_the_arena_and_its_bound(bnncc: Shell) -> None:
+    model = exported("cnv", small=True)
+    arena = bnncc.fine("inspect", model, "--json").json["arena"]
+    assert arena["lower_bound_bytes"] <= arena["bytes"] <= 1.05 * arena["lower_bound_bytes"]
+    assert f"arena: {arena['bytes']:,} bytes; no plan needs less" in bnncc.fine("inspect", model).out
 
 
 def test_a_real_valued_layer_is_no_binary_one() -> None:

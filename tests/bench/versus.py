@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bnncc and other engines on the same layers and networks: `python -m tests.bench.versus` prints two tables.
+
+One thread; all take turns on one core; medians, and ratios as the medians of the turns' ratios. Engines that
+are not there, or refuse a network, leave "-".
+
+- layers: 3x3, bits to bits (zero padding, threshold, packing), in microseconds. limit: counting the bits
+  alone. int8: ONNX Runtime's QLinearConv on bytes. TVM: Relax's schedules without tuning, float32.
+  bit-serial: topi's convolution, packing inside. larq: Larq Compute Engine, from bits to bits, a tenth of
+  what 11 layers take more than one. IREE: what `--emit linalg` writes.
+- networks: in milliseconds; float, int8 (static quantisation, QDQ) and TVM run the ONNX file.
+
+What takes over ten times as long as bnncc is measured in few turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bnncc import driver
+from bnncc.arrays import random_input
+from bnncc.diagnostics import BnnccError
+from bnncc.driver import Options
+from bnncc.report.table import table
+from tests.bench import larq, peers_onnx
+from tests.bench.architectures import architectures, exported
+from tests.bench.networks import onnxruntime_call
+from tests.bench.timing import (
+    VECTORS_COUNTED,
+    Call,
+    Times,
+    measure,
+    pin_to_one_core,
+    popcount_loop,
+    processor,
+)
+from tests.bench.upstream import LAYERS, compiled_layer, iree_layer, layer_call
+from tests.cases import load_case
+
+NETWORKS = ("larq_quicknetsmall_full", "larq_quicknet_full", "bi_realnet18", "reactnet_a")
+LARQ_NAMES = {"larq_quicknetsmall_full": "QuickNetSmall", "larq_quicknet_full": "QuickNet"}
+
+Maker = Callable[[], Call | None]
+
+
+def calls_of(makers: Mapping[str, Maker]) -> dict[str, Call]:
+    """Those that can be made; why others cannot is printed."""
+    made: dict[str, Call] = {}
+    for name, make in makers.items():
+        try:
+            call = make()
+        except (BnnccError, ImportError, OSError, EOFError) as error:
+            print(f"{name}: {error}")
+            continue
+        if call is not None:
+            made[name] = call
+    return made
+
+
+def larq_maker(name: str) -> Maker:
+    """Of a model of Larq's by name."""
+
+    def make() -> Call | None:
+        path = larq.model(name)
+        return None if path is None else larq.LarqCall(path)
+
+    return make
+
+
+def layer_row(extent: int, channels: int, turns: int, folder: Path) -> list[str]:
+    """One line of the table of layers."""
+    shape = f"{extent}x{extent}x{channels}"
+    model = peers_onnx.layer_model(extent, channels, folder)
+    x = {"x": np.random.default_rng(3).standard_normal((1, channels, extent, extent)).astype(np.float32)}
+    calls = calls_of(
+        {
+            "bnncc": lambda: layer_call(*compiled_layer(extent, channels, "tvm")),
+            "limit": popcount_loop,
+            "float": lambda: onnxruntime_call(model, x),
+            "int8": lambda: peers_onnx.int8_layer_call(extent, channels, folder),
+            "larq 1": larq_maker(f"bconv_chain1_{shape}"),
+            "larq 11": larq_maker(f"bconv_chain11_{shape}"),
+            "IREE": lambda: iree_layer(extent, channels),
+            "bit-serial": lambda: peers_onnx.bit_serial_call(extent, channels),
+            "TVM": lambda: peers_onnx.tvm_call(model, x),
+        }
+    )
+    times = measure(calls, turns)
+    close(calls)
+    micro = {name: 1e6 * times.median(name) for name in calls}
+    if "larq 11" in micro and "larq 1" in micro:
+        micro["larq"] = (micro["larq 11"] - micro["larq 1"]) / 10
+    if "limit" in micro:
+        vectors = extent * extent * 9 * channels * channels / 512
+        micro["limit"] *= vectors / VECTORS_COUNTED
+    share = f"{micro['limit'] / micro['bnncc']:.0%}" if "limit" in micro else "-"
+    columns = ("float", "int8", "larq", "IREE", "bit-serial", "TVM")
+    cells = [f"{micro[c]:.0f} ({micro[c] / micro['bnncc']:.1f}x)" if c in micro else "-" for c in columns]
+    return [f"3x3 {shape}", f"{micro['bnncc']:.1f}", share, *cells]
+
+
+def network_row(name: str, turns: int, folder: Path) -> list[str]:
+    """One line of the table of networks."""
+    model = exported(name) if name in architectures() else load_case(name).write_model(folder)
+    artifact = driver.compile_model(model, None, Options())
+    ports = artifact.manifest["inputs"]
+    inputs = {p["name"]: random_input(np.random.default_rng(3), p) for p in ports}
+    outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
+    quantized = folder / model.name
+    quantized.write_bytes(model.read_bytes())
+    calls = calls_of(
+        {
+            "bnncc": lambda: artifact.bind(artifact.arena(), list(inputs.values()), outputs),
+            "float": lambda: onnxruntime_call(model, inputs),
+            "int8": lambda: peers_onnx.quantized_call(quantized, inputs),
+            "larq": larq_maker(LARQ_NAMES.get(name, "")),
+            "TVM": lambda: peers_onnx.tvm_call(model, inputs),
+        }
+    )
+    slow = {"TVM": calls.pop("TVM")} if "TVM" in calls else {}
+    times = measure(calls, turns)
+    seldom = measure({"bnncc": calls["bnncc"], **slow}, 2)
+    close(calls)
+    cells = [cell(times, c) if c in calls else "-" for c in ("float", "int8", "larq")]
+    cells.append(cell(seldom, "TVM") if slow else "-")
+    return [name, f"{1e3 * times.median('bnncc'):.3f}", *cells]
+
+
+def cell(times: Times, name: str) -> str:
+    """Milliseconds, and how many times bnncc's."""
+    return f"{1e3 * times.median(name):.1f} ({times.ratio(name, 'bnncc'):.1f}x)"
+
+
+def close(calls: Mapping[str, Call]) -> None:
+    """End the processes of peers."""
+    for call in calls.values():
+        if isinstance(call, larq.LarqCall):
+            call.close()
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--turns", type=int, default=15)
+    chosen = parser.parse_args()
+    core = pin_to_one_core()
+    print(f"{processor()}, core {core}, {chosen.turns} turns")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = [layer_row(*layer, chosen.turns, folder) for layer in LAYERS]
+        header = (
+            "microseconds",
+            "bnncc",
+            "of the limit",
+            "float",
+            "int8",
+            "larq",
+            "IREE",
+            "bit-serial",
+            "TVM",
+        )
+        print(table(header, rows, right=range(1, len(header))))
+        rows = [network_row(network, chosen.turns, folder) for network in chosen.networks]
+        header = ("milliseconds", "bnncc", "float", "int8", "larq", "TVM")
+        print(table(header, rows, right=range(1, len(header))))
+
+
+if __name__ == "__main__":
+    main()
