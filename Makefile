@@ -56,6 +56,7 @@ bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.bench.spikes
 	$(BIN)/python -m tests.bench.spiking_network
 	$(BIN)/python -m tests.bench.spikes_on_cores
+	$(BIN)/python -m tests.bench.tuning
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff format $(SOURCES)
