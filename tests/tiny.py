@@ -123,6 +123,7 @@ class Kernel:
     schedule: Mapping[str, int] = field(default_factory=dict)
     scratch_bytes: int = 0
     pieces: int = 1
+    stages: int = 1
 
     def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
         """Signs to words."""

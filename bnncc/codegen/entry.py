@@ -83,7 +83,12 @@ class KernelFacts(Protocol):
 
     @property
     def pieces(self) -> int:
-        """Parts that threads may compute at the same time; above 1 there are two parameters more."""
+        """Parts that threads may compute at the same time; above 1 there are three parameters more."""
+        ...
+
+    @property
+    def stages(self) -> int:
+        """All parts of a stage come before the next one."""
         ...
 
     def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
@@ -108,9 +113,12 @@ class Call:
     """Whether the kernel wants to be told which part it computes."""
     pieces: int = 1
     """How many parts threads share; 1 where they do not."""
+    stages: int = 1
+    """All parts of a stage come before the next one."""
 
-    def text(self, indent: int, part: tuple[str, str] = ("0", "1")) -> str:
-        """The statement, its first line to stand at column `indent`; part: which, and of how many."""
+    def text(self, indent: int, part: tuple[str, str, str] = ("0", "1", "2")) -> str:
+        """The statement, its first line to stand at column `indent`; part: which, of how many, which stage
+        (2: all)."""
         arguments = (*self.arguments, *(part if self.is_divided else ()))
         return f"{wrapped(self.symbol, arguments, indent)};"
 
@@ -196,7 +204,7 @@ def _step_calls(
         constants = tuple(stored[index] for index in reads if index in stored)
         pieces = threads.pieces(program, step, kernel.pieces, number_of_threads)
         symbol = f"{program.name}_{kernel.symbol}"
-        return Call(symbol, arguments, (*packed, *constants), kernel.pieces > 1, pieces)
+        return Call(symbol, arguments, (*packed, *constants), kernel.pieces > 1, pieces, kernel.stages)
 
     plain = call(step.kernel, step.reads)
     if step.when_zero is None:
@@ -261,7 +269,7 @@ def library_entry(network: Network, banner: str) -> str:
 
 def _declarations(kernel: KernelFacts) -> list[str]:
     """Of a kernel's parameters."""
-    part = ["int32_t part", "int32_t parts"] if kernel.pieces > 1 else []
+    part = ["int32_t part", "int32_t parts", "int32_t stage"] if kernel.pieces > 1 else []
     return [*(parameter.declaration for parameter in kernel.parameters), *part]
 
 
@@ -371,18 +379,29 @@ def _piece_function(program: Program, index: int, kind: str, call: Call) -> str:
     """What a thread is called for, of a call that threads share; else nothing."""
     if call.pieces == 1:
         return ""
-    return (
-        f"static void {program.name}_{kind}_{index}(const void *work, int32_t part, int32_t parts)\n{{\n"
+    parameters = "const void *work, int32_t part, int32_t parts"
+    return "".join(
+        f"static void {program.name}_{kind}_{index}_{stage}({parameters})\n{{\n"
         f"    const struct {program.name}_memory *memory = work;\n"
-        f"    {call.text(4, ('part', 'parts'))}\n}}\n\n"
+        f"    {call.text(4, ('part', 'parts', str(stage)))}\n}}\n\n"
+        for stage in _stages(call)
     )
+
+
+def _stages(call: Call) -> range:
+    """The stages that come one after the other; of one alone, it is the last."""
+    return range(2 - call.stages, 2)
 
 
 def _statement(program: Program, index: int, kind: str, call: Call, indent: int) -> str:
     """The call of a kernel: by all threads, or by the one that is here."""
     if call.pieces == 1:
         return call.text(indent)
-    return f"bnncc_share(memory->pool_, {program.name}_{kind}_{index}, memory, {call.pieces});"
+    shares = [
+        f"bnncc_share(memory->pool_, {program.name}_{kind}_{index}_{stage}, memory, {call.pieces})"
+        for stage in _stages(call)
+    ]
+    return f"{', '.join(shares)};"
 
 
 def _unless_unwanted(program: Program, step: Step) -> str:

@@ -47,6 +47,7 @@ class UpstreamKernel:
     parameters: tuple[Parameter, ...]
     scratch_bytes: int
     pieces: int = 1
+    stages: int = 1
     description: str = "by mlir-opt and LLVM"
     schedule: Mapping[str, int] = field(default_factory=dict)
 

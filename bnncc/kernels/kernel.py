@@ -53,5 +53,7 @@ class Kernel:
     scratch_bytes: int = 0
     """Of the last parameter, memory that the caller lends for the call; 0 where there is none."""
     pieces: int = 1
-    """Parts that threads may compute at the same time, at most. Where it is above 1 the function takes two
-    int32 more, after the pointers: which part, and of how many (any number; see `parts`)."""
+    """Parts that threads may compute at the same time, at most. Where it is above 1 the function takes three
+    int32 more, after the pointers: which part, of how many (any number), and which stage (see `parts`)."""
+    stages: int = 1
+    """One after the other: all parts of one come before the next."""

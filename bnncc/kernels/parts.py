@@ -7,8 +7,9 @@ is computed by the same instructions as before, so results do not depend on P. W
 (the last pixels or channels, written out) belongs to the last part.
 
 Iterations must not depend on one another. They write different outputs in all templates, and what they use
-besides lies on the stack; but not where a kernel has scratch memory, visits steps of time in order, or
-calls functions that write themselves: these are computed whole.
+besides lies on the stack. Where a kernel first fills scratch memory and then reads it, that is a stage of its
+own, all parts of which are computed before the next. Kernels that use scratch memory otherwise, visit steps
+of time in order, or call functions that write themselves, are computed whole.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from bnncc.plan.kernel import FillHalo, Opaque, SpikeConv
 ITERATIONS_PER_THREAD = 4
 """The outermost loop with as many iterations for each thread is shared; else the one with the most."""
 
-NAMES = ("part", "parts")
-"""The parameters, int32, after the pointers."""
+NAMES = ("part", "parts", "stage")
+"""The parameters, int32, after the pointers. stage: 0 fills scratch memory, 1 is the rest, ALL is both."""
+
+ALL = 2
 
 Value = Any
 """A TIR expression."""
@@ -36,19 +39,20 @@ Statement = Any
 
 
 def divided(kernel: Kernel, threads: int) -> Kernel:
-    """The kernel with two parameters more, `part` and `parts`; the same kernel where it cannot be divided."""
-    if kernel.scratch_bytes or kernel.spec.is_recurrent:
+    """The kernel with three parameters more, NAMES; the same kernel where it cannot be divided."""
+    if kernel.spec.is_recurrent:
         return kernel
     if isinstance(kernel.spec.root, Opaque | FillHalo | SpikeConv):
         return kernel
-    splitter = _Splitter(ITERATIONS_PER_THREAD * threads)
+    splitter = _Splitter(ITERATIONS_PER_THREAD * threads, bool(kernel.scratch_bytes))
     function: Any = kernel.function
     body = splitter.function_body(function.body)
     if body is None:
         return kernel
-    parameters = [*function.params, splitter.part, splitter.parts]
+    parameters = [*function.params, splitter.part, splitter.parts, splitter.stage]
     function = tirx.PrimFunc(parameters, body, function.ret_type, function.attrs)
-    return replace(kernel, function=function, pieces=splitter.most)
+    stages = 2 if kernel.scratch_bytes else 1
+    return replace(kernel, function=function, pieces=splitter.most, stages=stages)
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,16 @@ class _Split:
 
 
 class _Splitter:
-    """Shares nests between `parts`; one for each function. wanted: as many iterations are enough."""
+    """Shares nests between `parts`; one for each function. wanted: as many iterations are enough.
+    has_scratch: whether the last parameter is scratch memory."""
 
-    def __init__(self, wanted: int):
+    def __init__(self, wanted: int, has_scratch: bool):
         self.wanted = wanted
+        self.has_scratch = has_scratch
         self.part: Value
         self.parts: Value
-        self.part, self.parts = (tirx.Var(name, "int32") for name in NAMES)
+        self.stage: Value
+        self.part, self.parts, self.stage = (tirx.Var(name, "int32") for name in NAMES)
         self.most = 1
         """Iterations of the nest that has the most."""
         self.local: set[Any] = set()
@@ -78,9 +85,16 @@ class _Splitter:
         if not all(map(_is_understood, leaves)):
             return None
         self.local = {leaf.buffer for leaf in leaves if isinstance(leaf, tirx.AllocBuffer)}
+        statements = list(_sequence(body))
+        filling: list[Statement] = []
+        if self.has_scratch:
+            stages = self.stages(statements)
+            if stages is None:
+                return None
+            filling, statements = stages
         kept: list[Statement] = []
         alone: list[Statement] = []
-        for statement in _sequence(body):
+        for statement in statements:
             split = self.nest(statement)
             if split is not None:
                 kept.append(split.statement)
@@ -96,7 +110,30 @@ class _Splitter:
                 return None
             last = self.part == self.parts - 1
             kept.append(tirx.IfThenElse(last, _joined(alone), None))
-        return _joined(kept)
+        if not filling:
+            return _joined(kept)
+        declared = [statement for statement in kept if isinstance(statement, tirx.DeclBuffer)]
+        rest = [statement for statement in kept if not isinstance(statement, tirx.DeclBuffer)]
+        first = tirx.IfThenElse(self.stage != 1, _joined(filling), None)
+        return _joined([*declared, first, tirx.IfThenElse(self.stage != 0, _joined(rest), None)])
+
+    def stages(self, statements: list[Statement]) -> tuple[list[Statement], list[Statement]] | None:
+        """The nests that fill scratch memory, shared, and all other statements; None where not all of the
+        former stand before the latter, or one statement does both."""
+        declared = [statement for statement in statements if isinstance(statement, tirx.DeclBuffer)]
+        scratch = declared[-1].buffer
+        filling, others = [], []
+        for statement in statements:
+            stores = {leaf.buffer for leaf in _leaves(statement) if isinstance(leaf, tirx.BufferStore)}
+            if scratch not in stores:
+                others.append(statement)
+                continue
+            split = self.nest(statement)
+            after_outputs = any(self.writes_outputs(other) for other in others)
+            if split is None or after_outputs or stores - {scratch} - self.local:
+                return None
+            filling.append(split.statement)
+        return filling, others
 
     def nest(self, statement: Statement) -> _Split | None:
         """A loop nest that writes outputs, shared at the outermost loop that has enough iterations, else at

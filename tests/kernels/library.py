@@ -16,6 +16,7 @@ from bnncc import targets
 from bnncc.kernels.build import compile_c, compile_object
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.parts import ALL
 from bnncc.plan.kernel import KernelSpec
 from bnncc.targets import Target
 from bnncc.toolchain import find
@@ -56,12 +57,12 @@ class Library:
         self._addresses = dict(zip(self.symbols, table, strict=True))
 
     def bind(
-        self, kernel: Kernel, *buffers: np.ndarray, part: tuple[int, int] = (0, 1)
+        self, kernel: Kernel, *buffers: np.ndarray, part: tuple[int, ...] = (0, 1)
     ) -> Callable[[], None]:
         """A call of the kernel with these buffers, one for every parameter; part: of a divided kernel, which
-        part, and of how many."""
+        part, of how many, and which stage."""
         assert len(buffers) == len(kernel.parameters)
-        parts = part if kernel.pieces > 1 else ()
+        parts = (*part, ALL) if kernel.pieces > 1 and len(part) == 2 else part if kernel.pieces > 1 else ()
         types = [*[ctypes.c_void_p] * len(buffers), *[ctypes.c_int32] * len(parts)]
         function = ctypes.CFUNCTYPE(None, *types)(self._addresses[kernel.symbol])
         pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
