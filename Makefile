@@ -47,6 +47,7 @@ fuzz: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m tests.bench.kernels
+	$(BIN)/python -m tests.bench.int8
 	$(BIN)/python -m tests.bench.networks
 	$(BIN)/python -m tests.bench.versus
 	$(BIN)/python -m tests.bench.threads
