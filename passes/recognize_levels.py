@@ -48,23 +48,35 @@ class RecognizeLevels(RewritePattern):
         weight = constant_of(op.weight)
         if weight is None or weight.dtype != np.float32:
             return
-        reader = first_move(op)
-        value = reader.operands[0]
-        if element_of(value) != f32 or scaled_input(value) is not None:
-            return
+        value = unproved_input(op)
         # The weight first: what the search for integers builds must be used.
-        found = None if weight_levels(weight) is None else integers_of(self.levels, value, LEVEL_BITS)
+        if value is None or weight_levels(weight) is None:
+            return
+        found = integers_of(self.levels, value, LEVEL_BITS)
         if found is None:
             return
         if not has_kernel(op, found.domain):
             discard(found.made)
             return
-        made = [*found.made, *as_domain(found)]
-        for operation in made:
-            operation.location = value.owner.location if isinstance(value.owner, Operation) else op.location
-        rewriter.insert(made, InsertPoint.before(reader))
-        reader.operands[0] = made[-1].results[0]
-        rewriter.notify_op_modified(reader)
+        read_integers(op, found, rewriter)
+
+
+def unproved_input(op: ops.Conv2d | ops.Dense) -> SSAValue | None:
+    """The real input of a contraction, before it is reshaped to be that; None where its domain is known."""
+    value = first_move(op).operands[0]
+    return value if element_of(value) == f32 and scaled_input(value) is None else None
+
+
+def read_integers(op: ops.Conv2d | ops.Dense, found: Integers, rewriter: PatternRewriter) -> None:
+    """Let a contraction, or what is reshaped to be its input, read cast(q) * scale."""
+    reader = first_move(op)
+    before = reader.operands[0].owner
+    made = [*found.made, *as_domain(found)]
+    for operation in made:
+        operation.location = before.location if isinstance(before, Operation) else op.location
+    rewriter.insert(made, InsertPoint.before(reader))
+    reader.operands[0] = made[-1].results[0]
+    rewriter.notify_op_modified(reader)
 
 
 def integers_of(levels: Levels, value: SSAValue, bits: int = PLANE_BITS) -> Integers | None:

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr, f32, i1
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.ir import Attribute, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
-from xdsl.rewriter import InsertPoint
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import is_spiking
@@ -30,12 +29,12 @@ from bnncc.passes.matching import (
     apply_patterns,
     binary_input,
     constant_of,
-    first_move,
+    discard,
     producer,
     replace,
     uniform_value,
 )
-from bnncc.passes.recognize_levels import as_domain, integers_of
+from bnncc.passes.recognize_levels import integers_of, read_integers, unproved_input
 from bnncc.passes.simplify_layout import MergePads, MergeReshapes, MergeTransposes
 from bnncc.plan import density
 
@@ -88,23 +87,14 @@ class RecognizeSpikes(RewritePattern):
 
     def _prove(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
         """Let the contraction, or what is reshaped to be its input, read cast(count) * number."""
-        reader = first_move(op)
-        value = reader.operands[0]
-        if element_of(value) != f32 or scaled_input(value) is not None:
-            return
-        found = integers_of(self.levels, value)
+        value = unproved_input(op)
+        found = None if value is None else integers_of(self.levels, value)
         if found is None:
             return
         if not self._prefers_events(op, found.domain):
-            for operation in reversed(found.made):
-                operation.erase()
+            discard(found.made)
             return
-        made = [*found.made, *as_domain(found)]
-        for operation in made:
-            operation.location = value.owner.location if isinstance(value.owner, Operation) else op.location
-        rewriter.insert(made, InsertPoint.before(reader))
-        reader.operands[0] = made[-1].results[0]
-        rewriter.notify_op_modified(reader)
+        read_integers(op, found, rewriter)
 
     def _prefers_events(self, op: ops.Conv2d | ops.Dense, domain: Attribute) -> bool:
         """Whether values of a domain are spikes or counts, and few enough of them to be looked at one by one;
