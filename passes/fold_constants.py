@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, i1
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
@@ -66,6 +66,21 @@ class DropNeutral(RewritePattern):
             replace(rewriter, op, [], right)
 
 
+class DropSilence(RewritePattern):
+    """0 times a decision as a number is 0, as a reset to 0 writes it: s * 0 added."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Mul, rewriter: PatternRewriter) -> None:
+        """Replace by zeros."""
+        for decided, zero in ((op.left, op.right), (op.right, op.left)):
+            number = uniform_value(zero)
+            is_bit = isinstance(decided.owner, ops.Cast) and element_of(decided.owner.input) == i1
+            if is_bit and number == 0 and not np.signbit(number):
+                array = np.zeros(shape_of(op.result), np.float32)
+                replace(rewriter, op, [ops.Constant(array, element_of(op.result))])
+                return
+
+
 class DropIdentity(RewritePattern):
     """A cast to the same type and a clip without bounds change nothing."""
 
@@ -113,4 +128,4 @@ class FoldConstantsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module."""
-        apply_patterns(op, FoldConstants(), DropNeutral(), DropIdentity(), CompressConstants())
+        apply_patterns(op, FoldConstants(), DropNeutral(), DropSilence(), DropIdentity(), CompressConstants())

@@ -9,12 +9,11 @@ arithmetic become part of the kernel that makes its input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, StringAttr, UnitAttr, f32
+from xdsl.dialects.builtin import ModuleOp, StringAttr, f32
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
@@ -23,20 +22,14 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, states_of
 from bnncc.dialect.time import FIRES as FIRE_TEXTS
 from bnncc.dialect.time import INSIDE, NEURON, Neuron, Scan
-from bnncc.dialect.types import element_of, numpy_type, shape_of
+from bnncc.dialect.types import element_of, shape_of
 from bnncc.passes.matching import apply_patterns, main_block, sort_block
-from bnncc.reference import evaluate_operation
+from bnncc.passes.neuron_kinds import Carried, Kind, kind_of, name_together
 
 ELEMENTWISE = tuple(kind for kind in INSIDE if kind not in (ops.Constant, ops.Yield))
 
-FAR = 1e4
-"""A membrane far beyond any threshold."""
-
-FIRES = {"gt": "gt", "ge": "ge", "lt": "ge", "le": "gt"}
-"""How a neuron fires, by how its membrane is compared with the threshold: where it is below, it does not."""
-
-MIRRORED = {"lt": "gt", "le": "ge", "gt": "ge", "ge": "gt"}
-"""The same, by how its threshold is compared with the membrane."""
+DECISIONS = (ops.Compare, ops.Binarize)
+"""What makes spikes."""
 
 
 def state_pairs(module: ModuleOp) -> Iterator[tuple[Block, SSAValue, SSAValue]]:
@@ -72,6 +65,28 @@ def without_transposes(old: SSAValue, new: SSAValue) -> tuple[SSAValue, SSAValue
     return old, new
 
 
+def turn(block: Block, old: SSAValue, new: SSAValue) -> tuple[bool, bool, int]:
+    """When a state has its turn: what a comparison belongs to whose threshold another state raises. First
+    those that are compared themselves on the way to their new value, of these those that anything but spikes
+    drives, then the shortest ways."""
+    order = list(block.ops)
+    undecided = [op for op in order if not isinstance(op, DECISIONS)]
+    way = reached(undecided, {old}, shape_of(old)) & before(new, stops=DECISIONS)
+    own = {result for op in way for result in op.results}
+    near = {result for op in reached(undecided, own, shape_of(old)) for result in op.results}
+    decides = any(
+        isinstance(op, DECISIONS) and (is_firing(op, {old}) or not (own | near).isdisjoint(op.operands))
+        for op in order
+    )
+    given = {value for op in way for value in op.operands} - own - {old}
+    is_driven = any(
+        not isinstance(value.owner, ops.Constant)
+        and not any(isinstance(op, DECISIONS) for op in before(value))
+        for value in given
+    )
+    return not decides, not is_driven, len(way)
+
+
 @dataclass
 class Arithmetic:
     """The operations of a neuron in order, what they read from outside, what others read of them."""
@@ -81,8 +96,12 @@ class Arithmetic:
     outputs: list[SSAValue]
 
 
-def arithmetic(block: Block, old: SSAValue, new: SSAValue) -> Arithmetic | None:
-    """What lies between a state and its new value; None where that is not element by element."""
+def arithmetic(
+    block: Block, old: SSAValue, new: SSAValue, apart: Collection[Operation] = ()
+) -> Arithmetic | None:
+    """What lies between a state and its new value; None where that is not element by element.
+
+    apart: operations that were computed again for others, and stay outside."""
     order = list(block.ops)
     after = reached(order, {old}, shape_of(old))
     if new.owner not in after:
@@ -90,7 +109,7 @@ def arithmetic(block: Block, old: SSAValue, new: SSAValue) -> Arithmetic | None:
     members = {op for op in before(new) if op in after}
     values = {old, *(result for op in members for result in op.results)}
     for op in order:  # what makes spikes of the membrane
-        if op not in members and is_firing(op, values):
+        if op not in members and op not in apart and is_firing(op, values):
             members.add(op)
             values.update(op.results)
     for op in reversed(order):
@@ -113,9 +132,37 @@ def arithmetic(block: Block, old: SSAValue, new: SSAValue) -> Arithmetic | None:
         for result in op.results
         if any(use.operation not in members for use in result.uses) and result is not new
     ]
-    if depends(inputs, members):
-        return None
-    return Arithmetic(inside, inputs, outputs)
+    if not depends(inputs, members):
+        return Arithmetic(inside, inputs, outputs)
+    copies = () if apart else compute_again(block, inside, old)
+    return arithmetic(block, old, new, copies) if copies else None
+
+
+def compute_again(block: Block, members: Sequence[Operation], old: SSAValue) -> Collection[Operation]:
+    """Give operations outside a neuron their own copies of what follows from its old state alone, such as
+    whether it was above the threshold, which resets currents too. The copies; none if nobody reads them."""
+    alone: set[SSAValue] = {old}
+    copies: dict[SSAValue, SSAValue] = {}
+    for op in members:
+        if not all(value in alone or isinstance(value.owner, ops.Constant) for value in op.operands):
+            continue
+        alone.update(op.results)
+        copy = op.clone(copies)
+        copy.location = op.location
+        block.insert_op_after(copy, op)
+        for value, other in zip(op.results, copy.results, strict=True):
+            copies[value] = other
+    made = {copy.owner for copy in copies.values() if isinstance(copy.owner, Operation)}
+    inside = made.union(members)
+    others = [
+        (use.operation, use.index, copy)
+        for value, copy in copies.items()
+        for use in value.uses
+        if use.operation not in inside
+    ]
+    for user, index, copy in others:
+        user.operands[index] = copy
+    return made if others else ()
 
 
 def reached(order: Sequence[Operation], start: set[SSAValue], shape: tuple[int, ...]) -> set[Operation]:
@@ -129,12 +176,12 @@ def reached(order: Sequence[Operation], start: set[SSAValue], shape: tuple[int, 
     return found
 
 
-def before(value: SSAValue) -> set[Operation]:
-    """Element-wise operations that a value depends on through such."""
+def before(value: SSAValue, stops: tuple[type, ...] = ()) -> set[Operation]:
+    """Element-wise operations that a value depends on through such, but not through `stops`."""
     found, todo = set(), [value]
     while todo:
         op = todo.pop().owner
-        if isinstance(op, ELEMENTWISE) and op not in found:
+        if isinstance(op, ELEMENTWISE) and op not in found and not isinstance(op, stops):
             found.add(op)
             todo += op.operands
     return found
@@ -165,7 +212,7 @@ def depends(values: Sequence[SSAValue], members: set[Operation]) -> bool:
 
 
 def wrap(block: Block, found: Arithmetic, old: SSAValue, new: SSAValue) -> Neuron:
-    """Put the arithmetic into a neuron."""
+    """Put the arithmetic into a neuron, which is not named yet."""
     body = Block(arg_types=[value.type for value in (*found.inputs, old)])
     values: dict[SSAValue, SSAValue] = dict(zip((*found.inputs, old), body.args, strict=True))
     for op in found.members:
@@ -178,9 +225,6 @@ def wrap(block: Block, found: Arithmetic, old: SSAValue, new: SSAValue) -> Neuro
         body.add_op(copy)
     body.add_op(ops.Yield([values[value] for value in (*found.outputs, new)]))
     neuron = Neuron(found.inputs, [old], Region(body), "lif")
-    kind, fire, reset, delayed = told(found.members) or classification(neuron)
-    neuron.kind, neuron.fire, neuron.reset = (StringAttr(text) for text in (kind, fire, reset))
-    neuron.delayed = UnitAttr() if delayed else None
     neuron.location = found.members[-1].location
     block.insert_op_before(neuron, found.members[-1])
     inside = set(found.members)
@@ -196,7 +240,7 @@ def wrap(block: Block, found: Arithmetic, old: SSAValue, new: SSAValue) -> Neuro
     return neuron
 
 
-def told(members: Sequence[Operation]) -> tuple[str, str, str, bool] | None:
+def told(members: Sequence[Operation]) -> Kind | None:
     """What the front end said of the neuron that the operations came out of, if it did."""
     texts = [text.data for op in members if isinstance(text := op.attributes.get(NEURON), StringAttr)]
     if not texts:
@@ -204,60 +248,14 @@ def told(members: Sequence[Operation]) -> tuple[str, str, str, bool] | None:
     kind, *rest = texts[-1].split(", ")
     reset, fire, *delayed = rest or ("none", "never")
     spelled = {text: name for name, text in FIRE_TEXTS.items()}
-    return kind, spelled[fire], reset, bool(delayed)
+    return Kind(kind, spelled[fire], reset, bool(delayed))
 
 
-def classification(neuron: Neuron) -> tuple[str, str, str, bool]:
-    """Kind, fire, reset, and whether the reset follows a step later; found out by evaluating the neuron."""
-    resting = slope(neuron, -2 * FAR, -FAR)
-    keeps = bool(np.allclose(resting, 1.0, atol=1e-3))
-    compares = [op for op in neuron.block.ops if isinstance(op, ops.Compare | ops.Binarize)]
-    if not compares:
-        return ("integrator" if keeps else "leaky"), "none", "none", False
-    fire = fires(compares[-1])
-    driven = [op for op in compares if depends_on_input(neuron, op)]
-    delayed = 0 < len(driven) < len(compares)
-    firing, spiked = slope(neuron, FAR, 2 * FAR), after(neuron, 2 * FAR)
-    if np.allclose(firing, 0.0, atol=1e-3) and not np.allclose(resting, 0.0, atol=1e-3):
-        reset = "zero" if np.allclose(spiked, 0.0, atol=1e-3) else "value"
-    else:
-        rest = after(neuron, -2 * FAR)
-        reset = "none" if np.array_equal(spiked - firing * 2 * FAR, rest + resting * 2 * FAR) else "subtract"
-    return ("if" if keeps else "lif"), fire, reset, delayed
-
-
-def fires(op: ops.Compare | ops.Binarize) -> str:
-    """ "gt" or "ge"."""
-    if isinstance(op, ops.Binarize):
-        return "ge" if op.zero.value.data == 1 else "gt"
-    mirrored = isinstance(op.left.owner, ops.Constant)
-    return (MIRRORED if mirrored else FIRES).get(op.kind.data, "gt")
-
-
-def depends_on_input(neuron: Neuron, op: Operation) -> bool:
-    """Whether what is compared depends on an input, not on the state alone."""
-    inputs = set(neuron.block.args[: len(neuron.inputs)])
-    todo, seen = list(op.operands), set()
-    while todo:
-        value = todo.pop()
-        if value in inputs:
-            return True
-        if isinstance(value.owner, Operation) and value.owner not in seen:
-            seen.add(value.owner)
-            todo += value.owner.operands
-    return False
-
-
-def after(neuron: Neuron, membrane: float) -> np.ndarray:
-    """The new state without input, float64."""
-    inputs = [np.zeros(shape_of(v), numpy_type(element_of(v))) for v in neuron.inputs]
-    states = [np.full(shape_of(v), membrane, np.float32) for v in neuron.states]
-    return evaluate_operation(neuron, [*inputs, *states])[len(neuron.outputs)].astype(np.float64)
-
-
-def slope(neuron: Neuron, low: float, high: float) -> np.ndarray:
-    """How the new state depends on the old one between two values."""
-    return (after(neuron, high) - after(neuron, low)) / (high - low)
+def is_fired(value: SSAValue) -> bool:
+    """Whether a value is a comparison as numbers: a state like that is spikes to be heard, no membrane."""
+    while isinstance(value.owner, ops.Cast):
+        value = value.owner.input
+    return isinstance(value.owner, ops.Compare | ops.Binarize)
 
 
 class RecognizeNeuronsPass(ModulePass):
@@ -267,8 +265,17 @@ class RecognizeNeuronsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the function and its loops."""
-        for block, old, new in list(state_pairs(op)):
-            found = arithmetic(block, old, new)
-            if found is not None and any(not isinstance(m, ops.Cast) for m in found.members):
-                wrap(block, found, old, new)
+        unnamed: dict[Block, list[Neuron]] = {}
+        for block, old, new in sorted(state_pairs(op), key=lambda pair: turn(*pair)):
+            found = None if is_fired(new) else arithmetic(block, old, new)
+            if found is None or all(isinstance(member, ops.Cast) for member in found.members):
+                continue
+            known = told(found.members)
+            neuron = wrap(block, found, old, new)
+            (known or kind_of(neuron)).name(neuron)
+            if known is None:
+                unnamed.setdefault(block, []).append(neuron)
+        for block, neurons in unnamed.items():
+            carried = [Carried(old, new) for where, old, new in state_pairs(op) if where is block]
+            name_together(neurons, carried)
         apply_patterns(op)

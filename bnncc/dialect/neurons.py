@@ -222,6 +222,35 @@ def _fire_and_reset(
     return spikes, new if lowest is None else body.add(ops.Max(new, body.constant(lowest)))
 
 
+def recurrent_lif(
+    x: SSAValue,
+    heard: SSAValue,
+    membrane: SSAValue,
+    *,
+    decay: Parameter,
+    gain: Parameter = 1.0,
+    offset: Parameter = 0.0,
+    threshold: Parameter = 1.0,
+    fire: str = "gt",
+    reset: str = "zero",
+    reset_value: Parameter = 0.0,
+    delayed: bool = False,
+    pending: bool = False,
+) -> Neuron:
+    """LIF that hears its own layer (snnTorch's RLeaky): u = decay v + gain x + offset + h; fire and reset as
+    `lif`.
+
+    heard: h, what the layer's spikes of the step before come to behind their weights, h = V s; it stands
+    outside, since a neuron is element by element: those spikes are a state of the loop around it."""
+    body = Body([x, heard], [membrane])
+    drive, own, v = body.arguments
+    level = body.constant(threshold)
+    u = body.shifted(body.leak(v, decay, drive, gain), offset)
+    u = body.add(ops.Add(u, own))
+    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, None, pending)
+    return body.neuron([spikes], [new], "recurrent_lif", fire, reset, delayed)
+
+
 def current_lif(
     x: SSAValue,
     current: SSAValue,

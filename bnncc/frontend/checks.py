@@ -142,7 +142,7 @@ def body_nodes(node: Node, graph: onnx.GraphProto, opsets: Mapping[str, int]) ->
     graph."""
     nodes = name_nodes("", graph, opsets)
     nodes = [replace(n, location=f"{node.location}/{n.location.removeprefix(':')}") for n in nodes]
-    check_names(node.location, graph, nodes, captured(node.proto))
+    check_names(node.location, graph, nodes, captured(node.proto), is_body=True)
     nodes = live_nodes(sort_nodes(node.location, nodes), [output.name for output in graph.output])
     raise_problems([problem for inner in nodes if (problem := operator_problem(inner)) is not None])
     return nodes
@@ -176,15 +176,22 @@ def node_opset(node: onnx.NodeProto, opsets: Mapping[str, int]) -> int:
     return max(version, AHEAD_OF_TIME.get(node.op_type, 0)) if version and not node.domain else version
 
 
-def check_names(file: str, graph: onnx.GraphProto, nodes: Sequence[Node], outer: Iterable[str] = ()) -> None:
+def check_names(
+    file: str,
+    graph: onnx.GraphProto,
+    nodes: Sequence[Node],
+    outer: Iterable[str] = (),
+    is_body: bool = False,
+) -> None:
     """Names are text, every value is defined once, all that is read is defined (in the graph or `outer`), and
-    there is an output. Whatever is not so is told at once."""
+    there is an output; what a body gives goes by its place, so that it may give one value twice. Whatever is
+    not so is told at once."""
     if any(isinstance(name, bytes) for name in names_in(graph)):
         raise BnnccError(file, NOT_TEXT, EXPORT_AGAIN)
-    raise_problems([*port_problems(file, graph), *definition_problems(file, graph, nodes, outer)])
+    raise_problems([*port_problems(file, graph, is_body), *definition_problems(file, graph, nodes, outer)])
 
 
-def port_problems(file: str, graph: onnx.GraphProto) -> Iterator[BnnccError]:
+def port_problems(file: str, graph: onnx.GraphProto, is_body: bool = False) -> Iterator[BnnccError]:
     """What is wrong with inputs, initializers and outputs by themselves."""
     if graph.sparse_initializer:
         name = graph.sparse_initializer[0].values.name
@@ -201,7 +208,7 @@ def port_problems(file: str, graph: onnx.GraphProto) -> Iterator[BnnccError]:
         ("output", outputs),
     ):
         twice = first_duplicate(names)
-        if twice is not None:
+        if twice is not None and not (is_body and kind == "output"):
             yield BnnccError(f"{file}:{twice}", f"the graph has two {kind}s named '{twice}'", EXPORT_AGAIN)
 
 

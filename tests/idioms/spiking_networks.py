@@ -206,6 +206,10 @@ class Form:
     sums: bool = False
     """Whether outputs are added up instead of collected."""
 
+    def states(self, network: Network) -> dict[str, str]:
+        """Output name by input name, where the module is one step."""
+        return {f"v{i}_in": f"v{i}" for i in range(len(network.shapes))} if self.is_step else {}
+
     def inputs(self, network: Network, x: Tensor) -> dict[str, Any]:
         """What the module is exported with; x [T, 1, ...]."""
         if self.is_step:

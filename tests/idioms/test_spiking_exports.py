@@ -18,6 +18,8 @@ else:
     torch = pytest.importorskip("torch")
 
 import bnncc
+from bnncc import driver
+from bnncc.report.inspect import inspect_rows
 from tests.idioms.exports import export
 from tests.idioms.spiking import NEURONS
 from tests.idioms.spiking_networks import FORMS, STEPS, Form, Network, Unrolled, spikes
@@ -58,8 +60,7 @@ def exported(form: Form, network: Network, x: torch.Tensor, path: Path, dynamo: 
 
 def run(form: Form, network: Network, x: torch.Tensor, path: Path) -> dict[str, np.ndarray]:
     """The answers of the library, of states the last ones."""
-    states = {f"v{i}_in": f"v{i}" for i in range(len(network.shapes))} if form.is_step else None
-    artifact = bnncc.compile(path, states=states, output=path.parent / "library")
+    artifact = bnncc.compile(path, states=form.states(network), output=path.parent / "library")
     given = {"x": x.numpy()}
     if form.counts:
         given["steps"] = np.array(len(x))
@@ -108,6 +109,7 @@ ALWAYS = [
     ("snntorch_leaky", "unrolled", DYNAMO, 20),
     ("norse_lif", "scan", DYNAMO, 18),
     ("snntorch_rleaky", "while", DYNAMO, 23),
+    ("snntorch_rleaky", "loop_counted", LEGACY, 11),
 ]
 """What is compiled in every run."""
 
@@ -126,6 +128,15 @@ EVERY = [
 )
 def test_an_export(name: str, form: str, dynamo: bool, opset: int, tmp_path: Path) -> None:
     check(name, form, dynamo, opset, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name, idiom in NEURONS.items() if idiom.called])
+def test_inspect_says_which_neuron_it_is(name: str, tmp_path: Path) -> None:
+    network, form = Network(name), FORMS["step"]
+    path = exported(form, network, spikes(network), tmp_path / "step.onnx", LEGACY, 17)
+    rows = inspect_rows(driver.lower_model(path, driver.Options(states=form.states(network))).program)
+    named = " + ".join(row.operation for row in rows)
+    assert NEURONS[name].called in named, named
 
 
 @pytest.mark.slow

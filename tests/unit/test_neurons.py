@@ -113,6 +113,45 @@ def test_current_lif_takes_the_new_or_the_old_current(old: bool):
     expect_equal(got, step, 2)
 
 
+@pytest.mark.parametrize(
+    ("reset", "delayed"), [("zero", False), ("subtract", False), ("subtract", True), ("zero", True)]
+)
+def test_recurrent_lif_hears_its_spikes_of_the_step_before(reset: str, delayed: bool):
+    """In a loop that carries the spikes: W s of the step before is added to the current."""
+    weights = (np.random.default_rng(5).integers(-32, 33, (4, 4)) / 64).astype(F)
+    x = np.rint(INPUT[:, :, 0, 0] * 64) / F(64)  # [T, 2, 4], so that sums of products are exact
+    sequence = Block(arg_types=[tensor(x.shape, f32)])
+    body = Block(arg_types=[tensor((2, 4), f32)] * 3)
+    now, spikes, membrane = body.args
+    heard = ops.Dense(spikes, (matrix := ops.Constant(weights)).result)
+    neuron = neurons.recurrent_lif(
+        now, heard.result, membrane, decay=F(0.9), threshold=F(0.75), reset=reset, delayed=delayed
+    )
+    fired = ops.Cast(neuron.outputs[0], f32)
+    body.add_ops([matrix, heard, neuron, fired])
+    body.add_op(ops.Yield([fired.result, neuron.new_states[0], fired.result]))
+    starts = [ops.Constant(np.zeros((2, 4), F)) for _ in range(2)]
+    scan = Scan([sequence.args[0]], [start.result for start in starts], [], STEPS, Region(body))
+    scan.verify()
+
+    def run(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        z = v = np.zeros((2, 4), F)
+        fired = []
+        for current in x:
+            u = v * F(0.9) + current + z @ matrix.T
+            v = RESET[reset](u, (v if delayed else u) > F(0.75), F(0.75), F(0))
+            z = ((v if delayed else u) > F(0.75)).astype(F)
+            fired.append(z)
+        return np.stack(fired), v
+
+    expected, last = run(weights)
+    _, membranes, spikes_over_time = evaluate_operation(scan, [x, last * 0, last * 0])
+    np.testing.assert_array_equal(spikes_over_time, expected)
+    np.testing.assert_array_equal(membranes, last)
+    assert neuron.kind.data == "recurrent_lif"
+    assert not np.array_equal(expected, run(weights * 0)[0]), "what it hears matters"
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_integrators_give_the_membrane(old: bool):
     def leaky(x, v):
