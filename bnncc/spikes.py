@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnncc.diagnostics import BnnccError
-from bnncc.streams import checked, sample_batches, sample_states
+from bnncc.streams import checked, sample_batches, sample_states, state_offset
 
 if TYPE_CHECKING:
     from bnncc.artifact import Artifact
@@ -148,7 +148,7 @@ class _Memory:
                 return self.outputs[facts["index"]].reshape(-1).view(np.uint8)
             case "state":
                 assert self.state is not None
-                return self.state[facts["offset"] :]
+                return self.state[state_offset(facts, self.state) :]
         return self.arena[facts["offset"] :]
 
 

@@ -117,9 +117,18 @@ def write_states(manifest: Mapping[str, Any], memory: np.ndarray, given: Arrays)
 def state_view(port: Mapping[str, Any], memory: np.ndarray) -> np.ndarray:
     """A state in the state memory, in its ONNX shape; not a copy."""
     dtype = np.dtype(port["dtype"])
-    start = memory[port["offset"] :].view(dtype)
+    start = memory[state_offset(port, memory) :].view(dtype)
     steps = [stride * dtype.itemsize for stride in port["strides"]]
     return np.lib.stride_tricks.as_strided(start, port["shape"], steps)
+
+
+def state_offset(facts: Mapping[str, Any], memory: np.ndarray) -> int:
+    """Where a state, or a buffer in the state memory, lies now: a slot of a ring moves with every step."""
+    ring = facts.get("ring")
+    if ring is None:
+        return facts["offset"]
+    position = int(memory[ring["position"] :][:4].view(np.uint32)[0])
+    return ring["first"] + (position + ring["slot"]) % ring["slots"] * ring["stride"]
 
 
 def checked(artifact: Artifact, inputs: Arrays, leading: int) -> dict[str, np.ndarray]:

@@ -233,7 +233,7 @@ def _pointer(program: Program, stored: Mapping[int, Weights], index: int) -> Poi
         case "part":
             return _part(program, _pointer(program, stored, buffer.base), buffer)
         case "state":
-            return Pointer(f"(void *)(memory->state + {program.offsets[index]})", "void")
+            return Pointer(f"(void *)(memory->state + {stateful.place(program, index)})", "void")
         case "arena":
             return Pointer(f"(void *)(memory->arena + {program.offsets[index]})", "void")
         case "input":
@@ -329,6 +329,7 @@ def _file(network: Network, banner: str, outside: str) -> str:
         threads.definitions(program, network.threads) if is_shared else "",
         outside,
         _memory_struct(network),
+        stateful.slot_function(program),
         *(_step_function(program, index, calls) for index, calls in enumerate(network.calls)),
         _check_function(program),
         _run_function(network),
@@ -497,6 +498,7 @@ def _all_steps(program: Program, call: Callable[[Program, int], str]) -> str:
         indent = " " * (8 + 4 * len(inside))
         lines.append(indent + call(program, index))
         lines += ["        }" for loop in inside if loop.last == index]
+    lines += [f"        {line}" for line in stateful.moves(program)]
     return "\n".join(lines)
 
 

@@ -104,6 +104,7 @@ def _over_time(program: Program) -> dict[str, Any]:
                 "output": state.output,
                 "offset": program.offsets[state.port.buffer],
                 "strides": list(stateful.strides(state)),
+                **_ring(program, state.port.buffer),
             }
             for state in program.states
         ]
@@ -111,6 +112,11 @@ def _over_time(program: Program) -> dict[str, Any]:
     if program.loops:
         facts["loops"] = [asdict(loop) for loop in program.loops]
     return facts
+
+
+def _ring(program: Program, buffer: int) -> dict[str, Any]:
+    facts = stateful.ring_facts(program, buffer)
+    return {"ring": facts} if facts else {}
 
 
 def _port(port: Port) -> dict[str, Any]:
@@ -131,7 +137,7 @@ def _port(port: Port) -> dict[str, Any]:
 def _buffer(program: Program, index: int, buffer: Buffer) -> dict[str, Any]:
     place: dict[str, Any] = {"name": buffer.name, "place": buffer.place, "bytes": buffer.bytes}
     if index in program.offsets:
-        place["offset"] = program.offsets[index]
+        place |= {"offset": program.offsets[index], **_ring(program, index)}
     if buffer.place == "part":
         place |= {"base": buffer.base, "stride": buffer.stride}
     if buffer.place in ("input", "output"):

@@ -5,12 +5,64 @@ from __future__ import annotations
 
 from bnncc.codegen.text import dimensions, elements, in_comment, port_type, run_parameters
 from bnncc.plan.memory import ALIGNMENT
-from bnncc.plan.program import Port, Program, State
+from bnncc.plan.program import Port, Program, Ring, State
 
 
 def functions(program: Program) -> tuple[str, ...]:
     """Definitions for the entry file."""
     return _reset(program), _run(program)
+
+
+def slot_function(program: Program) -> str:
+    """Where a slot of a ring lies, if there are any."""
+    if not program.rings:
+        return ""
+    return f"""\
+/* The bytes before a slot of a ring that begins at `first`: slots are counted from the oldest on. */
+static size_t {program.name}_slot(const unsigned char *position, size_t first, size_t stride, size_t slots,
+                                  size_t slot)
+{{
+    return first + (*(const uint32_t *)(const void *)position + slot) % slots * stride;
+}}"""
+
+
+def place(program: Program, index: int) -> str:
+    """The bytes in the state memory before a state, in C."""
+    ring = program.ring_of(index)
+    if ring is None:
+        return str(program.offsets[index])
+    first, position = program.offsets[ring.slots[0]], program.offsets[ring.position]
+    slot = f"{stride(program, ring)}, {len(ring.slots)}, {ring.slots.index(index)}"
+    return f"{program.name}_slot(memory->state + {position}, {first}, {slot})"
+
+
+def stride(program: Program, ring: Ring) -> int:
+    """Bytes from one slot to the next."""
+    return program.offsets[ring.slots[1]] - program.offsets[ring.slots[0]]
+
+
+def moves(program: Program) -> list[str]:
+    """Statements at the end of a step: every ring moves on."""
+    lines = []
+    for ring in program.rings:
+        position = f"*(uint32_t *)(void *)(memory_.state + {program.offsets[ring.position]})"
+        lines.append(f"{position} = ({position} + 1) % {len(ring.slots)};")
+    return lines
+
+
+def ring_facts(program: Program, index: int) -> dict[str, int]:
+    """Of a slot of a ring, for the manifest: where the position lies (uint32), where slot 0 does at position
+    0, bytes from slot to slot, how many there are, and which it is."""
+    ring = program.ring_of(index)
+    if ring is None:
+        return {}
+    return {
+        "position": program.offsets[ring.position],
+        "first": program.offsets[ring.slots[0]],
+        "stride": stride(program, ring),
+        "slots": len(ring.slots),
+        "slot": ring.slots.index(index),
+    }
 
 
 def _reset(program: Program) -> str:

@@ -49,9 +49,12 @@ class Carrier:
         """Memory for a state, laid out as its readers (or else its maker) would like it; it lies there."""
         layout = state_layout(argument, new)
         buffer = self.storage.new_buffer(name, layout.bytes, place)  # type: ignore[arg-type]
-        plane = Plane(buffer, layout)
+        return self.placed_state(argument, Plane(buffer, layout))
+
+    def placed_state(self, argument: BlockArgument, plane: Plane) -> Plane:
+        """Remember that a state lies there."""
         self._place(argument, plane)
-        self._states.add(buffer)
+        self._states.add(plane.buffer)
         return plane
 
     def keep(self, new: Sequence[SSAValue], planes: Sequence[Plane], op: Operation, first: int) -> None:

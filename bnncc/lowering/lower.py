@@ -10,7 +10,7 @@ from io import StringIO
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, SSAValue, Use
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue, Use
 from xdsl.printer import Printer
 
 from bnncc.dialect import operations as ops
@@ -25,7 +25,7 @@ from bnncc.dialect.network import (
 )
 from bnncc.dialect.time import NEURON, Scan
 from bnncc.dialect.types import Level, element_of, is_number, number_type, numpy_type, shape_of, spike
-from bnncc.lowering.carried import Carrier, Schedule, update_in_place
+from bnncc.lowering.carried import Carrier, Schedule, state_layout, update_in_place
 from bnncc.lowering.demands import halo_demands
 from bnncc.lowering.expressions import unsupported
 from bnncc.lowering.geometry import (
@@ -42,6 +42,7 @@ from bnncc.lowering.geometry import (
 from bnncc.lowering.in_place import reuse_operands
 from bnncc.lowering.opaque import OpaqueNodes
 from bnncc.lowering.region import Region
+from bnncc.lowering.rings import chains
 from bnncc.lowering.steps import Steps
 from bnncc.lowering.storage import STORED, Placement, Plane, Storage, level_of, part_of, parts, plain_element
 from bnncc.plan import expression as ex
@@ -55,7 +56,7 @@ from bnncc.plan.kernel import (
 )
 from bnncc.plan.layout import Element, Halo, Layout, words
 from bnncc.plan.names import STATEFUL, c_names
-from bnncc.plan.program import Port, Program, State, TimeLoop
+from bnncc.plan.program import Port, Program, Ring, State, TimeLoop
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ class _Lowering:
         self.operations: tuple[Operation, ...] = ()
         self.copied_outputs: list[tuple[SSAValue, Plane]] = []
         self.states: list[State] = []
+        self.slots: dict[BlockArgument, Plane] = {}
+        """States that are slots of rings."""
+        self.rings: list[Ring] = []
         self.state_outputs: list[tuple[SSAValue, Plane]] = []
         """New states, and where the caller wants them."""
 
@@ -110,6 +114,7 @@ class _Lowering:
         count = len(self.block.args)
         reserved = STATEFUL if states_of(self.main) else ()
         spelled = c_names(names_of(self.main, INPUTS) + names_of(self.main, OUTPUTS), reserved)
+        self._reserve_rings()
         inputs = self._inputs(spelled[:count])
         outputs = self._outputs(spelled[count:])
         concats = [op for block in self.blocks for op in block.ops if isinstance(op, ops.Concat)]
@@ -131,10 +136,21 @@ class _Lowering:
         memory = (offsets, arena.bytes, arena.lower_bound)
         states = tuple(self.states)
         inputs = tuple(replace(port, most=most_steps(port, loops)) for port in inputs)
-        kept = (states, state_bytes(buffers), loops, events)
+        kept = (states, state_bytes(buffers), loops, events, tuple(self.rings))
         return Program(name, inputs, outputs, buffers, steps, *memory, *kept)
 
     # The user's side.
+
+    def _reserve_rings(self) -> None:
+        """Memory for the states that hand on their values: slots, oldest first, and a position."""
+        for chain in chains(self.main):
+            layout = state_layout(chain[0], chain[0])
+            for state in reversed(chain):
+                buffer = self.storage.new_buffer(state.name_hint or "slot", layout.bytes, "state")
+                self.slots[state] = Plane(buffer, layout)
+            position = self.storage.new_buffer("position", 4, "state")
+            slots = tuple(self.slots[state].buffer for state in reversed(chain))
+            self.rings.append(Ring(slots, position))
 
     def _inputs(self, spelled: Sequence[str]) -> tuple[Port, ...]:
         names, carried = names_of(self.main, INPUTS), states_of(self.main)
@@ -144,7 +160,10 @@ class _Lowering:
         ports: list[Port] = []
         for argument, name, c_name in zip(self.block.args, names, spelled, strict=True):
             if name in carried:
-                plane = self.carrier.state(argument, results[carried[name]], name, "state")
+                if argument in self.slots:
+                    plane = self.carrier.placed_state(argument, self.slots[argument])
+                else:
+                    plane = self.carrier.state(argument, results[carried[name]], name, "state")
                 port = port_of(argument, name, c_name, plane.buffer)
                 self.states.append(State(port, carried[name], plane.layout))
                 continue
@@ -214,13 +233,21 @@ class _Lowering:
                 raise unsupported(op, f"{op.name} has no kernel")
 
     def _finish(self, op: ReturnOp) -> None:
-        """Outputs that no kernel wrote; then the new states, first where they are kept."""
+        """Outputs that no kernel wrote; then the new states, first where they are kept: what is new in a ring
+        where the oldest lies."""
         for value, plane in self.copied_outputs:
             source = self.opaque.plain.get(value) or self.steps.placement(value)[0]
             self.steps.copy(source, plane, op, "copy to the output")
         planes = {state.output: Plane(state.port.buffer, state.layout) for state in self.states}
         results = dict(zip(names_of(self.main, OUTPUTS), op.arguments, strict=True))
-        self.carrier.keep([results[name] for name in planes], list(planes.values()), op, 0)
+        ends = {ring.slots[-1]: ring.slots[0] for ring in self.rings}
+        handed_on = {slot for ring in self.rings for slot in ring.slots[:-1]}
+        moved = {
+            name: replace(plane, buffer=ends.get(plane.buffer, plane.buffer))
+            for name, plane in planes.items()
+            if plane.buffer not in handed_on
+        }
+        self.carrier.keep([results[name] for name in moved], list(moved.values()), op, 0)
         kept = {results[name]: plane for name, plane in planes.items()}
         for value, plane in self.state_outputs:
             self.steps.copy(kept[value], plane, op, "copy the state out")

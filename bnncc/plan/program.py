@@ -136,6 +136,19 @@ class State:
 
 
 @dataclass(frozen=True)
+class Ring:
+    """States of which each takes over what the one before it was, without a copy: the place of slot i is
+    first + (position + i) mod slots, and every step moves the position on by one.
+
+    slots: buffers in the state, oldest first, one after the other and of one size; the newest value is
+    written over the oldest one. position: a buffer in the state of one uint32 (0 after a reset, when the
+    slots lie where the offsets of the program say)."""
+
+    slots: tuple[int, ...]
+    position: int
+
+
+@dataclass(frozen=True)
 class TimeLoop:
     """The steps `first` to `last`, both included, run `trips` times one after the other; where `count` is
     given, as often as that input of one int64 says, at most `trips` times (0: any number)."""
@@ -167,6 +180,12 @@ class Program:
     loops: tuple[TimeLoop, ...] = ()
     events: int | None = None
     """The buffer in the state memory where the events of a step become packed spikes, if that is wanted."""
+
+    rings: tuple[Ring, ...] = ()
+
+    def ring_of(self, buffer: int) -> Ring | None:
+        """The ring that a state is a slot of, if it is one."""
+        return next((ring for ring in self.rings if buffer in ring.slots), None)
 
     def whole(self, buffer: int) -> int:
         """The buffer that a part is of, or the buffer itself."""
