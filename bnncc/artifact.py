@@ -267,11 +267,10 @@ class Artifact:
         state: np.ndarray | None = None,
     ) -> Callable[[], None]:
         """As `bind`, slower: `done(step of the manifest, trip of the loop around it)` is called after each
-        step, to look at what it left in the arrays. Raises BnnccError where the library is not run in this
-        process."""
-        if self.emulator is not None:
-            hint = "compile it with --target native: the spikes are the same"
-            raise BnnccError(self.name, f"{self.target.name} cannot be watched layer by layer", hint)
+        step, to look at what it left in the arrays; under an emulator after those of spiking neurons only,
+        whose spikes alone are there to be looked at."""
+        if (emulator := self.emulator) is not None:
+            return lambda: emulator.watch(done, arena, inputs, outputs, state)
         callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_size_t)(done)
         arrays = (arena, *(() if state is None else (state,)), *inputs, *outputs)
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import shutil
 import struct
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
 
-STOP, WRITE, READ, RUN, LAYER = range(5)
+STOP, WRITE, READ, RUN, LAYER, WATCH = range(6)
 """Operations of runner.c."""
 
 
@@ -105,6 +106,60 @@ class Emulator:
             at += len(inputs[0])
         return results
 
+    def watch(
+        self,
+        done: Callable[[int, int], None],
+        arena: np.ndarray,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        state: np.ndarray | None,
+    ) -> None:
+        """Run the network once, and call `done(step, trip)` for every layer of spiking neurons after it ran,
+        its spikes then in the memories given, which change as those of the network did."""
+        host = [arena, *([] if state is None else [state]), *inputs, *outputs]
+        first = len(host) - len(inputs) - len(outputs)
+        given = [*([(1, state)] if state is not None else []), *enumerate(inputs, first)]
+        wanted = [*([(1, state)] if state is not None else []), *enumerate(outputs, first + len(inputs))]
+        requests = [_request(WRITE, which, array.nbytes) + array.tobytes() for which, array in given]
+        requests += [_request(WATCH, 0), *(_request(READ, which, array.nbytes) for which, array in wanted)]
+        parts = regions(self.manifest)
+        expected = 4 + sum(array.nbytes for _, array in wanted)
+        expected += sum((8 + part.bytes) * self._trips(part.step, inputs) for part in parts)
+        answer = self._execute(b"".join(requests), expected).answer
+        at = 0
+        for _ in range(sum(self._trips(part.step, inputs) for part in parts)):
+            number, trip = struct.unpack_from("<II", answer, at)
+            part, at = parts[number], at + 8
+            memory = host[part.memory].reshape(-1).view(np.uint8)
+            memory[part.offset : part.offset + part.bytes] = np.frombuffer(
+                answer[at : at + part.bytes], np.uint8
+            )
+            at += part.bytes
+            if part.is_last:
+                done(part.step, trip)
+        (status,) = struct.unpack_from("<I", answer, at)
+        if status:
+            raise BnnccError(
+                self.manifest["name"], f"the network returned status {status}", exit_code=ExitCode.FAILURE
+            )
+        at += 4
+        for _, array in wanted:
+            bytes_ = np.frombuffer(answer[at : at + array.nbytes], np.uint8)
+            array.reshape(-1).view(np.uint8)[...] = bytes_
+            at += array.nbytes
+
+    def _trips(self, step: int, inputs: Sequence[np.ndarray]) -> int:
+        """How often a step runs on these inputs."""
+        trips = 1
+        for loop in self.manifest.get("loops", ()):
+            if loop["first"] <= step <= loop["last"]:
+                count = loop["count"]
+                number = next(
+                    (i for i, p in enumerate(self.manifest["inputs"]) if p["buffer"] == count), None
+                )
+                trips *= loop["trips"] if number is None else int(inputs[number].reshape(-1)[0])
+        return trips
+
     def count(self, inputs: Sequence[np.ndarray], layers: bool) -> tuple[int, list[int]]:
         """Instructions of one run of the network on one batch of inputs, and of each layer if asked for.
 
@@ -175,12 +230,42 @@ class Emulator:
         return "is the network larger than the board's memory?" if self.target.is_bare else ""
 
 
+@dataclass(frozen=True)
+class Region:
+    """Where a step leaves spikes: bytes of one of the runner's memories. is_last: of its step's regions."""
+
+    step: int
+    memory: int
+    offset: int
+    bytes: int
+    is_last: bool
+
+
+def regions(manifest: Mapping[str, Any]) -> list[Region]:
+    """What is looked at after each step: whole buffers; of states all, since some of them move."""
+    found, first_output = [], len(manifest["inputs"]) + (2 if "states" in manifest else 1)
+    for step, facts in enumerate(manifest["steps"]):
+        spiking = facts.get("spikes", ())
+        for number, spikes in enumerate(spiking):
+            buffer = manifest["buffers"][spikes["buffer"]]
+            while buffer["place"] == "part":
+                buffer = manifest["buffers"][buffer["base"]]
+            memory, offset, size = {
+                "arena": (0, buffer.get("offset", 0), buffer["bytes"]),
+                "state": (1, 0, manifest.get("state", {}).get("bytes", 0)),
+                "output": (first_output + buffer.get("index", 0), 0, buffer["bytes"]),
+            }[buffer["place"]]
+            found.append(Region(step, memory, offset, size, number == len(spiking) - 1))
+    return found
+
+
 def ports_header(manifest: Mapping[str, Any]) -> str:
     """What runner.c needs to know about a library: its memories, and how it is called."""
     name = manifest["name"]
     ports = [*manifest["inputs"], *manifest["outputs"]]
     arena = manifest["arena"]["bytes"]
     lines = [
+        "#include <stddef.h>",
         f'#include "{name}.h"',
         f"static {name.upper()}_ALIGNED unsigned char arena[{max(arena, 1)}];",
     ]
@@ -209,6 +294,20 @@ def ports_header(manifest: Mapping[str, Any]) -> str:
         f"static int run_network(void) {{ return {name}_{call}({passed}); }}",
         f"static int run_layer(int index) {{ return {name}_layer(index, {passed}); }}",
     ]
+    looked_at = regions(manifest)
+    lines.append(f"#define REGIONS {len(looked_at)}")
+    if looked_at:
+        rows = ", ".join(f"{{{r.step}, {r.memory}, {r.offset}, {r.bytes}}}" for r in looked_at)
+        lines += [
+            "struct region {",
+            "    int step;",
+            "    uint32_t memory, offset, bytes;",
+            "};",
+            f"static const struct region regions[REGIONS] = {{{rows}}};",
+            f"int {name}_watch(void (*)(int, size_t), {types});",
+            "static int run_watched(void (*done)(int, size_t))",
+            f"{{ return {name}_watch(done, {passed}); }}",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,6 @@ import pytest
 
 import bnncc
 from bnncc import artifact, spikes
-from bnncc.diagnostics import BnnccError
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.cases import Case, load_case
 from tests.e2e.commands import Shell
@@ -84,21 +83,33 @@ def test_samples_lie_side_by_side(tmp_path: Path):
             np.testing.assert_array_equal(one.spikes, other.spikes[:, sample : sample + 1])
 
 
-def test_what_has_no_spikes_or_cannot_be_watched_is_told(tmp_path: Path, bnncc: Shell):
+@pytest.mark.parametrize(
+    ("name", "target"), [(STEP, "cortex-m4"), (UNROLLED, "rv32imc"), (STEP, "cortex-a53")]
+)
+def test_rasters_of_another_processor_are_those_of_this_one(name: str, target: str, tmp_path: Path):
+    """Step by step, and with the steps in a loop; under an emulator layers tell their spikes as they run."""
+    case = load_case(name)
+    path, states = case.write_model(tmp_path), states_of_case(case)
+    (first,) = (key for key in case.inputs if key not in states)
+    x = case.inputs[first][:3, :1] if states else case.inputs[first][:, :1]
+    here = bnncc.compile(path, states=states, target="c", output=tmp_path / "here")
+    there = bnncc.compile(path, states=states, target=target, output=tmp_path / "there")
+    expected, wanted = spikes.record(here, {first: x})
+    outputs, found = spikes.record(there, {first: x})
+    assert len(found) == len(wanted) >= 2 and any(raster.spikes.any() for raster in found)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.name == other.name
+        np.testing.assert_array_equal(one.spikes, other.spikes)
+    for output, array in outputs.items():
+        np.testing.assert_allclose(array, expected[output], rtol=1e-4, atol=1e-5)
+
+
+def test_what_has_no_spikes_is_told(tmp_path: Path, bnncc: Shell):
     case = load_case("digits_bnn_bop_legacy")
     path = case.write_model(tmp_path)
     np.savez(tmp_path / "x.npz", allow_pickle=False, **case.inputs)
     answer = bnncc("run", path, "--input", tmp_path / "x.npz", "--spikes", tmp_path / "raster.npz")
     assert answer.code == 2 and "no layer of spiking neurons" in answer.err
-    case = load_case(STEP)
-    board = bnncc_compile(case, tmp_path)
-    with pytest.raises(BnnccError, match="cannot be watched"):
-        spikes.record(board, {"x": case.inputs["x"]})
-
-
-def bnncc_compile(case: Case, folder: Path) -> bnncc.Artifact:
-    """For a microcontroller."""
-    return bnncc.compile(case.write_model(folder), target="cortex-m4", states=states_of_case(case))
 
 
 def test_a_missing_matplotlib_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch, bnncc: Shell):
