@@ -56,7 +56,7 @@ def set_bits(module: ModuleOp, samples: Samples) -> dict[str, float]:
         carried: dict[str, np.ndarray] = {}
         for batch in sequence:
             outputs = reference.evaluate(module, {**carried, **batch}, count)
-            carried = {name: outputs[pairs[name]] for name in pairs if name not in batch}
+            carried = {name: outputs[pairs[name]] for name in pairs}
     found = {}
     for op in main_function(module).walk():
         if isinstance(op, ops.CONTRACTIONS) and is_spiking(element_of(op.input)):
@@ -94,7 +94,7 @@ def real_ranges(module: ModuleOp, samples: Samples) -> dict[str, tuple[float, fl
             for name, array in {**carried, **batch}.items():
                 note(arguments[name], array)
             outputs = reference.evaluate(module, {**carried, **batch}, look)
-            carried = {name: outputs[pairs[name]] for name in pairs if name not in batch}
+            carried = {name: outputs[pairs[name]] for name in pairs}
     ranges: dict[str, tuple[float, float]] = {}
     for op, value in inputs.items():
         where = location_text(op)
@@ -120,9 +120,9 @@ def origin(value: SSAValue) -> SSAValue:
 
 
 def sequences(module: ModuleOp, samples: Samples) -> Iterator[list[dict[str, np.ndarray]]]:
-    """The given inputs of every sequence of calls, which begins with states of zero. Of a network with
-    states: steps [T, ...] of one sequence, or [T, N, ...] of N samples, cut into what a step takes; else
-    every call is one by itself."""
+    """The given inputs of every sequence of calls, which begins with states of zero or those that are given
+    [N, ...]. Of a network with states: steps [T, ...] of one sequence, or [T, N, ...] of N samples, cut into
+    what a step takes; else every call is one by itself."""
     main = main_function(module)
     samples = _unpacked(module, samples)
     if not states_of(main):
@@ -135,8 +135,14 @@ def sequences(module: ModuleOp, samples: Samples) -> Iterator[list[dict[str, np.
         for name, shape in shapes.items()
         if samples[name].ndim == len(shape) + 1 and shape and samples[name].shape[1:] != shape
     }
+    initial = {
+        name: samples[name]
+        for name in states_of(main)
+        if name in shapes and samples[name].ndim == len(shapes[name])
+    }
+    samples = {name: array for name, array in samples.items() if name not in initial}
     if not many:
-        yield list(batches(module, samples))
+        yield _begun(list(batches(module, samples)), initial)
         return
     for number in range(min(many.values())):
         part = {
@@ -145,7 +151,16 @@ def sequences(module: ModuleOp, samples: Samples) -> Iterator[list[dict[str, np.
             else array
             for name, array in samples.items()
         }
-        yield list(batches(module, part))
+        first = {
+            name: array[number * shapes[name][0] : (number + 1) * shapes[name][0]]
+            for name, array in initial.items()
+        }
+        yield _begun(list(batches(module, part)), first)
+
+
+def _begun(calls: list[dict[str, np.ndarray]], initial: Samples) -> list[dict[str, np.ndarray]]:
+    """A sequence that begins with states that were given once, as `run` takes them."""
+    return [{**calls[0], **initial}, *calls[1:]] if calls else []
 
 
 def _unpacked(module: ModuleOp, samples: Samples) -> Samples:

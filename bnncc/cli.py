@@ -459,7 +459,11 @@ def _run_inputs(chosen: argparse.Namespace, artifact: Artifact) -> Mapping[str, 
     from bnncc import arrays, spike_words
 
     if chosen.step_length is None:
-        return arrays.read_inputs(chosen.input, artifact.input_names)
+        given = arrays.read_inputs(chosen.input, artifact.input_names)
+        if {"t", "x", "y"} <= set(given) and "t" not in artifact.input_names:
+            hint = "give --step-length, in the unit of t, to cut them into steps"
+            raise BnnccError(str(chosen.input[0]), "these are events, not steps of an input", hint)
+        return given
     if len(chosen.input) != 1:
         raise BnnccError("--input", "events are one file of arrays t, x, y and p")
     events = spike_words.read_events(arrays.read_arrays(Path(chosen.input[0])), chosen.input[0])

@@ -177,6 +177,8 @@ def test_a_file_of_events_on_the_command_line(
     with np.load(out) as outputs:
         expected = libraries["events"].run_events(events, STEP, STEPS, START)
         np.testing.assert_array_equal(outputs["s"], expected["s"])
+    answer = bnncc("run", directory, "--input", file)
+    assert answer.code == 2 and "events, not steps" in answer.err and "--step-length" in answer.err
     np.savez(file, allow_pickle=False, p=events["p"], **{**columns, "x": columns["x"] + 1})
     answer = bnncc("run", directory, "--input", file, "--step-length", str(STEP))
     assert answer.code == 2 and "has x = 7, the input has 7" in answer.err

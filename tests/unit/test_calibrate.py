@@ -186,3 +186,29 @@ def test_bits_of_counts() -> None:
     assert density.bits_of_count(0.3, 1) == pytest.approx(0.3)
     # 0, 1, 2, 3 or 4 of 4 spikes have 0, 1, 1, 2 and 1 bits.
     assert density.bits_of_count(0.5, 4) == pytest.approx((4 + 6 + 2 * 4 + 1) / 16)
+
+
+def test_samples_may_hold_the_states_to_begin_with(tmp_path: Path) -> None:
+    """As `run` takes them: one for each sample, in the first step alone."""
+    node = helper.make_node
+    nodes = [
+        node("Add", ["v_in", "x"], ["u"]),
+        node("Greater", ["u", "one"], ["fired"]),
+        node("Cast", ["fired"], ["s"], to=TensorProto.FLOAT),
+        node("Sub", ["u", "s"], ["v"]),
+        node("Gemm", ["s", "w"], ["y"], name="dense"),
+    ]
+    constants = {"one": np.float32(1), "w": RNG.normal(size=(8, 4)).astype(np.float32)}
+    path = write(tmp_path, make_model(nodes, {"x": [1, 8], "v_in": [1, 8]}, ["y", "v"], constants))
+
+    def measured(**more: np.ndarray) -> float:
+        given = {"x": np.full((4, 2, 8), 0.5, np.float32), **more}
+        options = driver.Options(states={"v_in": "v"}, calibrate=given)
+        found = [step.density for step in driver.lower_model(path, options).program.steps if step.density]
+        assert len(found) == 1 and found[0].measured
+        return found[0].bits
+
+    assert measured() == pytest.approx(1 / 4), "0.5, 1, 1.5 fires, 1"
+    start = np.zeros((2, 8), np.float32)
+    start[1] = 0.75
+    assert measured(v_in=start) == pytest.approx((1 + 2) / 8), "the second sample fires at once, and again"
