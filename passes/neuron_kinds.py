@@ -247,7 +247,7 @@ def _hinders(other: Neuron, neuron: Neuron, states: dict[SSAValue, Neuron]) -> b
     def value_at(value: SSAValue, level: float) -> np.ndarray:
         op = value.owner
         if value not in own and isinstance(op, BETWEEN):
-            index = op.results.index(value)  # type: ignore[arg-type]
+            index = list[SSAValue](op.results).index(value)
             return evaluate_operation(op, [value_at(operand, level) for operand in op.operands])[index]
         if isinstance(op, ops.Constant):
             return op.array

@@ -72,7 +72,7 @@ def turn(block: Block, old: SSAValue, new: SSAValue) -> tuple[bool, bool, int]:
     order = list(block.ops)
     undecided = [op for op in order if not isinstance(op, DECISIONS)]
     way = reached(undecided, {old}, shape_of(old)) & before(new, stops=DECISIONS)
-    own = {result for op in way for result in op.results}
+    own: set[SSAValue] = {result for op in way for result in op.results}
     near = {result for op in reached(undecided, own, shape_of(old)) for result in op.results}
     decides = any(
         isinstance(op, DECISIONS) and (is_firing(op, {old}) or not (own | near).isdisjoint(op.operands))

@@ -7,10 +7,10 @@ step, so that a step writes one slot, however long the delay is, and copies noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import BlockArgument
+from xdsl.ir import BlockArgument, SSAValue
 
 from bnncc.dialect.network import INPUTS, OUTPUTS, names_of, public_outputs, states_of
 from bnncc.lowering.carried import state_layout
@@ -28,7 +28,9 @@ def chains(main: FuncOp) -> list[tuple[BlockArgument, ...]]:
     carried, public = states_of(main), set(public_outputs(main))
     arguments = dict(zip(names_of(main, INPUTS), block.args, strict=True))
     results = dict(zip(names_of(main, OUTPUTS), last.arguments, strict=True))
-    becomes = {arguments[name]: results[output] for name, output in carried.items() if output not in public}
+    becomes: dict[BlockArgument, SSAValue] = {
+        arguments[name]: results[output] for name, output in carried.items() if output not in public
+    }
     older: dict[BlockArgument, BlockArgument] = {}
     shared: set[BlockArgument] = set()
     for state, new in becomes.items():
@@ -50,6 +52,6 @@ def _followed(
     return tuple(chain)
 
 
-def _lie_alike(chain: Sequence[BlockArgument], becomes: dict[BlockArgument, object]) -> bool:
-    layouts = {state_layout(state, becomes[state]) for state in chain}  # type: ignore[arg-type]
+def _lie_alike(chain: Sequence[BlockArgument], becomes: Mapping[BlockArgument, SSAValue]) -> bool:
+    layouts = {state_layout(state, becomes[state]) for state in chain}
     return len(layouts) == 1

@@ -21,7 +21,7 @@ from tests.models import make_model, write
 
 SHAPE = [1, 6]
 NUMBERS = {"one": 1.0, "half": 0.5, "alpha": 0.75, "beta": 0.875, "rho": 0.9375, "quarter": 0.25, "zero": 0.0}
-CONSTANTS = {name: np.array(value, np.float32) for name, value in NUMBERS.items()}
+CONSTANTS: dict[str, np.ndarray] = {name: np.array(value, np.float32) for name, value in NUMBERS.items()}
 CONSTANTS["w"] = np.round(np.random.default_rng(0).normal(size=(6, 6)) * 16).astype(np.float32) / 64
 
 

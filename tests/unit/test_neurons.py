@@ -125,7 +125,7 @@ def test_recurrent_lif_hears_its_spikes_of_the_step_before(reset: str, delayed: 
     now, spikes, membrane = body.args
     heard = ops.Dense(spikes, (matrix := ops.Constant(weights)).result)
     neuron = neurons.recurrent_lif(
-        now, heard.result, membrane, decay=F(0.9), threshold=F(0.75), reset=reset, delayed=delayed
+        now, heard.result, membrane, decay=0.9, threshold=0.75, reset=reset, delayed=delayed
     )
     fired = ops.Cast(neuron.outputs[0], f32)
     body.add_ops([matrix, heard, neuron, fired])
