@@ -123,12 +123,13 @@ def test_servers_work_side_by_side(tracker: str, tmp_path: Path, monkeypatch: py
     assert len(found.layers[0].scores) == count > 8 and None not in found.layers[0].scores
 
 
+@pytest.mark.slow
 def test_two_servers_measure_nearly_twice_as_many(
     tracker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """Candidates are built beforehand, and the boards' time is what counts: each call of a kernel waits for a
     while, as it would for another processor."""
-    misbehave(monkeypatch, "extern int usleep(unsigned); usleep(50000);", "")
+    misbehave(monkeypatch, "extern int usleep(unsigned); usleep(10000);", "")
     device, choices = _device(tracker), candidates(SUBJECT.spec, NATIVE)[:16]
     parts = [choices[start : start + 4] for start in range(0, 16, 4)]
     build, built = measuring._build, {}
@@ -146,7 +147,7 @@ def test_two_servers_measure_nearly_twice_as_many(
         start = time.monotonic()
         with ThreadPoolExecutor(servers) as threads:
             found = list(threads.map(lambda part: measure(SUBJECT, part, device, NATIVE), parts))
-        assert all(outcome.score and outcome.score > 0.04 for part in found for outcome in part)
+        assert all(outcome.score and outcome.score > 0.009 for part in found for outcome in part)
         return time.monotonic() - start
 
     seconds(1)
