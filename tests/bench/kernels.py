@@ -7,24 +7,24 @@ of the turns' ratios. A call costs some 0.5 microseconds on top of the kernel. C
 - ours: the default schedule. limit: the time that the processor takes to count the bits of as many 512-bit
   vectors and do nothing else. An exclusive-or and an addition go with each count, so a processor that starts
   two vector operations a cycle, but one count, cannot get below 1.5 times the limit.
-- prototype: the plain prototypes `binary_conv.py` (AVX-512) and `binary_conv_bytes.py` (AVX2), of the folder
-  that the environment variable BNNCC_PROTOTYPES names, where they have the layer.
+- bound: what counting, epilogue and memory of a 1x1 layer take at least, by the model of `bound.py`.
+- plain, best: prototypes of the folder that the environment variable BNNCC_PROTOTYPES names, where they have
+  the layer: `binary_conv.py` (AVX-512) or `binary_conv_bytes.py`, and the fastest, `three_word_avx512.py` or
+  `pair_lookup.py`, which read activations in the form they want and end in a threshold.
 - onnxruntime: the same layer in float32, one thread, if it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from bnncc import targets
-from bnncc.kernels import binary_conv, byte_conv, real_conv
+from bnncc.kernels import byte_conv, choice, real_conv
 from bnncc.kernels import map as map_kernels
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
@@ -41,10 +41,12 @@ from bnncc.plan.expression import (
     ToLevel,
     Unary,
 )
-from bnncc.plan.kernel import BinaryConv, ByteConv, Grid, KernelSpec, Map, Output, RealConv
+from bnncc.plan.kernel import BinaryConv, ByteConv, Grid, KernelSpec, Map, Output, RealConv, Window
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.simulate import allocate, random_buffer
 from bnncc.targets import Target
+from tests.bench.bound import Bound
+from tests.bench.prototypes import prototypes
 from tests.bench.timing import VECTORS_COUNTED, Call, measure, pin_to_one_core, popcount_loop, processor
 from tests.kernels.contractions import Shape, binary_spec, byte_spec, dense, pointwise, real_spec
 from tests.kernels.library import Library, aligned
@@ -58,7 +60,7 @@ TWO = (Element.F32, Element.F32)
 
 @dataclass(frozen=True)
 class Layer:
-    """A line of the table; prototype: the epilogue's name in `binary_conv.py`, if that has the layer."""
+    """A line of the table; prototype: the epilogue of the prototypes to compare with, if any has it."""
 
     name: str
     spec: KernelSpec
@@ -89,14 +91,20 @@ def binary_layers() -> list[Layer]:
         layers += [
             Layer(f"{name} threshold", binary_spec(shape, pad_value=1), "one-pad"),
             Layer(f"{name} threshold, zero padding", binary_spec(shape), "zero-pad"),
-            Layer(f"{name} scale and bias", binary_spec(shape, FLOAT, TWO, pad_value=1), "float"),
+            Layer(f"{name} scale and bias", binary_spec(shape, FLOAT, TWO, pad_value=1), "one-pad"),
+            Layer(f"{name} residual, two outputs", residual_spec(shape), "one-pad"),
+        ]
+    for size, channels in ((56, 64), (28, 128), (14, 256), (7, 512)):
+        shape, name = pointwise(size, channels, channels), f"{size}x{size}x{channels} 1x1"
+        layers += [
+            Layer(f"{name} threshold", binary_spec(shape)),
+            Layer(f"{name} scale and bias", binary_spec(shape, FLOAT, TWO)),
             Layer(f"{name} residual, two outputs", residual_spec(shape)),
         ]
     return [
         *layers,
         Layer("56x56x32 3x3 residual, two outputs", residual_spec(square(56, 32, 32))),
         Layer("56x56x64 3x3 stride 2 threshold", binary_spec(square(56, 64, 64, stride=2))),
-        Layer("28x28x128 1x1 threshold", binary_spec(pointwise(28, 128, 128))),
         Layer("dense 1024->1024 threshold", binary_spec(dense(1, 1024, 1024))),
         Layer("dense 8 x 1024->1024 threshold", binary_spec(dense(8, 1024, 1024))),
     ]
@@ -185,9 +193,9 @@ def call_ours(kernel: Kernel, library: Library, rng: np.random.Generator) -> Cal
     halo = spec.root.halo_level if isinstance(spec.root, BinaryConv) else 0
     reads = [aligned(random_buffer(layout, rng, halo)) for layout in (*spec.inputs, *spec.operands)]
     packed = [aligned(array) for array in kernel.pack(random_constants(spec, rng))]
-    return library.bind(
-        kernel, *reads, *packed, *(aligned(allocate(output.layout)) for output in spec.outputs)
-    )
+    lent = [aligned(np.zeros(kernel.scratch_bytes, np.uint8))] if kernel.scratch_bytes else []
+    writes = [aligned(allocate(output.layout)) for output in spec.outputs]
+    return library.bind(kernel, *reads, *packed, *writes, *lent)
 
 
 def random_constants(spec: KernelSpec, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -205,49 +213,6 @@ def random_constants(spec: KernelSpec, rng: np.random.Generator) -> tuple[np.nda
 
 
 # --- Peers ---------------------------------------------------------------------------------------
-
-
-def prototypes(folder: str | None) -> Callable[[Layer, Target], Call | None]:
-    """The maker of a call of the prototype of a layer, None where there is none."""
-    if folder is None:
-        return lambda layer, target: None
-    sys.path.insert(0, folder)
-    words, octets, support, reference = (
-        importlib.import_module(name)
-        for name in ("binary_conv", "binary_conv_bytes", "support", "binary_reference")
-    )
-
-    def make(layer: Layer, target: Target) -> Call | None:
-        _, height, width, outputs = layer.spec.shape
-        channels, rng = layer.spec.inputs[0].shape[3], np.random.default_rng(0)
-        if target.popcount == "vector32" and layer.prototype:
-            kernel = words.schedule(
-                words.conv3x3(height, width, channels // 32, outputs, layer.prototype), 7, 2
-            )
-            shape = (words.CASES[layer.prototype], outputs // 16, 16)
-            is_float = layer.prototype == "float"
-            table = (
-                np.ones(shape, np.float32) if is_float else rng.integers(4 * channels, 5 * channels, shape)
-            )
-            element = np.float32 if is_float else np.int32
-            results = np.zeros(
-                height * width * outputs // (1 if is_float else 16), np.float32 if is_float else np.uint16
-            )
-            item, lanes, library = np.uint32, 16, support.load_kernels(kernel)
-        elif target.name == "x86-64-v3" and layer.prototype == "one-pad":
-            kernel = octets.schedule(octets.conv3x3_bytes(height, width, channels // 8, outputs, 32, 24), 7)
-            table, element = rng.integers(4 * channels, 5 * channels, (outputs // 32, 32)), np.int16
-            results = np.zeros(height * width * outputs // 32, np.uint32)
-            item, lanes, library = np.uint8, 32, support.load_kernels(kernel, octets.AVX2)
-        else:
-            return None
-        x = reference.pack_bits(reference.random_signs(rng, height + 2, width + 2, channels) > 0, item)
-        w = reference.pack_bits(reference.random_signs(rng, outputs // lanes, 9, lanes, channels) > 0, item)
-        w = w.transpose(0, 1, 3, 2)
-        arrays = [support.aligned(a) for a in (x, w, table.astype(element), results)]
-        return support.bind(library.conv, *arrays)
-
-    return make
 
 
 def onnxruntime_call(spec: KernelSpec, rng: np.random.Generator) -> Call | None:
@@ -298,37 +263,42 @@ def onnxruntime_call(spec: KernelSpec, rng: np.random.Generator) -> Call | None:
 # --- Tables ----------------------------------------------------------------------------------------------
 
 
-def table(title: str, layers: list[Layer], target: Target, turns: int, make_prototype: Callable) -> None:
+Prototypes = Callable[[Target, int, int, str], dict[str, Call]]
+
+
+def table(title: str, layers: list[Layer], target: Target, turns: int, make_prototypes: Prototypes) -> None:
     """Measure and print."""
     isa, rng = Isa.of(target), np.random.default_rng(1)
     is_binary = isinstance(layers[0].spec.root, BinaryConv)
-    template = binary_conv if is_binary else real_conv
+    template = choice if is_binary else real_conv
     kernels = [template.make(layer.spec, isa) for layer in layers]
     library = Library(kernels, target)
     counting = popcount_loop() if is_binary and target.popcount == "vector32" else None
-    columns = [
-        "ours",
-        "prototype",
-        "ours/prototype",
-        "onnxruntime",
-        "ours/onnxruntime",
-        "limit",
-        "ours/limit",
-    ]
+    columns = ["ours", "onnxruntime", "ours/onnxruntime"]
+    if is_binary:
+        columns[1:1] = ["plain", "ours/plain", "best", "ours/best"]
+        columns += ["limit", "ours/limit", "bound", "ours/bound"]
     print(f"\n{title}, {target.name}: microseconds")
     print(f"{'':44}" + "".join(f"{column:>17}" for column in columns))
     for layer, kernel in zip(layers, kernels, strict=True):
         calls = {"ours": call_ours(kernel, library, rng)}
-        peers = {"prototype": make_prototype(layer, target), "onnxruntime": onnxruntime_call(layer.spec, rng)}
-        calls |= {name: call for name, call in peers.items() if call}
+        if layer.prototype:
+            _, size, _, channels = layer.spec.shape
+            calls |= make_prototypes(target, size, channels, layer.prototype)
+        peer = onnxruntime_call(layer.spec, rng)
+        calls |= {"onnxruntime": peer} if peer else {}
         if counting:
             calls["limit"] = counting
         times = measure(calls, turns)
         values = {name: times.median(name) * 1e6 for name in calls}
         values |= {f"ours/{name}": times.ratio("ours", name) for name in calls if name != "ours"}
         if counting:
-            vectors = _bits(layer.spec) / 512 / VECTORS_COUNTED
-            values |= {"limit": values["limit"] * vectors, "ours/limit": values["ours/limit"] / vectors}
+            scales = {"limit": _bits(layer.spec) / 512}
+            if layer.spec.root.window == Window(1, 1):  # type: ignore[union-attr]
+                scales["bound"] = Bound.of(layer.spec).cycles
+            for name, vectors in scales.items():
+                values[name] = times.median("limit") * 1e6 * vectors / VECTORS_COUNTED
+                values[f"ours/{name}"] = times.ratio("ours", "limit") * VECTORS_COUNTED / vectors
         cells = (f"{values[column]:.2f}" if column in values else "" for column in columns)
         print(f"{layer.name:44}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
 
@@ -340,7 +310,7 @@ def level_table(target: Target, turns: int) -> None:
     print(f"\nLayers of a few bits, {target.name}: microseconds")
     print(f"{'':44}" + "".join(f"{column:>17}" for column in columns))
     for name, *specs in layers:
-        templates = (binary_conv, binary_conv, real_conv)
+        templates = (choice, choice, real_conv)
         kernels = [template.make(spec, isa) for template, spec in zip(templates, specs, strict=True)]
         library = Library(kernels, target)
         calls = {key: call_ours(k, library, rng) for key, k in zip(columns, kernels, strict=False)}
@@ -353,7 +323,7 @@ def level_table(target: Target, turns: int) -> None:
 def first_layer_table(target: Target, turns: int) -> None:
     """Measure layers of 8-bit pixels and binary weights, the conversion of the pixels included, and print."""
     isa, rng = Isa.of(target), np.random.default_rng(1)
-    templates = {ByteConv: byte_conv, BinaryConv: binary_conv, RealConv: real_conv, Map: map_kernels}
+    templates = {ByteConv: byte_conv, BinaryConv: choice, RealConv: real_conv, Map: map_kernels}
     columns = ["bytes", "planes", "float", "bytes/float", "planes/float"]
     print(
         f"\n8-bit pixels and binary weights, {target.name}: microseconds, with the conversion of the pixels"
@@ -385,19 +355,22 @@ def main() -> None:
     )
     parser.add_argument("--target", action="append", help="default: native and x86-64-v3, if they run here")
     parser.add_argument("--turns", type=int, default=41)
+    parser.add_argument("--binary", action="store_true", help="the table of binary layers only")
     arguments = parser.parse_args()
     folder = os.environ.get("BNNCC_PROTOTYPES")
     print(f"{processor()}, core {pin_to_one_core()}")
     if folder is None:
         print("BNNCC_PROTOTYPES names no folder: no column of prototypes")
-    make_prototype = prototypes(folder)
+    make_prototypes = prototypes(folder)
     for name in arguments.target or ["native", "x86-64-v3"]:
         target = targets.load(name)
         if not target.runs_here():
             print(f"\n{name}: skipped, this machine does not run it")
             continue
-        table("Binary layers", binary_layers(), target, arguments.turns, make_prototype)
-        table("Real layers", real_layers(), target, arguments.turns, make_prototype)
+        table("Binary layers", binary_layers(), target, arguments.turns, make_prototypes)
+        if arguments.binary:
+            continue
+        table("Real layers", real_layers(), target, arguments.turns, make_prototypes)
         level_table(target, arguments.turns)
         first_layer_table(target, arguments.turns)
 
