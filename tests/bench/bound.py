@@ -2,20 +2,22 @@
 """The least time of a binary 1x1 layer with AVX-512 VPOPCNTDQ, epilogue and memory included.
 
 A model, not a measurement. A vector is 16 output channels of one pixel. It takes an exclusive-or, a count and
-an addition for each word of the reduction; then the epilogue takes one operation for each node of
-its expressions that computes something (two more where it begins with a number: the sum is doubled and taken
-from a table), and a store for each output. Two vector operations start in a cycle (Zen 4). Meanwhile the
-layer's inputs, operands, weights and outputs move once between the caches, 32 bytes a cycle. The bound is the
-longer of the two. A cycle is the time of one count, of which one starts in a cycle.
+an addition for each word of the reduction, one addition spared; then the epilogue takes an operation for
+each node of its expressions that computes something, an addition to a product with it, and two more where it
+begins with a number: the sum is doubled and taken from a table. Two vector operations start in a cycle (Zen
+4); loads and stores go beside them. Meanwhile the layer's inputs, operands, weights and outputs move once
+between the caches, 32 bytes a cycle. The bound is the longer of the two. A cycle is the time of one count, of
+which one starts in a cycle.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnncc.plan.expression import Accumulator, Channel, Integer, Operand, Scalar
-from bnncc.plan.graph import Graph
+from bnncc.plan.expression import Accumulator, Binary, Channel, Integer, Operand, Scalar
+from bnncc.plan.graph import Graph, Node
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS
 from bnncc.plan.threshold import Threshold
@@ -51,7 +53,7 @@ class Bound:
         layouts = (*spec.inputs, *spec.operands, *(output.layout for output in spec.outputs))
         moved = sum(layout.bytes for layout in layouts) + outputs * words * 4
         return Bound(
-            vectors * words * OPERATIONS_A_WORD / OPERATIONS_A_CYCLE,
+            vectors * (words * OPERATIONS_A_WORD - 1) / OPERATIONS_A_CYCLE,
             vectors * epilogue_operations(spec) / OPERATIONS_A_CYCLE,
             moved / BYTES_A_CYCLE,
         )
@@ -61,4 +63,16 @@ def epilogue_operations(spec: KernelSpec) -> int:
     """Vector operations of one vector of channels after the counting."""
     nodes = Graph.of([output.expression for output in spec.outputs]).nodes
     computed = sum(not isinstance(node.expression, LEAVES) for node in nodes)
-    return computed + len(spec.outputs) + (0 if Threshold.of(spec) else 2)
+    fused = sum(_adds_product(nodes, node) for node in nodes)
+    return computed - fused + (0 if Threshold.of(spec) else 2)
+
+
+def _adds_product(nodes: Sequence[Node], node: Node) -> bool:
+    """Whether the node is a sum one side of which is a product that nothing else uses: one operation."""
+
+    def is_product(number: int) -> bool:
+        expression = nodes[number].expression
+        return isinstance(expression, Binary) and expression.kind == "mul" and nodes[number].uses == 1
+
+    is_sum = isinstance(node.expression, Binary) and node.expression.kind in ("add", "sub")
+    return is_sum and any(is_product(number) for number in node.operands)
