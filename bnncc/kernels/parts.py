@@ -44,6 +44,9 @@ def divided(kernel: Kernel, threads: int) -> Kernel:
         return kernel
     if isinstance(kernel.spec.root, Opaque | FillHalo | SpikeConv):
         return kernel
+    # A row in three-word form is written from left to right: each pixel goes into sums of those before it.
+    if any(output.layout.form != "plain" for output in kernel.spec.outputs):
+        return kernel
     splitter = _Splitter(ITERATIONS_PER_THREAD * threads, bool(kernel.scratch_bytes))
     function: Any = kernel.function
     body = splitter.function_body(function.body)

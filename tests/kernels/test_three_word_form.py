@@ -12,6 +12,7 @@ import pytest
 from bnncc import targets
 from bnncc.kernels.build import make_kernel
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.parts import divided
 from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Output
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, load, random_buffer, random_reads, run_step, store
@@ -140,6 +141,13 @@ def test_what_is_stored(halo: Halo):
     np.testing.assert_array_equal(s, padded[:, :, :-2] ^ padded[:, :, 1:-1] ^ padded[:, :, 2:])
     store(layout, buffer, ~bits)
     np.testing.assert_array_equal(load(layout, buffer), ~bits)
+
+
+def test_threads_do_not_share_what_is_written_in_order():
+    target = targets.load("znver4")
+    plain, ordered = (make_kernel(spec, target) for spec in (READERS["reads"], WRITERS["threshold"]))
+    assert divided(plain, 2) is not plain
+    assert divided(ordered, 2) is ordered
 
 
 def test_a_dense_layer_has_no_such_form():
