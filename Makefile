@@ -17,7 +17,7 @@ help:
 	@echo "make check     formatting, lint, types, layering, then all tests but the slow ones"
 	@echo "make conformance  ONNX's own node tests, counted"
 	@echo "make fuzz      20,000 damaged models, none of which may hurt the compiler"
-	@echo "make bench     speed, as a table"
+	@echo "make bench     speed, as tables (docs/performance.md)"
 	@echo "make format    put the sources into the house's format"
 
 demo: $(VENV)/installed

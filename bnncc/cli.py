@@ -301,7 +301,7 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
         "--optimize",
         choices=("size", "speed"),
         help="what kernels are chosen for (default: without an operating system those that keep --flash, "
-        "or a balance; else speed)",
+        "or a balance; else speed, but for hidden spiking layers of binary weights, which look products up)",
     )
     group.add_argument(
         "--threads",

@@ -16,6 +16,7 @@ from tests.models import make_model, write
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def halves(folder: Path) -> Path:
@@ -42,19 +43,19 @@ def test_the_c_program_is_compiled_and_runs(tmp_path: Path, bnncc: Shell):
 
 
 def test_its_commands_and_options_exist(bnncc: Shell):
-    for command in set(re.findall(r"bnncc (compile|run|verify|inspect|bench|tune|targets|doctor)\b", README)):
+    text = README + (ROOT / "docs" / "spiking.md").read_text()
+    for command in set(re.findall(r"bnncc (compile|run|verify|inspect|bench|tune|targets|doctor)\b", text)):
         assert bnncc.fine(command, "--help").out
     known = "".join(bnncc.fine(command, "--help").out for command in ("compile", "run", "bench", "tune"))
-    ours = re.sub(r"`python -m tvm[^`]*`", "", README)
+    ours = re.sub(r"`python -m tvm[^`]*`", "", text)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", ours)):
         assert option in known
 
 
 def test_its_links_lead_somewhere():
-    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
-    for page in pages:
+    for page in PAGES:
         for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            assert link.startswith("https://") or (ROOT / link).exists(), f"{page.name}: {link}"
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_its_python_is_that_of_the_first_model():
