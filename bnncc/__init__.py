@@ -46,7 +46,7 @@ def compile(
     torch.export.export gives. target: a name that `bnncc targets` lists, or a TOML file. output: the
     directory to write (created; by default a temporary one). name: the library's C name (default: from the
     file's or the class's). dims: sizes of symbolic dimensions. states: output name by input name of what a
-    graph of one time step keeps for the next. options: further fields of `bnncc.driver.Options`, such as
+    graph of one time step keeps for the next. options: further fields of `bnncc.options.Options`, such as
     `emit` and `assume_sign_zero`; for a NIR file `dt`, the length of a step in the unit of its time
     constants, and `reset`, `integrator`, `current`, `v_min`, `preset`.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,10 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
 from bnncc import reference
-from bnncc.calibrate import LABELS, sequences
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function, states_of
 from bnncc.lowering.spikes import fired
-
-Samples = Mapping[str, np.ndarray]
+from bnncc.samples import LABELS, Samples, sequences
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,11 @@ class Accuracy:
 def compare(before: ModuleOp, after: ModuleOp, samples: Samples) -> Accuracy:
     """before, after: the same network fused, its arithmetic as the file says and rounded. Raises BnnccError
     for samples that do not fit."""
-    given = {name: array for name, array in samples.items() if name != LABELS}
     kept = set(states_of(main_function(before)).values())
     spikes = equal = count = 0
     error = 0.0
     scores: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for sequence in sequences(before, given):
+    for sequence in sequences(before, samples):
         count += 1
         (exact, fires), (rounded, others) = (_run(module, sequence) for module in (before, after))
         for name in fires.keys() & others.keys():

@@ -1,112 +1,107 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many neurons spike: a network is run on samples, and the set bits of every layer's input are counted.
+"""What the layers of a network read on samples: how many neurons spike, and the ranges of real numbers.
 
-What is counted decides between events and products (`bnncc.plan.density`); it never changes results. The
-ranges of real numbers are measured in the same way, for --quantize-real.
+Counted spikes decide between events and products (`bnncc.plan.density`), which never changes results; ranges
+are what --quantize-real rounds by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
-from bnncc import arrays, reference
+from bnncc import reference
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
-from bnncc.dialect.network import INPUTS, main_function, names_of, states_of
+from bnncc.dialect.network import main_function, states_of
 from bnncc.dialect.operations import is_spiking
 from bnncc.dialect.sources import location_text
-from bnncc.dialect.types import element_of, shape_of, spike
-from bnncc.spike_words import unpacked
+from bnncc.dialect.types import element_of
+from bnncc.passes.pipeline import run_pipeline
+from bnncc.passes.quantize_real import Bounds
+from bnncc.passes.recognize_spikes import Rates
+from bnncc.plan.density import Costs
+from bnncc.samples import Samples, sequences
 
-LABELS = "labels"
-"""The array of samples that holds what is right, for those who count it."""
-
-Samples = Mapping[str, np.ndarray]
-"""Arrays by input name, stacked along axis 0: batches, or steps of one sequence where there are states."""
-
-
-def read_samples(path: str | Path) -> Samples:
-    """The arrays of a .npz. Raises BnnccError."""
-    samples = arrays.read_arrays(Path(path))
-    if "" in samples:
-        hint = "write it with numpy.savez, an array for each input by its name"
-        raise BnnccError(str(path), "samples are an archive of arrays by input name", hint)
-    return samples
+NOTHING: Bounds = (np.inf, -np.inf)
+"""The bounds of no numbers."""
 
 
-def set_bits(module: ModuleOp, samples: Samples) -> dict[str, float]:
-    """Set bits of an input, on average, of each contraction of spikes, by its location.
+class Readings:
+    """What the contractions of a fused network read: arrays are added, then asked for by layer."""
 
-    module: fused. Raises BnnccError where the samples do not fit the network."""
-    totals: dict[SSAValue, tuple[int, int]] = {}
+    def __init__(self, main: FuncOp):
+        """main: whose layers are watched."""
+        layers = [op for op in main.walk() if isinstance(op, ops.CONTRACTIONS)]
+        self._inputs = {op: origin(op.input) for op in layers}
+        self._watched = set(self._inputs.values())
+        self._bits: dict[SSAValue, tuple[int, int]] = {}
+        self._bounds: dict[SSAValue, Bounds] = {}
 
-    def count(op: Operation, results: list[np.ndarray]) -> None:
-        for value, array in zip(op.results, results, strict=True):
-            if is_spiking(element_of(value)):
-                bits, size = totals.get(value, (0, 0))
-                totals[value] = bits + int(np.bitwise_count(array).sum()), size + array.size
+    def add(self, value: SSAValue, array: np.ndarray) -> None:
+        """Take in what a value was once, if a layer reads it."""
+        if value not in self._watched or not array.size:
+            return
+        if is_spiking(element_of(value)):
+            bits, size = self._bits.get(value, (0, 0))
+            self._bits[value] = bits + int(np.bitwise_count(array).sum()), size + array.size
+        elif element_of(value) == f32:
+            low, high = self._bounds.get(value, NOTHING)
+            # NumPy's, unlike Python's, keep a NaN.
+            self._bounds[value] = float(np.minimum(low, array.min())), float(np.maximum(high, array.max()))
 
-    pairs = states_of(main_function(module))
-    for sequence in sequences(module, {key: array for key, array in samples.items() if key != LABELS}):
-        carried: dict[str, np.ndarray] = {}
-        for batch in sequence:
-            outputs = reference.evaluate(module, {**carried, **batch}, count)
-            carried = {name: outputs[pairs[name]] for name in pairs}
-    found = {}
-    for op in main_function(module).walk():
-        if isinstance(op, ops.CONTRACTIONS) and is_spiking(element_of(op.input)):
-            bits, size = totals.get(origin(op.input), (0, 0))
-            if size:
-                found[location_text(op)] = bits / size
-    return found
+    def set_bits(self) -> dict[str, float]:
+        """Set bits of an input, on average, of each contraction of spikes, by its location."""
+        found = {op: self._bits[value] for op, value in self._inputs.items() if value in self._bits}
+        return {location_text(op): bits / size for op, (bits, size) in found.items()}
+
+    def ranges(self) -> dict[str, Bounds]:
+        """The smallest and the largest number that each contraction of real numbers reads, by its location.
+        Raises BnnccError where a number is not finite."""
+        ranges: dict[str, Bounds] = {}
+        for op, value in self._inputs.items():
+            if value not in self._bounds:
+                continue
+            where, (low, high) = location_text(op), self._bounds[value]
+            if not np.isfinite((low, high)).all():
+                message = "on the samples it reads a number that is not finite"
+                raise BnnccError(where, message, "look at the samples")
+            lowest, highest = ranges.get(where, NOTHING)
+            ranges[where] = min(lowest, low), max(highest, high)
+        return ranges
 
 
-def real_ranges(module: ModuleOp, samples: Samples) -> dict[str, tuple[float, float]]:
-    """The smallest and the largest number that each contraction of real numbers reads, by its location.
+def measure(module: ModuleOp, samples: Samples, costs: Costs, assume_sign_zero: int | None) -> Readings:
+    """Run a network on samples, by the reference; the module, which no pass has seen, is left as it is.
 
-    module: fused. Raises BnnccError where the samples do not fit the network, or a number is not finite."""
+    costs: of the target. Every layer of spikes looks at events there, whatever it costs, so that they are
+    counted. Raises BnnccError where the samples do not fit the network."""
+    fused = module.clone()
+    run_pipeline(fused, None, assume_sign_zero, Rates(costs=costs, always=True))
+    return read(fused, samples)
+
+
+def read(module: ModuleOp, samples: Samples) -> Readings:
+    """The same of a module that is fused already."""
     main = main_function(module)
-    layers = [op for op in main.walk() if isinstance(op, ops.CONTRACTIONS) and element_of(op.input) == f32]
-    inputs = {op: origin(op.input) for op in layers}
-    found: dict[SSAValue, tuple[float, float]] = {}
-
-    def note(value: SSAValue, array: np.ndarray) -> None:
-        low, high = found.get(value, (np.inf, -np.inf))
-        found[value] = min(low, float(array.min())), max(high, float(array.max()))
-
-    wanted = set(inputs.values())
+    readings, pairs = Readings(main), states_of(main)
 
     def look(op: Operation, results: list[np.ndarray]) -> None:
         for value, array in zip(op.results, results, strict=True):
-            if value in wanted:
-                note(value, array)
+            readings.add(value, array)
 
-    pairs = states_of(main)
-    arguments = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
-    for sequence in sequences(module, {key: array for key, array in samples.items() if key != LABELS}):
+    for sequence in sequences(module, samples):
         carried: dict[str, np.ndarray] = {}
         for batch in sequence:
-            for name, array in {**carried, **batch}.items():
-                note(arguments[name], array)
-            outputs = reference.evaluate(module, {**carried, **batch}, look)
+            inputs = {**carried, **batch}
+            arguments = reference.check_inputs(main, inputs)
+            for value, array in zip(main.body.block.args, arguments, strict=True):
+                readings.add(value, array)
+            outputs = reference.evaluate(module, inputs, look)
             carried = {name: outputs[pairs[name]] for name in pairs}
-    ranges: dict[str, tuple[float, float]] = {}
-    for op, value in inputs.items():
-        where = location_text(op)
-        if value not in found:
-            continue
-        if not np.isfinite(found[value]).all():
-            raise BnnccError(
-                where, "on the samples it reads a number that is not finite", "look at the samples"
-            )
-        low, high = ranges.get(where, (np.inf, -np.inf))
-        ranges[where] = min(low, found[value][0]), max(high, found[value][1])
-    return ranges
+    return readings
 
 
 def origin(value: SSAValue) -> SSAValue:
@@ -117,89 +112,3 @@ def origin(value: SSAValue) -> SSAValue:
             return value
         value = parent.operands[value.index]
     return value
-
-
-def sequences(module: ModuleOp, samples: Samples) -> Iterator[list[dict[str, np.ndarray]]]:
-    """The given inputs of every sequence of calls, which begins with states of zero or those that are given
-    [N, ...]. Of a network with states: steps [T, ...] of one sequence, or [T, N, ...] of N samples, cut into
-    what a step takes; else every call is one by itself."""
-    main = main_function(module)
-    samples = _unpacked(module, samples)
-    if not states_of(main):
-        yield from ([batch] for batch in batches(module, samples))
-        return
-    types = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
-    shapes = {name: shape_of(types[name]) for name in samples if name in types}
-    many = {
-        name: samples[name].shape[1] // shape[0]
-        for name, shape in shapes.items()
-        if samples[name].ndim == len(shape) + 1 and shape and samples[name].shape[1:] != shape
-    }
-    initial = {
-        name: samples[name]
-        for name in states_of(main)
-        if name in shapes and samples[name].ndim == len(shapes[name])
-    }
-    samples = {name: array for name, array in samples.items() if name not in initial}
-    if not many:
-        yield _begun(list(batches(module, samples)), initial)
-        return
-    for number in range(min(many.values())):
-        part = {
-            name: array[:, number * shapes[name][0] : (number + 1) * shapes[name][0]]
-            if name in many
-            else array
-            for name, array in samples.items()
-        }
-        first = {
-            name: array[number * shapes[name][0] : (number + 1) * shapes[name][0]]
-            for name, array in initial.items()
-        }
-        yield _begun(list(batches(module, part)), first)
-
-
-def _begun(calls: list[dict[str, np.ndarray]], initial: Samples) -> list[dict[str, np.ndarray]]:
-    """A sequence that begins with states that were given once, as `run` takes them."""
-    return [{**calls[0], **initial}, *calls[1:]] if calls else []
-
-
-def _unpacked(module: ModuleOp, samples: Samples) -> Samples:
-    """The same, packed spikes as 0 and 1."""
-    main = main_function(module)
-    types = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
-    return {
-        name: unpacked(array, shape_of(types[name])[-1])
-        if name in types and element_of(types[name]) == spike and array.dtype == np.uint32
-        else array
-        for name, array in samples.items()
-    }
-
-
-def batches(module: ModuleOp, samples: Samples) -> Iterator[dict[str, np.ndarray]]:
-    """The given inputs of every call: samples cut along axis 0."""
-    main = main_function(module)
-    types = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
-    unknown = sorted(set(samples) - set(types))
-    if unknown:
-        hint = f"its inputs are {', '.join(types)}"
-        raise BnnccError("--calibrate", f"the network has no input '{unknown[0]}'", hint)
-    given = [name for name in types if name in samples or name not in states_of(main)]
-    cut = {name: _cut(name, samples, types[name]) for name in given}
-    if len({len(parts) for parts in cut.values()}) != 1:
-        raise BnnccError("--calibrate", "the inputs have different numbers of samples")
-    for parts in zip(*cut.values(), strict=True):
-        yield dict(zip(cut, parts, strict=True))
-
-
-def _cut(name: str, samples: Samples, value: SSAValue) -> list[np.ndarray]:
-    """The samples of one input, each of its shape; what is left over is dropped."""
-    shape = shape_of(value)
-    if name not in samples:
-        raise BnnccError("--calibrate", f"no samples of the input '{name}'")
-    array = samples[name]
-    if array.shape[1:] == shape:
-        return list(array)
-    if not shape or array.shape[1:] != shape[1:] or len(array) < shape[0]:
-        message = f"'{name}' has shape {shape}, its samples {array.shape}"
-        raise BnnccError("--calibrate", message, "stack samples along axis 0")
-    return [array[i : i + shape[0]] for i in range(0, len(array) - shape[0] + 1, shape[0])]

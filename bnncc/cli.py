@@ -24,8 +24,8 @@ from bnncc.progress import Progress
 if TYPE_CHECKING:
     import numpy as np
 
-    from bnncc import driver
     from bnncc.artifact import Artifact
+    from bnncc.options import Options
 
 PACKAGES = ("cmake", "arduino", "platformio", "zephyr", "esp-idf")
 EMITS = ("lib", "so", "c", "selftest", "mlir", "linalg", "transform", "tir")
@@ -603,20 +603,20 @@ def doctor_command(chosen: argparse.Namespace) -> int:
     return ExitCode.FINE if doctor.healthy(findings) else ExitCode.FAILURE
 
 
-def _options(chosen: argparse.Namespace) -> driver.Options:
-    from bnncc import driver
+def _options(chosen: argparse.Namespace) -> Options:
+    from bnncc.options import CameraInput, Options
     from bnncc.plan.budget import Budgets
 
     mean, std = chosen.normalize
     dims = dict(chosen.dim)
     _check_options(chosen, dims)
-    return driver.Options(
+    return Options(
         target=chosen.target,
         name=chosen.name,
         dims=dims,
-        emit=getattr(chosen, "emit", driver.Options.emit),
+        emit=getattr(chosen, "emit", Options.emit),
         print_ir_after=tuple(getattr(chosen, "print_ir_after", ())),
-        camera=driver.CameraInput(chosen.input_type, chosen.input_layout, mean, std),
+        camera=CameraInput(chosen.input_type, chosen.input_layout, mean, std),
         assume_sign_zero=int(chosen.assume_sign_zero) if chosen.assume_sign_zero else None,
         cc=chosen.cc,
         calibrate=chosen.calibrate,

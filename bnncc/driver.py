@@ -13,19 +13,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bnncc import accuracy, artifact, calibrate, codegen, targets
 from bnncc.codegen import upstream
 from bnncc.diagnostics import BnnccError, did_you_mean
 from bnncc.dialect.network import decide, decisions_of, main_function
 from bnncc.dialect.parsing import module_text
-from bnncc.frontend.camera import CameraInput, adapt_inputs
+from bnncc.frontend.camera import adapt_inputs
 from bnncc.frontend.load import load_model
 from bnncc.frontend.mlir import is_fused
-from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.frontend.states import carry_states
 from bnncc.frontend.torch import Export, export_module
 from bnncc.golden import Golden, golden_vectors
@@ -34,15 +33,16 @@ from bnncc.linalg.schedule import parts_of
 from bnncc.lowering import Lowered, lower
 from bnncc.lowering.stored_forms import with_three_words
 from bnncc.lowering.upstream import lower_upstream
+from bnncc.options import Goal, Options
 from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
-from bnncc.passes.quantize_real import Ranges
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.passes.tabulate_counts import LARGEST_TABLE
-from bnncc.plan.budget import Budgets, FlashExceeded
+from bnncc.plan.budget import FlashExceeded
 from bnncc.plan.density import Costs
 from bnncc.plan.names import check_library_name, library_name
 from bnncc.plan.tiling import Machine, schedule_text
 from bnncc.report import reports
+from bnncc.samples import Samples, read_samples
 from bnncc.targets import Target
 
 if TYPE_CHECKING:
@@ -53,105 +53,8 @@ if TYPE_CHECKING:
     from bnncc.tuning.tuner import Tuning
     from bnncc.tuning.use import Tuned
 
-Goal = Literal["size", "speed"] | None
-"""What kernels are chosen for; None: a balance."""
-
-Road = Literal["tvm", "mlir"]
-"""Which compiler makes the kernels."""
-
 Say = Callable[[str], None]
 """Called with what is being done, in a few words."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may choose.
-
-    target: a name or a TOML file. name: the library's C name (default: from the file). dims: symbolic
-    dimensions. emit: which files. print_ir_after: pass names or "all", printed to stderr.
-    camera: inputs as a camera gives them. assume_sign_zero: +1 or -1 drops the exact handling of sign(0) = 0.
-    cc: the C compiler command. package: a build system (codegen.PACKAGES) to write a folder for.
-    optimize: what kernels are chosen and compiled for (default: where no operating system and no instruction
-    that counts bits is, the fastest that keep the budget of flash, or a balance; else speed).
-    dt, reset, integrator, current, v_min, preset: of a NIR file, see `TimeOptions`.
-    profile: call `<name>_on_layer` before and after every layer. budgets: bytes of RAM and flash that the
-    network may take. states: output name by input name of the states that a graph of one time step carries to
-    the next.
-    backend: who makes the kernels: TVM, or mlir-opt and LLVM from what `--emit linalg` writes.
-    threads: how many share the layers of a run, at most (1: none but the caller's).
-    tuning_db: a database of `bnncc tune`, whose findings kernels follow.
-    calibrate: a .npz of samples, or arrays by input name, on which spikes are counted (`bnncc.calibrate`).
-    quantize_weights: "int8" for real weights that spikes meet. membrane: "int16" or "int32" for neurons
-    ("float", the default, keeps the file's arithmetic). quantize_real: "int8" for layers of real numbers, by
-    the ranges of the samples. What these change is told on the samples.
-    """
-
-    target: str = "native"
-    name: str | None = None
-    dims: Mapping[str, int] = field(default_factory=dict)
-    emit: tuple[str, ...] = ("lib", "so")
-    print_ir_after: tuple[str, ...] = ()
-    camera: CameraInput = CameraInput()
-    assume_sign_zero: int | None = None
-    cc: str | None = None
-    optimize: Goal = None
-    package: str | None = None
-    budgets: Budgets = Budgets()
-    profile: bool = False
-    threads: int = 1
-    calibrate: str | Path | Mapping[str, Any] | None = None
-    tuning_db: str | Path | None = None
-    quantize_weights: str | None = None
-    quantize_real: str | None = None
-    membrane: str | None = None
-    dt: float | None = None
-    reset: str | None = None
-    integrator: str | None = None
-    current: str | None = None
-    v_min: float | str | None = None
-    preset: str | None = None
-    backend: Road = "tvm"
-    states: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def time(self) -> TimeOptions:
-        """What says how a NIR file's equations become steps."""
-        return TimeOptions(self.dt, self.reset, self.integrator, self.current, self.v_min, self.preset)
-
-    @property
-    def rounded(self) -> Rounded:
-        """What becomes integers. Raises BnnccError for a kind that there is not."""
-        for option, value, known in (
-            ("--quantize-weights", self.quantize_weights, (None, "int8")),
-            ("--quantize-real", self.quantize_real, (None, "int8")),
-            ("--membrane", self.membrane, (None, "float", "int16", "int32")),
-        ):
-            if value not in known:
-                raise BnnccError(
-                    option, f"there is no '{value}'", f"it is one of {', '.join(filter(None, known))}"
-                )
-        membrane = None if self.membrane == "float" else self.membrane
-        return Rounded(self.quantize_weights, membrane, self.quantize_real)
-
-    def chosen(self) -> dict[str, Any]:
-        """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on
-        the machine."""
-        facts: dict[str, Any] = {f"dim {name}": size for name, size in sorted(self.dims.items())}
-        if self.camera:
-            facts |= self.camera.chosen()
-        if self.assume_sign_zero is not None:
-            facts["assume-sign-zero"] = f"{self.assume_sign_zero:+d}"
-        if self.preset is not None:
-            facts["preset"] = self.preset
-        if self.backend != "tvm":
-            facts["backend"] = self.backend
-        if self.threads != 1:
-            facts["threads"] = self.threads
-        facts |= {"quantize-weights": self.quantize_weights} if self.rounded.weights else {}
-        facts |= {"quantize-real": self.quantize_real} if self.rounded.real else {}
-        facts |= {"membrane": self.membrane} if self.rounded.membranes else {}
-        facts |= {f"state {before}": after for before, after in self.states.items()}
-        return facts
 
 
 def front(path: str | Path, options: Options, progress: Say | None = None) -> ModuleOp:
@@ -162,18 +65,17 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
     if is_fused(module):
         # Text that --emit mlir wrote: the passes have run.
         return module
-    rates = spike_rates(module, options, say)
-    rounded = replace(options.rounded, ranges=real_ranges(module, options, say))
-    before = module.clone() if rounded and options.calibrate is not None else None
+    samples = samples_of(options)
+    rates, rounded = choices(module, options, samples, say)
+    before = module.clone() if rounded and samples is not None else None
     say("recognising and fusing")
-    rates = replace(rates, always=rates.always or rounded.weights is not None)
     over_time = is_layer_by_layer(options)
     printer = _ir_printer(options.print_ir_after)
     run_pipeline(module, printer, options.assume_sign_zero, rates, over_time, rounded, largest_table(options))
-    if before is not None:
+    if before is not None and samples is not None:
         say("comparing with the network that is not rounded")
         run_pipeline(before, None, options.assume_sign_zero, rates, over_time)
-        found = accuracy.compare(before, module, samples_of(options))
+        found = accuracy.compare(before, module, samples)
         decide(main_function(module), "accuracy", found.text())
     return module
 
@@ -208,42 +110,28 @@ def read(path: str | Path, options: Options) -> ModuleOp:
     return module
 
 
-def spike_rates(module: ModuleOp, options: Options, say: Say) -> Rates:
-    """How many neurons spike: counted on the samples, or nothing known."""
-    target = targets.load(options.target)
+def samples_of(options: Options) -> Samples | None:
+    """The samples of --calibrate, by input name; None where there are none. Raises BnnccError."""
+    given = options.calibrate
+    return given if given is None or isinstance(given, Mapping) else read_samples(given)
+
+
+def choices(module: ModuleOp, options: Options, samples: Samples | None, say: Say) -> tuple[Rates, Rounded]:
+    """What passes decide by: how many neurons spike and what becomes integers, measured on samples where
+    there are some. Raises BnnccError where samples are wanting, or do not fit."""
+    target, rounded = targets.load(options.target), options.rounded
     costs = Costs.of(max(1, target.vector_bits // 32), target.floats)
-    given = options.calibrate
-    if given is None:
-        return Rates(costs=costs)
-    say("counting spikes")
-    samples = samples_of(options)
-    copy = module.clone()
-    run_pipeline(copy, None, options.assume_sign_zero, Rates(costs=costs, always=True))
-    return Rates(calibrate.set_bits(copy, samples), costs)
-
-
-def real_ranges(module: ModuleOp, options: Options, say: Say) -> Ranges | None:
-    """What real layers read on the samples, where they are to be quantised. Raises BnnccError where there
-    are no samples."""
-    if options.rounded.real is None:
-        return None
-    if options.calibrate is None:
-        raise BnnccError(
-            "--quantize-real",
-            "the ranges of activations come from samples, and there are none",
-            "give --calibrate SAMPLES.npz, arrays by input name (Python: calibrate=...)",
-        )
-    say("measuring ranges")
-    copy = module.clone()
-    run_pipeline(copy, None, options.assume_sign_zero, Rates(always=True))
-    return calibrate.real_ranges(copy, samples_of(options))
-
-
-def samples_of(options: Options) -> Mapping[str, Any]:
-    """The samples that --calibrate names, by input name."""
-    given = options.calibrate
-    assert given is not None
-    return given if isinstance(given, Mapping) else calibrate.read_samples(given)
+    rates = Rates(costs=costs, always=rounded.weights is not None)
+    if samples is None:
+        if rounded.real is not None:
+            message = "the ranges of activations come from samples, and there are none"
+            hint = "give --calibrate SAMPLES.npz, arrays by input name (Python: calibrate=...)"
+            raise BnnccError("--quantize-real", message, hint)
+        return rates, rounded
+    say("measuring on samples")
+    found = calibrate.measure(module, samples, costs, options.assume_sign_zero)
+    ranges = None if rounded.real is None else found.ranges()
+    return replace(rates, bits=found.set_bits()), replace(rounded, ranges=ranges)
 
 
 def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:

@@ -10,7 +10,8 @@ import pytest
 from onnx import helper
 
 from bnncc import targets, verify
-from bnncc.driver import CameraInput, Options, lower_model
+from bnncc.driver import lower_model
+from bnncc.options import CameraInput, Options
 from tests.models import make_model, write
 
 node = helper.make_node

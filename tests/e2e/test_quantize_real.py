@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from onnx import helper
 
 import bnncc
-from bnncc import driver, verify
+from bnncc import calibrate, driver, verify
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options, decisions, lower_model
 from tests.e2e.commands import Shell
@@ -98,15 +99,33 @@ def test_an_input_that_is_always_zero_is_said(tmp_path: Path) -> None:
     assert told.startswith("0 of 2 real layers; model.onnx:stem stays in float32: what it reads is 0")
 
 
+def test_samples_are_read_and_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting spikes, measuring ranges and comparing answers share the file, and the first two the run."""
+    path, calls = mixed_network(tmp_path), []
+    np.savez(tmp_path / "samples.npz", x=samples()["x"])
+
+    def noted(module: ModuleType, name: str) -> None:
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: (calls.append(name), function(*args))[1])
+
+    noted(driver, "read_samples")
+    noted(driver, "run_pipeline")
+    noted(calibrate, "run_pipeline")
+    lower_model(path, Options(quantize_real="int8", calibrate=tmp_path / "samples.npz"))
+    # The network that is measured, the one that is compiled, the one that it is compared with.
+    assert calls == ["read_samples", "run_pipeline", "run_pipeline", "run_pipeline"]
+
+
 def test_samples_are_asked_for(tmp_path: Path, bnncc: Shell) -> None:
     path = mixed_network(tmp_path)
     answer = bnncc("compile", path, "--quantize-real", "int8", "-o", tmp_path / "out")
     assert answer.code == 2 and "give --calibrate SAMPLES.npz" in answer.err
 
 
-def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
-    given = samples(1)
-    given["x"][0, 0, 0, 0] = np.nan
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_samples_that_are_no_numbers(which: int, tmp_path: Path) -> None:
+    given = samples(3)
+    given["x"][which, 0, 0, 0] = np.nan
     with pytest.raises(BnnccError, match="not finite"):
         lower_model(mixed_network(tmp_path), rounded(given))
 

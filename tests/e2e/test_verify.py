@@ -12,8 +12,8 @@ import pytest
 
 from bnncc import driver, verify
 from bnncc.cli import main
-from bnncc.driver import CameraInput, Options
 from bnncc.lowering import Lowered
+from bnncc.options import CameraInput, Options
 from bnncc.plan.kernel import BinaryConv
 from tests.cases import load_case
 

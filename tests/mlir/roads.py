@@ -22,9 +22,9 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from bnncc import driver
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
-from bnncc.driver import Options
 from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.linalg.contractions import FORMS
+from bnncc.options import Options, Road
 from tests.mlir.support import Compiled
 from tests.random_networks import draw, input_shape, is_exact
 
@@ -64,7 +64,7 @@ class Network:
         module = driver.front(path, Options(optimize="size" if seed % 2 else None))
         return Network(seed, path, module, inputs, values, exact)
 
-    def by_library(self, backend: driver.Road) -> list[Arrays]:
+    def by_library(self, backend: Road) -> list[Arrays]:
         """The answers of a library."""
         options = Options(backend=backend, emit=("so",))
         lowered = driver.lower_module(self.module.clone(), "network", options)

@@ -14,6 +14,7 @@ import pytest
 from bnncc import driver, llvm, targets, toolchain
 from bnncc.kernels.build import compile_c, compile_object, make_kernel
 from bnncc.kernels.c_helpers import POPCOUNT
+from bnncc.options import Goal
 from bnncc.plan.kernel import BinaryConv, KernelSpec, Map, RealConv, SpikeConv
 from bnncc.plan.program import Step
 from tests import cases
@@ -27,7 +28,7 @@ NETWORKS = {
 """Case: hidden layers of one time step at least, and their domains."""
 
 
-def steps_of(name: str, folder: Path, target: str, optimize: driver.Goal = None) -> list[Step]:
+def steps_of(name: str, folder: Path, target: str, optimize: Goal = None) -> list[Step]:
     """What a network has become for a target."""
     if not cases.case_names(name):
         pytest.skip(f"no case {name}")

@@ -12,8 +12,10 @@ from onnx.reference import ReferenceEvaluator
 
 from bnncc import driver
 from bnncc.diagnostics import BnnccError
+from bnncc.options import CameraInput
 from bnncc.plan import density
 from bnncc.plan.kernel import RealConv, SpikeConv
+from bnncc.spike_words import packed
 from tests.models import make_model, write
 
 RNG = np.random.default_rng(3)
@@ -66,6 +68,18 @@ def test_samples_decide(tmp_path: Path) -> None:
     assert found == pytest.approx((given["x"] > 1).mean(), abs=5e-3)
     (conv, _), _ = layers(tmp_path, calibrate=samples(0.02))
     assert conv is SpikeConv
+
+
+def test_spikes_of_an_input_are_counted(tmp_path: Path) -> None:
+    """Those that a camera gives, packed or not, and the first layer reads."""
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], name="conv")
+    weight = RNG.normal(size=(32, 8, 3, 3)).astype(np.float32)
+    path = write(tmp_path, make_model([node], {"x": [1, 8, 8, 8]}, ["y"], {"w": weight}))
+    spikes = RNG.random((6, 1, 8, 8, 8)) < 0.04
+    for given in (spikes.astype(np.float32), packed(spikes)):
+        options = driver.Options(camera=CameraInput("spikes"), calibrate={"x": given})
+        (found,) = (s.density for s in driver.lower_model(path, options).program.steps if s.density)
+        assert found.measured and found.bits == pytest.approx(spikes.mean())
 
 
 @pytest.mark.parametrize("target", ["x86-64-v4", "x86-64-v3", "aarch64", "cortex-m4f", "rv64gc"])

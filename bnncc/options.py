@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may choose of a compilation; `bnncc.cli` fills it in from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bnncc.diagnostics import BnnccError
+from bnncc.frontend.camera import CameraInput
+from bnncc.frontend.nir.discretization import TimeOptions
+from bnncc.passes.pipeline import Rounded
+from bnncc.plan.budget import Budgets
+
+Goal = Literal["size", "speed"] | None
+"""What kernels are chosen for; None: a balance."""
+
+Road = Literal["tvm", "mlir"]
+"""Which compiler makes the kernels."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose.
+
+    target: a name or a TOML file. name: the library's C name (default: from the file). dims: symbolic
+    dimensions. emit: which files. print_ir_after: pass names or "all", printed to stderr.
+    camera: inputs as a camera gives them. assume_sign_zero: +1 or -1 drops the exact handling of sign(0) = 0.
+    cc: the C compiler command. package: a build system (codegen.PACKAGES) to write a folder for.
+    optimize: what kernels are chosen and compiled for (default: where no operating system and no instruction
+    that counts bits is, the fastest that keep the budget of flash, or a balance; else speed).
+    dt, reset, integrator, current, v_min, preset: of a NIR file, see `TimeOptions`.
+    profile: call `<name>_on_layer` before and after every layer. budgets: bytes of RAM and flash that the
+    network may take. states: output name by input name of the states that a graph of one time step carries to
+    the next.
+    backend: who makes the kernels: TVM, or mlir-opt and LLVM from what `--emit linalg` writes.
+    threads: how many share the layers of a run, at most (1: none but the caller's).
+    tuning_db: a database of `bnncc tune`, whose findings kernels follow.
+    calibrate: a .npz of samples, or arrays by input name, on which spikes are counted (`bnncc.calibrate`).
+    quantize_weights: "int8" for real weights that spikes meet. membrane: "int16" or "int32" for neurons
+    ("float", the default, keeps the file's arithmetic). quantize_real: "int8" for layers of real numbers, by
+    the ranges of the samples. What these change is told on the samples.
+    """
+
+    target: str = "native"
+    name: str | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    emit: tuple[str, ...] = ("lib", "so")
+    print_ir_after: tuple[str, ...] = ()
+    camera: CameraInput = CameraInput()
+    assume_sign_zero: int | None = None
+    cc: str | None = None
+    optimize: Goal = None
+    package: str | None = None
+    budgets: Budgets = Budgets()
+    profile: bool = False
+    threads: int = 1
+    calibrate: str | Path | Mapping[str, Any] | None = None
+    tuning_db: str | Path | None = None
+    quantize_weights: str | None = None
+    quantize_real: str | None = None
+    membrane: str | None = None
+    dt: float | None = None
+    reset: str | None = None
+    integrator: str | None = None
+    current: str | None = None
+    v_min: float | str | None = None
+    preset: str | None = None
+    backend: Road = "tvm"
+    states: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def time(self) -> TimeOptions:
+        """What says how a NIR file's equations become steps."""
+        return TimeOptions(self.dt, self.reset, self.integrator, self.current, self.v_min, self.preset)
+
+    @property
+    def rounded(self) -> Rounded:
+        """What becomes integers. Raises BnnccError for a kind that there is not."""
+        for option, value, known in (
+            ("--quantize-weights", self.quantize_weights, (None, "int8")),
+            ("--quantize-real", self.quantize_real, (None, "int8")),
+            ("--membrane", self.membrane, (None, "float", "int16", "int32")),
+        ):
+            if value not in known:
+                raise BnnccError(
+                    option, f"there is no '{value}'", f"it is one of {', '.join(filter(None, known))}"
+                )
+        membrane = None if self.membrane == "float" else self.membrane
+        return Rounded(self.quantize_weights, membrane, self.quantize_real)
+
+    def chosen(self) -> dict[str, Any]:
+        """What the user chose beyond the defaults, for the header and the manifest: nothing that depends on
+        the machine."""
+        facts: dict[str, Any] = {f"dim {name}": size for name, size in sorted(self.dims.items())}
+        if self.camera:
+            facts |= self.camera.chosen()
+        if self.assume_sign_zero is not None:
+            facts["assume-sign-zero"] = f"{self.assume_sign_zero:+d}"
+        if self.preset is not None:
+            facts["preset"] = self.preset
+        if self.backend != "tvm":
+            facts["backend"] = self.backend
+        if self.threads != 1:
+            facts["threads"] = self.threads
+        facts |= {"quantize-weights": self.quantize_weights} if self.rounded.weights else {}
+        facts |= {"quantize-real": self.quantize_real} if self.rounded.real else {}
+        facts |= {"membrane": self.membrane} if self.rounded.membranes else {}
+        facts |= {f"state {before}": after for before, after in self.states.items()}
+        return facts
