@@ -301,19 +301,19 @@ class Peeled:
         return replace(loop, steps=steps, carried=carried, sequences=sequences)
 
     def name(self, copy: Copy, replaced: Replaced) -> None:
-        """What the copied nodes are called in the file, where one there does the same."""
+        """What the copied nodes are called in the file: each like the node there whose value it has, not like
+        the node of another step that it was copied from."""
+        for twin in copy.nodes:
+            twin.attributes.pop(SOURCE, None)
         for other, value in replaced.items():
             twin, node = value.op, other.op
             alike = (
                 isinstance(twin, ops.Onnx) and isinstance(node, ops.Onnx) and twin.operator == node.operator
             )
-            if alike and SOURCE in node.attributes:
+            if SOURCE in node.attributes and (alike or SOURCE not in twin.attributes):
                 twin.attributes[SOURCE] = node.attributes[SOURCE]
+            if alike:
                 twin.location = node.location
-        named = {value.op for other, value in replaced.items() if SOURCE in other.op.attributes}
-        for twin in copy.nodes:
-            if twin not in named:
-                twin.attributes.pop(SOURCE, None)
 
 
 def gone_with_readers(replaced: Replaced, readable: set[OpResult], inside: set[Operation]) -> Replaced:

@@ -10,12 +10,14 @@ import pytest
 from xdsl.dialects.builtin import ModuleOp
 
 import bnncc
+from bnncc.comparison import Comparison
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decisions_of, main_function
 from bnncc.dialect.parsing import make_context
 from bnncc.dialect.time import Scan, is_recurrence
 from bnncc.dialect.types import shape_of
 from bnncc.driver import Options, lower_model
+from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.frontend.onnx import load_onnx
 from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
 from bnncc.passes.hoist_time import HoistTimePass
@@ -55,6 +57,18 @@ def test_random_networks_give_the_same_bits(seed: int, tmp_path: Path) -> None:
     got = evaluate(fused(path, True), {"x": x})
     for name, array in wanted.items():
         np.testing.assert_array_equal(got[name], array)
+
+
+@pytest.mark.parametrize("layer_by_layer", [False, True])
+@pytest.mark.parametrize("seed", [1, 11, 23, 37])
+def test_every_step_is_called_what_the_file_calls_it(seed: int, layer_by_layer: bool, tmp_path: Path) -> None:
+    """A simplified first step has no sum of the membrane before it: its membrane is the current."""
+    network = SpikingNetwork(seed)
+    assert network.is_simplified
+    path = write(tmp_path, network.model())
+    (batch,) = network.batches(1, (network.steps, *network.image))
+    rows = Comparison(fused(path, layer_by_layer), ModelEvaluator(path), batch, batch).rows()
+    assert rows and not [row for row in rows if row.differing]
 
 
 def test_random_networks_are_of_every_kind(tmp_path: Path) -> None:
