@@ -8,6 +8,7 @@ with as many weights of each channel and adds the products up:
 - two in lanes of 16 bits (PMADDUBSW of SSSE3, AVX2, AVX-512BW), widened before they can overflow;
 - four as two pairs of 16 bits in lanes of 32 (PMADDWD), for weights so large that they would at once;
 - one in lanes of 16 or 32 bits, where there is no such instruction or no such neighbours;
+- four in lanes of 32 bits by NEON (`byte_neon`);
 - one after the other in plain loops (portable C).
 
 A run of neighbouring bytes that does not divide by the bytes of a step ends in a step that reads some of them
@@ -24,7 +25,7 @@ from collections.abc import Iterator
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import byte_depthwise, emit
+from bnncc.kernels import byte_depthwise, byte_neon, emit
 from bnncc.kernels.byte_plan import BytePlan, as_int32, zeros
 from bnncc.kernels.byte_steps import add_products, load_item, load_weights, spread_item
 from bnncc.kernels.emit import Buffers, Index, Value
@@ -51,6 +52,8 @@ from bnncc.plan.kernel import KernelSpec
 def default(spec: KernelSpec, isa: Isa) -> Schedule:
     """A good schedule without tuning: as many accumulators as the registers of the target hold."""
     plan = BytePlan.of(spec, isa)
+    if plan.method.neon:
+        return byte_neon.schedule(plan, isa)
     if plan.is_depthwise:
         columns = even_tile(plan.pixels.columns, 4 if isa.is_scalar else 7)
         return Schedule(plan.channels.lanes, 1, columns, 1, channels_outermost=0)
@@ -77,16 +80,18 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         emit.input_parameter("input", plan.root.input),
         *epilogue.operands,
         emit.constant_parameter("weight", plan.method.weight, total, doc),
-        *((base,) if plan.root.lowest else ()),
+        *((base,) if plan.lowest else ()),
         *epilogue.constants,
         *epilogue.outputs,
     )
     accumulate = byte_depthwise.accumulate if plan.is_depthwise else _accumulate
+    if plan.method.neon:
+        accumulate = byte_neon.accumulate
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
         for tile in register_tiles(plan.pixels, plan.channels, plan.channels.whole_units(tile_parameters)):
-            sums = accumulate(plan, tile, buffers, isa.is_scalar)
+            sums = accumulate(plan, tile, buffers, isa)
 
             def value(
                 pixel: int,
@@ -98,14 +103,14 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
                 tile: Tile = tile,
             ) -> Value:
                 sum_ = as_int32(local_piece(sums[pixel, number], offset, lanes))
-                if not plan.root.lowest:
+                if not plan.lowest:
                     return sum_
                 return sum_ + emit.load(buffers["base"], tile.vectors[number].channel + offset, lanes)
 
             store_tile(epilogue, plan.pixels, tile, value)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        table = (plan.pack_base(constants[0]),) if plan.root.lowest else ()
+        table = (plan.pack_base(constants[0]),) if plan.lowest else ()
         return plan.pack_weight(constants[0]), *table, *epilogue.pack(constants)
 
     tile = tile_parameters.parameters()
@@ -117,9 +122,9 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     return Kernel(symbol, spec, emit.function(symbol, parameters, body), parameters, pack, tile, description)
 
 
-def _accumulate(plan: BytePlan, tile: Tile, buffers: Buffers, is_scalar: bool) -> Sums:
+def _accumulate(plan: BytePlan, tile: Tile, buffers: Buffers, isa: Isa) -> Sums:
     """Emit the sums of a tile."""
-    return (_accumulate_scalars if is_scalar else _accumulate_vectors)(plan, tile, buffers)
+    return (_accumulate_scalars if isa.is_scalar else _accumulate_vectors)(plan, tile, buffers)
 
 
 def _accumulate_vectors(plan: BytePlan, tile: Tile, buffers: Buffers) -> Sums:

@@ -13,6 +13,7 @@ from tvm.script.ir_builder import tirx as T
 from bnncc.kernels import emit
 from bnncc.kernels.byte_plan import BytePlan, zeros
 from bnncc.kernels.emit import Buffers, Index, Value
+from bnncc.kernels.isa import Isa
 from bnncc.kernels.nest import Tile, Vector, each_lane, walk
 from bnncc.kernels.tiles import Sums
 
@@ -20,9 +21,9 @@ UNROLLED_TAPS = 9
 """Taps that stand unrolled, so that neighbouring pixels share their loads."""
 
 
-def accumulate(plan: BytePlan, tile: Tile, buffers: Buffers, is_scalar: bool) -> Sums:
+def accumulate(plan: BytePlan, tile: Tile, buffers: Buffers, isa: Isa) -> Sums:
     """Emit the sums of a tile."""
-    return (_accumulate_scalars if is_scalar else _accumulate_vectors)(plan, tile, buffers)
+    return (_accumulate_scalars if isa.is_scalar else _accumulate_vectors)(plan, tile, buffers)
 
 
 def _accumulate_vectors(plan: BytePlan, tile: Tile, buffers: Buffers) -> Sums:

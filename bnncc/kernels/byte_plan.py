@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
-from bnncc.kernels.byte_steps import Method, method_of
+from bnncc.kernels.byte_steps import CENTRE, Method, method_of
 from bnncc.kernels.emit import Index, Value
 from bnncc.kernels.interleave import pad_lanes
 from bnncc.kernels.isa import Isa
@@ -22,12 +22,14 @@ from bnncc.plan.layout import WORD_BITS
 
 @dataclass(frozen=True)
 class Stage:
-    """Steps of a window: `levels` walks them from byte `offset` of it on. first: the number of steps
-    before."""
+    """Steps of a window: `levels` walks them from byte `offset` of it on, `loads` steps at a time. first: the
+    number of steps before. length: of these steps in a run."""
 
     levels: Levels
     offset: int
     first: int
+    loads: int = 1
+    length: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,16 @@ class BytePlan:
                 Level(window.width, window.dilation_x * strides[2]),
             )
         )
-        method = Method(1, 32)
-        lanes = default_lanes(spec, isa, method)
+        method = Method(1, 32, neon="pairs") if isa.is_neon else Method(1, 32)
+        lanes = 8 if isa.is_neon else default_lanes(spec, isa, method)
         unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
-        channels = Channels(1, spec.shape[3], lanes, unit)
+        channels = Channels(1, spec.shape[3], lanes, unit, narrowest=8 if isa.is_neon else 4)
         return BytePlan(spec, root, channels, Pixels.of(spec, window), levels, 1, 1, method)
+
+    @property
+    def lowest(self) -> int:
+        """What the smallest factor that activations are multiplied as stands for, less that factor."""
+        return self.root.lowest + (CENTRE if self.method.neon else 0)
 
     @property
     def is_depthwise(self) -> bool:
@@ -99,12 +106,21 @@ class BytePlan:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The steps that lie side by side, then those at the ends of the runs."""
+        """The steps that lie side by side, as many as are loaded together, then fewer; then those at the ends
+        of the runs."""
         whole, rest = divmod(self.run, self.together)
-        stages = (Stage(fuse((*self.outer, Level(whole, self.together * self.stride))), 0, 0),)
+        stages: list[Stage] = []
+        done = 0
+        for loads in self.method.loads:
+            turns = (whole - done) // loads
+            if turns:
+                levels = fuse((*self.outer, Level(turns, loads * self.together * self.stride)))
+                offset = done * self.together * self.stride
+                stages.append(Stage(levels, offset, self.runs * done, loads, turns * loads))
+                done += turns * loads
         if rest:
-            stages += (Stage(self.outer, self.run - self.together, self.runs * whole),)
-        return stages
+            stages.append(Stage(self.outer, self.run - self.together, self.runs * whole))
+        return tuple(stages)
 
     @property
     def steps(self) -> int:
@@ -127,17 +143,19 @@ class BytePlan:
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, KW, C] to the stored form, flat."""
         runs = weight.reshape(len(weight), self.runs, self.run)
-        whole, rest = divmod(self.run, self.together)
-        parts = [runs[:, :, : whole * self.together].reshape(len(weight), -1, self.together)]
-        if rest:
-            last = np.zeros((len(weight), self.runs, self.together), np.int8)
-            last[:, :, -rest:] = runs[:, :, -rest:]
-            parts.append(last)
+        rest = self.run % self.together
+        parts = []
+        for stage in self.stages:
+            first = stage.first // self.runs * self.together
+            part = runs[:, :, first : first + stage.length * self.together]
+            if part.shape[2] < self.together:
+                part = np.pad(part, [(0, 0), (0, 0), (self.together - rest, 0)])
+            parts.append(part.reshape(len(weight), -1, self.together))
         return self.method.pack(np.concatenate(parts, axis=1), self.channels)
 
     def pack_base(self, weight: np.ndarray) -> np.ndarray:
         """What each channel has to be added, because byte 0 stands for `lowest`: int32 [stored]."""
-        total = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int32) * self.root.lowest
+        total = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int32) * self.lowest
         return pad_lanes(total.astype(np.int32), self.channels)
 
 

@@ -5,6 +5,7 @@ weights are."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
@@ -37,14 +38,25 @@ MOST_WIDENED = 4
 """PMADDUBSW is worth it where 16 bits hold the sum of so many steps."""
 
 
+CENTRE = 128
+"""What is subtracted from activations whose factors are signed."""
+
+
 @dataclass(frozen=True)
 class Method:
     """together: neighbouring bytes of a step. lane_bits: of a sum. weight: its stored type; those of 16 bits
-    are multiplied without a loss by activations of 16 bits."""
+    are multiplied without a loss by activations of 16 bits. neon: by which of NEON's instructions
+    (`byte_neon`), "" if by others."""
 
     together: int
     lane_bits: int
     weight: str = "int8"
+    neon: Literal["", "dot", "pairs"] = ""
+
+    @property
+    def loads(self) -> tuple[int, ...]:
+        """How many steps' activations may be loaded together, the most first."""
+        return (4, 2, 1) if self.neon else (1,)
 
     @property
     def is_wide(self) -> bool:
@@ -59,7 +71,9 @@ class Method:
     def pack(self, taps: np.ndarray, channels: Channels) -> np.ndarray:
         """int8 [O, steps, together] to the stored form, flat."""
         outputs = len(taps)
-        if self.is_wide and self.together == 4:
+        if self.neon == "pairs" and self.together == 4:
+            taps = taps.reshape(outputs, -1, 2)
+        elif self.is_wide and self.together == 4:
             # Taps 0 and 2 are multiplied by one instruction, 1 and 3 by the next.
             taps = taps[:, :, [0, 2, 1, 3]].reshape(outputs, -1, 2)
         width = np.dtype(self.weight).itemsize * taps.shape[2]
@@ -76,9 +90,13 @@ def method_of(isa: Isa, run: Level, weight_planes: int) -> Method:
     pairs = Method(2, 16)
     if isa.has_byte_pairs and _divides(run, 2) and pairs.short_steps(weight_planes) >= MOST_WIDENED:
         return pairs
+    if isa.has_signed_dot and _divides(run, 4):
+        return Method(4, 32, neon="dot")
     one = Method(1, 16)
     if one.short_steps(weight_planes) >= MOST_WIDENED:
         return one
+    if isa.is_neon and _divides(run, 4):
+        return Method(4, 32, neon="pairs")
     together = 4 if isa.has_byte_pairs and _divides(run, 4) else 1
     return Method(together, 32, "int16")
 

@@ -134,6 +134,16 @@ class Isa:
         return "+avx512vnni" in self.features
 
     @property
+    def is_neon(self) -> bool:
+        """Whether vectors are NEON's, of 64 or 32-bit Arm."""
+        return self.kind == "llvm" and self.architecture in ("aarch64", "armv7") and self.vector_bits == 128
+
+    @property
+    def has_signed_dot(self) -> bool:
+        """Whether an instruction adds the products of four signed bytes to a sum of 32 bits (SDOT)."""
+        return self.is_neon and "+dotprod" in self.features
+
+    @property
     def has_byte_pairs(self) -> bool:
         """Whether an instruction adds up the products of two bytes in 16 bits (PMADDUBSW)."""
         return self.kind == "llvm" and self.architecture == "x86_64" and self.popcount != "scalar"

@@ -196,13 +196,15 @@ class Schedule:
         return {name: value for name, value in asdict(self).items() if name != "along" or value}
 
 
-def register_schedule(pixels: Pixels, channels: int, lanes: int, accumulators: int) -> Schedule:
-    """Tiles of at most so many accumulators, for an output of so many channels; accumulators: 0 for scalar
-    code."""
+def register_schedule(
+    pixels: Pixels, channels: int, lanes: int, accumulators: int, most_vectors: int = 2
+) -> Schedule:
+    """Tiles of at most so many accumulators, for an output of so many channels, where there are pixels enough
+    of at most so many vectors; accumulators: 0 for scalar code."""
     if not accumulators:
         return Schedule(lanes, 1, min(4, pixels.columns), 1)
     vectors = -(-channels // lanes)
-    most_vectors = min(vectors, 2)
+    most_vectors = min(vectors, most_vectors)
     most_pixels = accumulators // most_vectors
     columns = even_tile(pixels.columns, most_pixels)
     rows = even_tile(pixels.rows, max(1, most_pixels // columns))
