@@ -30,7 +30,9 @@ NEON = {name: CASES[name] for name in SOME} | {
     "int7-deep": byte_spec(Shape((1, 5, 6, 47), 17), lowest=-3, weight_planes=7),
     "int7-five": byte_spec(Shape((1, 5, 6, 5), 1), lowest=-128, weight_planes=7),
     "int7-dense": byte_spec(dense(5, 517, 130), lowest=-128, weight_planes=7),
-    "int7-depthwise": byte_spec(Shape((1, 6, 7, 17), 17, (5, 5), pads=(2,) * 4, groups=17), weight_planes=7),
+    "int7-depthwise": byte_spec(
+        Shape((1, 6, 7, 17), 17, (5, 5), pads=(2, 2, 2, 2), groups=17), weight_planes=7
+    ),
 }
 
 DOT, PAIRS, OLD = "cortex-a76", "cortex-a53", "armv7a-neon"
