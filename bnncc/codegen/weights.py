@@ -72,10 +72,12 @@ def typed_definitions(pool: WeightPool) -> str:
 
 
 def byte_definitions(pool: WeightPool) -> str:
-    """The same numbers as arrays of bytes (and the NUL that ends a string literal), for a file of their
-    own within the library. The entry sees them with their types; the two meet in the linker only."""
+    """The same numbers as arrays of bytes, for a file of their own within the library. Their sizes leave no
+    room for the NUL that ends a string literal: it would cost an alignment's worth of padding. The entry sees
+    them with their types; the two meet in the linker only."""
     return "\n\n".join(
-        f"/* {w.comment} */\nBNNCC_WEIGHTS const unsigned char {w.symbol}[] =\n{_string(w.data)};"
+        f"/* {w.comment} */\n"
+        f"BNNCC_WEIGHTS const unsigned char {w.symbol}[{w.data.nbytes}] =\n{_string(w.data)};"
         for w in pool.arrays
     )
 

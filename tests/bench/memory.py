@@ -2,8 +2,10 @@
 """What a network takes of a process's memory: `python -m tests.bench.memory` prints a table.
 
 A small C program opens the shared library, runs it twice in an arena of its own, and tells by how much its
-resident memory has grown: weights, arena, code, and what the loader keeps. Beside it the weights, the arena,
-and the bound below which no plan of the arena gets.
+resident memory has grown: weights, arena, code, stack, all in whole pages. Not counted is what the loader
+needs of its own: the program has opened another library before, and has some heap, into which the loader
+writes about a kilobyte for each library. Beside it the weights, the arena, and the bound below which no plan
+of the arena gets.
 """
 
 from __future__ import annotations
@@ -17,25 +19,31 @@ from pathlib import Path
 from bnncc import driver
 from bnncc.artifact import Artifact
 from bnncc.driver import Options
-from bnncc.report.table import table
 from tests.bench.architectures import architectures, exported
+from tests.bench.output import add_markdown, show
 
 PROGRAM = """\
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+/* By walking all pages: the counters of statm are off by up to 64. */
 static long resident(void)
 {
-    long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (!file || fscanf(file, "%*d %ld", &pages) != 1)
-        return 0;
-    fclose(file);
-    return pages * sysconf(_SC_PAGESIZE);
+    long kib = 0;
+    char line[256];
+    FILE *file = fopen("/proc/self/smaps_rollup", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "Rss: %ld", &kib) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return kib * 1024;
 }
+
+enum { HEAP_BYTES = 16384 };
 
 static void *memory(size_t bytes)
 {
@@ -53,7 +61,9 @@ int main(void)
     for (i = 0; i < INPUT_BYTES / 4; ++i)
         image[i] = (float)(i * 7919 % 101) / 50.0f - 1.0f;
     memset(scores, 0, OUTPUT_BYTES);
-    resident(); /* What stdio needs is there now. */
+    dlopen("libm.so.6", RTLD_NOW);
+    free(memset(malloc(HEAP_BYTES), 1, HEAP_BYTES));
+    resident(); /* What stdio and the loader need is there now. */
     before = resident();
     library = dlopen(LIBRARY, RTLD_NOW);
     if (!library)
@@ -70,11 +80,13 @@ int main(void)
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. resident: by how much the process has grown, inputs and outputs not counted."""
+    """Bytes. weights: as they are stored, with thresholds, scales and biases. resident: by how much the
+    process has grown, inputs and outputs not counted."""
 
     weights: int
     arena: int
     arena_bound: int
+    code: int
     resident: int
 
     @property
@@ -98,11 +110,12 @@ def measured(artifact: Artifact) -> Memory:
         folder = Path(name)
         (folder / "memory.c").write_text(PROGRAM)
         defines = [f"-D{key}={value}" for key, value in facts.items()]
-        command = ["cc", "-O1", *defines, "memory.c", "-o", "memory", "-ldl"]
+        command = ["cc", "-O0", *defines, "memory.c", "-o", "memory", "-ldl"]
         subprocess.run(command, cwd=folder, check=True)
         done = subprocess.run([folder / "memory"], check=True, capture_output=True, text=True)
     arena = manifest["arena"]
-    return Memory(manifest["weights_bytes"], arena["bytes"], arena["lower_bound_bytes"], int(done.stdout))
+    planned = (arena["bytes"], arena["lower_bound_bytes"])
+    return Memory(manifest["weights_bytes"], *planned, manifest["code_bytes"], int(done.stdout))
 
 
 def _elements(shape: list[int]) -> int:
@@ -116,17 +129,18 @@ def row(name: str) -> list[str]:
     """One line of the table, in KiB."""
     with tempfile.TemporaryDirectory() as folder:
         memory = measured(driver.compile_model(exported(name), Path(folder) / "out", Options()))
-    sizes = (memory.weights, memory.arena, memory.arena_bound, memory.resident)
+    sizes = (memory.weights, memory.arena, memory.arena_bound, memory.code, memory.resident)
     return [name, *(f"{size / 1024:,.0f}" for size in sizes), f"{memory.share:.3f}"]
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("networks", nargs="*", default=sorted(architectures()))
-    rows = [row(name) for name in parser.parse_args().networks]
-    header = ("KiB", "weights", "arena", "its bound", "resident", "of weights and arena")
-    print(table(header, rows, right=range(1, len(header))))
+    add_markdown(parser)
+    chosen = parser.parse_args()
+    header = ("KiB", "weights", "arena", "its bound", "code", "resident", "of weights and arena")
+    show(header, [row(name) for name in chosen.networks], chosen.markdown)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bnncc import driver
+from bnncc import driver, targets
 from bnncc.driver import Options
 from bnncc.plan.kernel import BinaryConv
 from bnncc.verify import verify_model
@@ -19,6 +19,7 @@ from tests.e2e.commands import Shell
 torch = pytest.importorskip("torch")
 
 NAMES = sorted(architectures())
+LARGE_NAMES = [name for name in NAMES if name not in ("binarynet", "cnv")]
 
 
 def binary_layers(architecture: Architecture, *, small: bool) -> int:
@@ -52,13 +53,17 @@ def test_the_published_network_agrees_layer_by_layer(name: str) -> None:
     check(name, small=False)
 
 
-@pytest.mark.parametrize("name", ["binarynet", pytest.param("quicknet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["binarynet", "cnv", *(pytest.param(n, marks=pytest.mark.slow) for n in LARGE_NAMES)]
+)
 def test_a_process_needs_little_more_than_weights_and_arena(name: str, tmp_path: Path) -> None:
-    """A program that opens the library and runs it grows by these, and by code and what the loader keeps."""
+    """A program that opens the library and runs it grows by these, by code, and by what is left of pages."""
+    if name == "cnv" and targets.native().popcount != "vector32":
+        pytest.skip("beside 230 KiB of weights and arena, what fits is the code for AVX-512 VPOPCNTDQ")
     artifact = driver.compile_model(exported(name), tmp_path / "out", Options())
     memory = measured(artifact)
-    assert memory.weights > 1_000_000
-    assert 0.95 < memory.share < 1.10
+    assert memory.weights > 200_000
+    assert 1 < memory.share < 1.10
 
 
 def test_inspect_tells_the_arena_and_its_bound(bnncc: Shell) -> None:
