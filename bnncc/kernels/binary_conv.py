@@ -28,7 +28,7 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import binary_along, emit, neighbours
 from bnncc.kernels.binary_plan import BinaryPlan
-from bnncc.kernels.counting import Form, extent_of
+from bnncc.kernels.counting import Form, as_int32, extent_of
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue, Position
 from bnncc.kernels.isa import Isa
@@ -360,6 +360,9 @@ class _PackedThreshold:
         """Use these parameters."""
         self.buffers = buffers
 
+    def prefetch(self, tile: Tile) -> None:
+        """Nothing: bits are few."""
+
     def store(self, tile: Tile, sums: Sums) -> None:
         """Emit comparisons and stores of a tile."""
         per_word = WORD_BITS // self.item_bits
@@ -431,7 +434,6 @@ class _General:
 
     def __init__(self, form: Form, isa: Isa):
         self.form, self.plan = form, form.plan
-        self.step = form.plan.root.grid.step
         self.epilogue = Epilogue(form.plan.spec, isa)
         self.buffers: Buffers = {}
 
@@ -444,7 +446,9 @@ class _General:
         if self.plan.root.ternary_input:
             return self.epilogue.constants
         extent = self.plan.cases * self.plan.channels.stored
-        doc = f"base [{self.plan.cases}][channels]: the value is base - {self.step} * mismatches"
+        doc = (
+            f"base [{self.plan.cases}][channels]: the value is base - {self.plan.root.grid.step} * mismatches"
+        )
         return emit.constant_parameter("base", "int32", extent, doc), *self.epilogue.constants
 
     def outputs(self) -> tuple[Parameter, ...]:
@@ -466,21 +470,23 @@ class _General:
         self.buffers = buffers
         self.epilogue.attach(buffers)
 
+    def prefetch(self, tile: Tile) -> None:
+        """Ask for the memory that `store` will need."""
+        for row, column in tile.pixels():
+            position = self.form.pixels.position(tile.image, row, column)
+            for vector in tile.vectors:
+                self.epilogue.prefetch(position, vector.channel, vector.valid)
+
     def store(self, tile: Tile, sums: Sums) -> None:
         """Emit the epilogue of a tile."""
 
         def value(pixel: int, position: Position, number: int, offset: Index, lanes: int) -> Value:
             channel = tile.vectors[number].channel + offset
-            mismatches = _as_int32(local_piece(sums[pixel, number], offset, lanes))
             if self.plan.root.ternary_input:
-                most = _as_int32(local_piece(sums[pixel, ~number], offset, lanes))
+                most = as_int32(local_piece(sums[pixel, ~number], offset, lanes))
             else:
                 row = border_case(self.plan, position[1], position[2]) * self.plan.channels.stored
                 most = emit.load(self.buffers["base"], row + channel, lanes)
-            return most - mismatches * emit.constant(self.step, "int32", lanes)
+            return self.form.value(sums[pixel, number], offset, lanes, most)
 
         store_tile(self.epilogue, self.form.pixels, tile, value)
-
-
-def _as_int32(value: Value) -> Value:
-    return T.Cast(emit.vector_type("int32", emit.lanes_of(value)), value)

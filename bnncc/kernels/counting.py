@@ -14,7 +14,7 @@ from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.kernel import Parameter
 from bnncc.kernels.nest import Pixels, Tile, Vector, each_lane
-from bnncc.kernels.tiles import Sums
+from bnncc.kernels.tiles import Sums, local_piece
 
 
 class Form:
@@ -64,6 +64,11 @@ class Form:
             bit = T.Cast("uint32", total[lane] <= limits[first + lane])
             T.buffer_store(word, word[0] | (bit << T.Cast("uint32", lane)), [0])
         return word[0]
+
+    def value(self, total: Buffer, offset: Index, lanes: int, most: Value) -> Value:
+        """most - step * mismatches, of `lanes` lanes of a sum from `offset` on."""
+        step = emit.constant(self.plan.root.grid.step, "int32", lanes)
+        return most - as_int32(local_piece(total, offset, lanes)) * step
 
     def starts(self, tile: Tile) -> list[list[Index]]:
         """For each pixel and input the item at which the pixel's window starts."""
@@ -123,6 +128,11 @@ class Form:
     def clear(self, total: Buffer) -> None:
         """Emit the zeroing of a local."""
         emit.store(total, emit.constant(0, total.dtype, extent_of(total)), 0)
+
+
+def as_int32(value: Value) -> Value:
+    """Numbers in lanes of 32 bits."""
+    return T.Cast(emit.vector_type("int32", emit.lanes_of(value)), value)
 
 
 def extent_of(local: Buffer) -> int:

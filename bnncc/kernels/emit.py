@@ -171,6 +171,12 @@ def store(buffer: Buffer, value: Value, index: Index, stride: int = 1) -> None:
             T.buffer_store(buffer, extract(value, lane), [index + lane * stride])
 
 
+def prefetch(buffer: Buffer, index: Index, is_written: bool) -> None:
+    """Have the processor fetch the cache line of an element, to read or also to write it."""
+    to_write, keep, data = (tirx.const(number, "int32") for number in (int(is_written), 3, 1))
+    T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", T.address_of(buffer[index]), to_write, keep, data))
+
+
 def broadcast(value: Value, lanes: int) -> Value:
     """The scalar in every lane."""
     return value if lanes == 1 else T.Broadcast(value, lanes)

@@ -69,6 +69,8 @@ Threshold = Callable[[int, Index, int], Value]
 
 COMPARISONS = {"ge": tirx.GE, "gt": tirx.GT, "le": tirx.LE, "lt": tirx.LT, "eq": tirx.EQ, "ne": tirx.NE}
 BYTE_BITS = 8
+CACHE_LINE = 64
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,16 @@ class Epilogue:
         if isinstance(first, int) and first + count == self.spec.shape[3]:
             self._fill_last_word(position)
 
+    def prefetch(self, position: Position, first: Index, count: int) -> None:
+        """Ask for the cache lines of the numbers that `store` will read and write. Where that is done before
+        the channels are counted, they have come by then."""
+        shared = dict(self.spec.in_place)
+        for i, layout in enumerate(self.spec.operands):
+            self._prefetch(f"operand{i}", layout, (position, first, count), is_written=i in shared)
+        for i, layout in enumerate(self.layouts):
+            if i not in shared.values():
+                self._prefetch(f"output{i}", layout, (position, first, count), is_written=True)
+
     def store_words(
         self, position: Position, first: Index, count: int, accumulator: Accumulate | None = None
     ) -> None:
@@ -235,6 +247,15 @@ class Epilogue:
         return np.packbits(padded != 0, bitorder="little").view("<u4").astype(np.uint32)
 
     # --- Vectors ------------------------------------------------------------------------------------------
+
+    def _prefetch(
+        self, name: str, layout: Layout, part: tuple[Position, Index, int], is_written: bool
+    ) -> None:
+        if layout.element is Element.BIT or layout.shape[3] == 1 or layout.strides[3] != 1:
+            return
+        position, first, count = part
+        for offset in range(0, count, CACHE_LINE // layout.element.bytes):
+            emit.prefetch(self._buffers[name], emit.address(layout, *position, first + offset), is_written)
 
     def _groups(self, first: Index, count: int, available: int) -> list[list[Piece]]:
         """What is computed before it is stored: one vector each, then narrower ones, then the single

@@ -16,8 +16,8 @@ plain words by this kernel in memory that the caller lends. Weights: [vectors][r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
@@ -32,7 +32,7 @@ from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import Level, Pixels, Schedule, Tile, each, even_tile, register_tiles, tiles, walk
-from bnncc.kernels.tiles import Sums
+from bnncc.kernels.tiles import Sums, local_piece
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS, Element, Layout
 
@@ -41,6 +41,10 @@ MARK = "triple"
 
 TAPS = 3
 """Taps of a kernel row."""
+
+WORD_PAIRS = {4: "avx512.vpdpwssds.128", 8: "avx512.vpdpwssds.256", 16: "avx512.vpdpwssds.512"}
+"""Addition of the sums of products of neighbours, by lanes of the result. They saturate, which no sum here
+does: of those that do not, LLVM makes a product and an addition again."""
 
 FEW_PIXELS = 256
 """Of an image: so many or fewer."""
@@ -98,7 +102,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     """The kernel of `spec`, which `supports` took; schedule: the fields of a Schedule, and MARK."""
     given = {name: value for name, value in (schedule or {}).items() if name != MARK}
     tile = Schedule(**given) if given else default(spec, isa)
-    form = ThreeWords(plan_of(spec, tile.lanes))
+    form = ThreeWords(plan_of(spec, tile.lanes), isa)
     finish = finish_of(form, isa)
     parameters = (
         *form.inputs(),
@@ -113,6 +117,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         finish.attach(buffers)
         form.transform(buffers, isa.lanes)
         for place in register_tiles(form.pixels, form.plan.channels, finish.schedule(tile)):
+            finish.prefetch(place)
             finish.store(place, form.count(place, buffers))
 
     named = parameters_of(tile)
@@ -141,8 +146,10 @@ def _pixels(spec: KernelSpec) -> Pixels:
 class ThreeWords(Form):
     """Counts by a full adder; one step of the reduction is a row of the window at one channel word."""
 
-    def __init__(self, plan: BinaryPlan):
+    def __init__(self, plan: BinaryPlan, isa: Isa):
         super().__init__(plan)
+        self.has_word_pairs = isa.has_byte_dot and self.plan.max_count * plan.root.grid.step < 1 << 15
+        """Whether one instruction subtracts a multiple of a count."""
         root, window = plan.root, plan.root.window
         self.is_ready = root.input.form == "three-word"
         self.stored = root.input if self.is_ready else _scratch_layout(plan.spec)
@@ -202,6 +209,15 @@ class ThreeWords(Form):
             adders.add(step + offset, words + number)
         return adders.sums()
 
+    def value(self, total: _Counts, offset: Index, lanes: int, most: Value) -> Value:
+        """most - step * mismatches."""
+        if not self.has_word_pairs or lanes not in WORD_PAIRS:
+            return super().value(total, offset, lanes, most)
+        step, counts = self.plan.root.grid.step, (total.ones, total.twos)
+        for count, factor in zip(counts, (step, 2 * step), strict=True):
+            most = _less_product(most, local_piece(count, offset, lanes), factor)
+        return most
+
     def _start(self, tile: Tile) -> Index:
         """The place of u of a tile's first pixel."""
         n, y, x = self.pixels.position(tile.image, tile.row, tile.column)
@@ -253,14 +269,42 @@ class _Adders:
         return emit.bind(emit.broadcast(buffer[self.start + offset + at], width))
 
     def sums(self) -> Sums:
-        """Emit the sums of mismatches."""
-        result = {}
-        for key, ones in self.ones.items():
-            lanes = int(ones.shape[0])
-            twos = emit.bind(emit.load(self.twos[key], 0, lanes))
-            result[key] = emit.local("int32", lanes, "mismatches")
-            emit.store(result[key], emit.load(ones, 0, lanes) + (twos + twos), 0)
-        return result
+        """The sums of mismatches."""
+        return {key: _Counts(ones, self.twos[key]) for key, ones in self.ones.items()}
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Sums of mismatches, `ones` and twice `twos`, added up where they are read."""
+
+    ones: Buffer
+    twos: Buffer
+
+    @property
+    def shape(self) -> tuple[int]:
+        """As of a buffer."""
+        return self.ones.shape
+
+    @property
+    def dtype(self) -> str:
+        """Of an element."""
+        return str(self.ones.dtype)
+
+    def vload(self, index: Sequence[Index], dtype: str) -> Value:
+        """Neighbouring lanes."""
+        twos = emit.bind(self.twos.vload(index, dtype))
+        return self.ones.vload(index, dtype) + (twos + twos)
+
+
+def _less_product(total: Value, count: Value, factor: int) -> Value:
+    """total - factor * count for counts below 2^15: one instruction, which adds the products of both halves
+    of a lane, of which the upper one is 0."""
+    lanes = emit.lanes_of(count)
+    words = emit.vector_type("int16", 2 * lanes)
+    factors = T.reinterpret(words, emit.constant(-factor & 0xFFFF, "int32", lanes))
+    return T.call_llvm_pure_intrin(
+        total.ty.dtype, f"llvm.x86.{WORD_PAIRS[lanes]}", total, T.reinterpret(words, count), factors
+    )
 
 
 def _accumulate(total: Buffer, bits: Value, is_first: bool) -> None:
