@@ -6,21 +6,17 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from bnncc import mca
+from bnncc import mca, timing
 from bnncc.arrays import random_input
 from bnncc.artifact import Artifact
 from bnncc.report.html import Measured
 from bnncc.report.table import table
 from bnncc.streams import checked
-
-SLICE_SECONDS = 0.02
-"""One measurement covers about this long, so that the clock's resolution does not matter."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,8 @@ class LayerTime:
 
 @dataclass(frozen=True)
 class Result:
-    """Milliseconds of one inference (the compiled batch; of a network with states one step), one thread, and
-    the layers if asked for."""
+    """Milliseconds of one inference (the compiled batch; of a network with states one step), and the layers
+    if asked for. clock: whose time it is (`timing.clock_of`)."""
 
     name: str
     processor: str
@@ -44,11 +40,19 @@ class Result:
     minimum: float
     repeat: int
     layers: tuple[LayerTime, ...] = ()
+    threads: int = 1
+    clock: str = ""
+
+    @property
+    def where(self) -> str:
+        """What was measured on."""
+        number = "one thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.processor}, {number}"
 
     def render(self) -> str:
         """What `bnncc bench` prints."""
         head = (
-            f"{self.name} on {self.processor}, one thread, {self.repeat} measurements\n"
+            f"{self.name} on {self.where}, {self.clock}, {self.repeat} measurements\n"
             f"median {self.median:.4f} ms, minimum {self.minimum:.4f} ms\n"
         )
         if not self.layers:
@@ -172,7 +176,7 @@ def measured(result: Result | Counted) -> Measured:
     if isinstance(result, Counted):
         where = f"instructions on {result.target}, emulated by {result.emulator}; not cycles"
         return Measured("instructions", where, [layer.instructions for layer in result.layers])
-    where = f"microseconds on {result.processor}, one thread"
+    where = f"microseconds on {result.where}"
     return Measured("us", where, [layer.microseconds for layer in result.layers])
 
 
@@ -196,22 +200,19 @@ def bench_artifact(
     `inputs`: the first batch of them is taken; random ones otherwise. `repeat`: measurements, of which the
     median counts."""
     outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
-    arrays = _first_batch(artifact, inputs)
-    arena, state = artifact.arena(), artifact.state_memory() if artifact.is_stateful else None
+    given = _first_batch(artifact, inputs)
+    memory = [artifact.arena(), *([artifact.state_memory()] if artifact.is_stateful else [])]
+    clock, clock_name = timing.clock_of(artifact.threads)
     with _few_cores(artifact.threads):
-        times = _measure(artifact.bind(arena, arrays, outputs, state), repeat)
-        rows = tuple(
-            LayerTime(
-                step["location"] or step["name"],
-                step["operation"],
-                1000
-                * statistics.median(_measure(artifact.bind_layer(i, arena, arrays, outputs, state), repeat)),
-                step["macs"],
-            )
-            for i, step in enumerate(artifact.manifest["steps"] if layers else ())
-        )
-    name = artifact.manifest["name"]
-    return Result(name, processor(), statistics.median(times), min(times), repeat, rows)
+        run = artifact.bind(memory[0], given, outputs, *memory[1:])
+        times = timing.measure(run, repeat, clock)
+        medians = timing.layer_medians(artifact, memory, given, outputs, repeat, clock) if layers else ()
+    rows = tuple(
+        LayerTime(step["location"] or step["name"], step["operation"], 1000 * median, step["macs"])
+        for step, median in zip(artifact.manifest["steps"], medians, strict=False)
+    )
+    facts = (artifact.manifest["name"], processor(), statistics.median(times), min(times), repeat)
+    return Result(*facts, rows, artifact.threads, clock_name)
 
 
 @dataclass(frozen=True)
@@ -294,19 +295,3 @@ class _few_cores:
     def __exit__(self, *_: object) -> None:
         if self.before:
             os.sched_setaffinity(0, self.before)
-
-
-def _measure(call: Callable[[], object], repeat: int) -> list[float]:
-    """Milliseconds per call, `repeat` times over."""
-    call()
-    start = time.perf_counter()
-    call()
-    once = max(time.perf_counter() - start, 1e-7)
-    calls = max(1, round(SLICE_SECONDS / once))
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        times.append((time.perf_counter() - start) * 1000 / calls)
-    return times

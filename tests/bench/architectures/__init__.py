@@ -68,7 +68,7 @@ def architectures() -> Mapping[str, Architecture]:
 def exported(name: str, *, small: bool = False) -> Path:
     """The ONNX file of a network: exported now, unless a file of these sources is there already."""
     folder = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "bnncc-networks")
-    path = folder / f"{name}{'_small' if small else ''}_{_sources_digest()}.onnx"
+    path = folder / f"{name}{'_narrow' if small else ''}_{_sources_digest()}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _export(architectures()[name], small, path)
