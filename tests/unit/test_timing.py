@@ -14,9 +14,8 @@ from bnncc import timing
 class Steps:
     """Stands in for an artifact: step 0 writes its memory anew, step 1 doubles numbers in place."""
 
-    manifest = {"steps": [{}, {}]}
-
     def __init__(self) -> None:
+        self.manifest = {"steps": [{}, {}]}
         self.found: list[float] = []
 
     def bind_layer(self, index: int, arena: np.ndarray, *_: Any) -> Any:
