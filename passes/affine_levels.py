@@ -70,7 +70,7 @@ class SplitOffset(RewritePattern):
         if weight_levels(weight) is None or self.levels.of(value).bounds() is not None:
             return
         found = affine(self.levels, value)
-        if found is None or not np.isfinite(np.float32(found[1:])).all():
+        if found is None or not np.isfinite(np.array(found[1:], np.float32)).all():
             return
         integers, scale, offset = found
         domain = domain_of(self.levels.of(integers))

@@ -71,7 +71,9 @@ def common_cuts(block_ops: Iterable[Operation]) -> dict[Operation, Cuts]:
         members, cuts = {op}, cuts_of(op)
         for operand in op.operands:
             before = operand.owner
-            if before in members or before not in chains or shape_of(operand) != shape_of(op.results[0]):
+            if not isinstance(before, Operation) or before in members or before not in chains:
+                continue
+            if shape_of(operand) != shape_of(op.results[0]):
                 continue
             others, theirs = chains[before]
             if fits(cuts | theirs):

@@ -213,9 +213,10 @@ def _is_spike_of(value: SSAValue, neuron: Neuron) -> bool:
     """Whether a value is what a neuron fired, perhaps of another type or layout."""
     while isinstance(value.owner, ops.Cast | ops.Transpose | ops.Reshape):
         value = value.owner.operands[0]
-    if value not in neuron.outputs:
+    outputs: list[SSAValue] = list(neuron.outputs)
+    if value not in outputs:
         return False
-    inside = yielded(neuron)[list(neuron.outputs).index(value)]
+    inside = yielded(neuron)[outputs.index(value)]
     while isinstance(inside.owner, ops.Cast):
         inside = inside.owner.input
     return isinstance(inside.owner, Decision)

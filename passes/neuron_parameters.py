@@ -151,12 +151,14 @@ def _found(neuron: Neuron, probe: Probe, fires: bool) -> Parameters | None:
     forms = [_form(array, len(probe.shape)) for array in arrays]
     if any(form is None for form in forms):
         return None
-    known = [form for form in forms if form is not None]
+    decay, gain, offset, *rest = (form for form in forms if form is not None)
     reset = neuron.reset.data if fires else "none"
     return Parameters(
-        *known[:3],
-        known[3] if fires else None,
-        known[4] if fires else np.zeros(()),
+        decay,
+        gain,
+        offset,
+        rest[0] if fires else None,
+        rest[1] if fires else np.zeros(()),
         neuron.fire.data,
         reset,
         neuron.delayed is not None,

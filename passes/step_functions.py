@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from xdsl.dialects.builtin import f32
@@ -191,16 +192,10 @@ class Analysis:
         """The constant pieces of a comparison or rounding of something monotone, by bisection."""
         if isinstance(op, ops.Compare) and op.kind.data in ("eq", "ne"):
             # Equal from where it is not below any more to where it is above.
-            equal = op.kind.data == "eq"
-            bounds = [
-                key
-                for kind in ("ge", "gt")
-                for key in changes(lambda x, k=kind: self.compared(op, k, x), start, after)
-            ]
+            equal, compared = op.kind.data == "eq", partial(self.compared, op)
+            bounds = [key for kind in ("ge", "gt") for key in changes(partial(compared, kind), start, after)]
             starts = [start, *sorted(set(bounds))]
-            return [
-                Piece(key, np.bool_(self.compared(op, "eq", np.array([key]))[0] == equal)) for key in starts
-            ]
+            return [Piece(key, np.bool_(compared("eq", np.array([key]))[0] == equal)) for key in starts]
 
         def function(keys: np.ndarray) -> np.ndarray:
             return self.sample(op.results[0], keys)

@@ -216,11 +216,8 @@ class Peeled:
         present = [value for value in slices if value is not None]
         if len(present) < len(slices):
             return None
-        if first:
-            carried = [zeros(initial) for _, initial in loop.carried]
-        else:
-            last = loop.values(-1)
-            carried = [last[number] for number, _ in loop.carried]
+        last = loop.values(-1)
+        carried: list[SSAValue] = [zeros(start) if first else last[n] for n, start in loop.carried]
         copy = Copy([], carried, present)
         sources = {"carried": carried, "sequence": present, "invariant": loop.invariants}
         for j, op in enumerate(loop.steps[0]):
