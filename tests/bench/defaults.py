@@ -94,12 +94,12 @@ def tune(target: targets.Target, networks: Sequence[str], seconds: float | None,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the databases that come with bnncc."""
-    from bnncc.cli import _duration
+    from bnncc.cli.argument_types import duration
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--target", action="append", default=[])
     parser.add_argument("--network", action="append", choices=NETWORKS)
-    parser.add_argument("--time", type=_duration, help="for each target")
+    parser.add_argument("--time", type=duration, help="for each target")
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--check", action="store_true", help="only drop what the templates do not know")
     chosen = parser.parse_args(arguments)

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 import bnncc as package
-from bnncc import cli, doctor
+from bnncc import doctor
+from bnncc.cli import argument_types, compile, targets
 from bnncc.progress import Progress
 from tests.cases import load_case
 from tests.e2e.commands import Shell
 
-COMMANDS = ("compile", "run", "verify", "inspect", "bench", "targets", "doctor")
+COMMANDS = ("compile", "run", "verify", "inspect", "bench", "tune", "targets", "doctor")
 HEAVY = ("tvm", "xdsl", "onnx", "numpy")
 
 
@@ -135,13 +136,22 @@ def test_targets_are_listed(bnncc: Shell):
     assert all(name in bnncc.fine("targets").out for name in names)
 
 
-def test_doctor_finds_this_machine_ready(bnncc: Shell):
+@pytest.fixture
+def tvm_loads(monkeypatch: pytest.MonkeyPatch):
+    """Takes for granted what a process of its own finds out in seconds."""
+    monkeypatch.setattr(doctor, "_loads", lambda module: doctor.Finding(f"import {module}", "loads"))
+
+
+def test_doctor_finds_this_machine_ready(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
+    findings = doctor.examine()
+    monkeypatch.setattr(doctor, "examine", lambda: findings)
     answer = bnncc.fine("doctor")
     assert "ready" in answer.out and "MISSING" not in answer.out
     subjects = {finding["subject"] for finding in bnncc.fine("doctor", "--json").json["findings"]}
     assert {"python", "apache-tvm-ffi", "C compiler", "archiver", "processor", "onnxruntime"} <= subjects
 
 
+@pytest.mark.usefixtures("tvm_loads")
 def test_doctor_says_what_installs_what_is_missing(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
     wanted = [("apache-tvm-ffi", "==0.1.0"), ("no-such-package-as-this", ">=1")]
     monkeypatch.setattr(doctor, "requirements", lambda: wanted)
@@ -153,6 +163,7 @@ def test_doctor_says_what_installs_what_is_missing(bnncc: Shell, monkeypatch: py
     assert "no-such-compiler" in answer.out
 
 
+@pytest.mark.usefixtures("tvm_loads")
 def test_a_missing_optional_package_is_no_illness(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(doctor, "OPTIONAL", ("no-such-package-as-this",))
     answer = bnncc.fine("doctor")
@@ -167,7 +178,7 @@ def failing(error: BaseException):
 
 
 def test_a_fault_of_ours_is_one_message(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "targets_command", failing(ValueError("the moon\nis full")))
+    monkeypatch.setattr(targets, "execute", failing(ValueError("the moon\nis full")))
     answer = bnncc("targets")
     assert answer.code == 3 and answer.out == ""
     assert "internal error at test_cli.py:" in answer.err and "ValueError: the moon is full" in answer.err
@@ -178,7 +189,7 @@ def test_a_fault_of_ours_is_one_message(bnncc: Shell, monkeypatch: pytest.Monkey
 
 
 def test_an_interruption_is_no_fault(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "targets_command", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(targets, "execute", failing(KeyboardInterrupt()))
     answer = bnncc("targets")
     assert answer.code == 130 and "Traceback" not in answer.err
 
@@ -215,7 +226,7 @@ def test_progress_is_for_those_who_watch():
 def test_what_can_be_emitted_is_what_the_help_says():
     from bnncc.codegen import EMITTABLE, PACKAGES
 
-    assert (cli.EMITS, cli.PACKAGES) == (EMITTABLE, PACKAGES)
+    assert (argument_types.EMITS, compile.PACKAGES) == (EMITTABLE, PACKAGES)
 
 
 def test_the_library_is_named_after_the_model(tmp_path: Path, bnncc: Shell, monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `bnncc` command: a thin module for each subcommand.
+
+Everything heavy is imported inside the function that needs it, so that `--help` answers at once.
+Results go to stdout, progress and errors to stderr; the exit codes are `diagnostics.ExitCode`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from bnncc import __version__
+from bnncc.cli import bench, compile, doctor, inspect, run, targets, tune, verify
+from bnncc.diagnostics import BnnccError, ExitCode
+
+COMMANDS = (compile, run, verify, inspect, bench, tune, targets, doctor)
+"""In the order of the help. Each has HELP, a sentence; `arguments`, which adds its own to a parser; and
+`execute`, which runs the command and returns the exit code."""
+
+DEBUG = "BNNCC_DEBUG"
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def entry() -> None:
+    """What the console script calls."""
+    sys.exit(main())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Reads sys.argv where no arguments are given."""
+    try:
+        chosen = parser().parse_args(arguments)
+    except SystemExit as stop:  # argparse has said what is wrong, or printed the help
+        return int(stop.code or 0)
+    try:
+        code = chosen.command(chosen)
+        sys.stdout.flush()
+        return code
+    except BnnccError as error:
+        print("\n".join(f"bnncc: {block}" for block in error.blocks()), file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("bnncc: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads any more: stdout must not be flushed again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        return _internal_error(error, chosen.debug)
+
+
+def _internal_error(error: Exception, debug: bool) -> int:
+    if debug or os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    print(
+        f"bnncc: internal error{where}: {what}\n"
+        f"  hint: please report it, with the model if you may; {DEBUG}=1 prints the traceback",
+        file=sys.stderr,
+    )
+    return int(ExitCode.FAILURE)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="bnncc",
+        description="Compile a binary or spiking neural network from ONNX or NIR to a C library.",
+        epilog="exit codes: 0 fine, 1 a result differs, 2 the input is wrong, 3 a tool is missing or "
+        "the fault is ours",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"bnncc {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--debug", action="store_true", help="print the traceback of an internal error")
+    for command in COMMANDS:
+        name, help = command.__name__.rpartition(".")[2], command.HELP
+        sub = commands.add_parser(
+            name, help=help, description=f"{help}.", parents=[common], allow_abbrev=False
+        )
+        sub.set_defaults(command=command.execute)
+        command.arguments(sub)
+    return top
