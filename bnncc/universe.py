@@ -15,6 +15,7 @@ from xdsl.universe import Universe
 
 PASSES = (
     "assume-sign-zero",
+    "call-library-kernels",
     "commute-pool",
     "compare-directly",
     "convert-bnn-to-linalg",

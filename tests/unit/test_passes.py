@@ -222,7 +222,7 @@ def test_every_entry_has_a_reason_and_a_name() -> None:
     for kind, reason in PIPELINE:
         assert issubclass(kind, ModulePass) and len(reason) > 20, kind
         assert kind.name in PASSES
-    on_request = {"convert-bnn-to-linalg"}
+    on_request = {"call-library-kernels", "convert-bnn-to-linalg"}
     assert {kind.name for kind, _ in PIPELINE} == set(PASSES) - on_request
 
 
