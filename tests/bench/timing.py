@@ -88,19 +88,36 @@ def _seconds(call: Call, repeat: int) -> float:
 
 
 VECTORS_COUNTED = 4096 * 16
-"""512-bit vectors in one call of `popcount_loop`."""
+"""512-bit vectors in one call of `popcount_loop` and of `multiply_loop`."""
 
 
 def popcount_loop() -> Call | None:
     """A call that counts the bits of VECTORS_COUNTED independent 512-bit vectors, and does nothing else; None
     where the processor has no such instruction."""
-    if "avx512_vpopcntdq" not in targets.cpu_flags():
-        return None
-    counts = "".join(f"vpopcntd %%zmm{i}, %%zmm{i};" for i in range(16))
+    return _loop_of("vpopcntd {0}, {0};") if "avx512_vpopcntdq" in targets.cpu_flags() else None
+
+
+def multiply_loop() -> Call | None:
+    """A call that adds VECTORS_COUNTED products of 16 float32 to 16 independent sums, and does nothing else;
+    None where the processor has no such instruction."""
+    return _loop_of("vfmadd231ps {0}, {0}, {0};") if "avx512f" in targets.cpu_flags() else None
+
+
+def _loop_of(instruction: str) -> Call:
+    """Repeats an instruction on each of 16 registers, which hold zeros."""
+    registers = [f"%%zmm{i}" for i in range(16)]
+    body = "".join(instruction.format(register) for register in registers)
+    zeros = "".join(f"vpxord {r}, {r}, {r};" for r in registers)
     clobbers = ", ".join(f'"xmm{i}"' for i in range(16))
-    loop = f'for (int i = 0; i < 4096; ++i) __asm__ volatile("{counts}" ::: {clobbers});'
+    text = f"""void repeat(void)
+{{
+    __asm__ volatile("{zeros}" ::: {clobbers});
+    for (int i = 0; i < 4096; ++i)
+        __asm__ volatile("{body}" ::: {clobbers});
+}}
+"""
     with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder) / "count.c", Path(folder) / "count.so"
-        source.write_text(f"void count_bits(void) {{ {loop} }}\n")
+        source, library = Path(folder) / "loop.c", Path(folder) / "loop.so"
+        source.write_text(text)
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-        return ctypes.CDLL(str(library)).count_bits
+        return ctypes.CDLL(str(library)).repeat

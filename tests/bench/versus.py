@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnncc and other engines on the same layers and networks: `python -m tests.bench.versus` prints two tables.
+"""bnncc and other engines on the same layers and networks: `python -m tests.bench.versus` prints two tables
+(`--only layers`, `--only networks`: one of them; names of networks: those).
 
 One thread; all take turns on one core; medians, and ratios as the medians of the turns' ratios. Engines that
 are not there, or refuse a network, leave "-".
@@ -8,9 +9,11 @@ are not there, or refuse a network, leave "-".
   alone. int8: ONNX Runtime's QLinearConv on bytes. TVM: Relax's schedules without tuning, float32.
   bit-serial: topi's convolution, packing inside. larq: Larq Compute Engine, from bits to bits, a tenth of
   what 11 layers take more than one. IREE: what `--emit linalg` writes.
-- networks: in milliseconds; float, int8 (static quantisation, QDQ) and TVM run the ONNX file.
+- networks: in milliseconds; float, int8 (static quantisation, QDQ), IREE and TVM run the ONNX file. limit:
+  counting the bits of binary layers, 512 in an instruction, and multiplying and adding for real ones, 16
+  float32 in an instruction, alone.
 
-What takes over ten times as long as bnncc is measured in few turns.
+IREE's and TVM's networks take so long that they are measured in few turns.
 """
 
 from __future__ import annotations
@@ -24,17 +27,19 @@ import numpy as np
 
 from bnncc import driver
 from bnncc.arrays import random_input
+from bnncc.artifact import Artifact
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options
-from bnncc.report.table import table
-from tests.bench import larq, peers_onnx
+from tests.bench import larq, peers, peers_onnx
 from tests.bench.architectures import architectures, exported
 from tests.bench.networks import onnxruntime_call
+from tests.bench.output import add_markdown, show
 from tests.bench.timing import (
     VECTORS_COUNTED,
     Call,
     Times,
     measure,
+    multiply_loop,
     pin_to_one_core,
     popcount_loop,
     processor,
@@ -42,8 +47,15 @@ from tests.bench.timing import (
 from tests.bench.upstream import LAYERS, compiled_layer, iree_layer, layer_call
 from tests.cases import load_case
 
+SELDOM = 3
+"""Turns of what takes long."""
+
 NETWORKS = ("larq_quicknetsmall_full", "larq_quicknet_full", "bi_realnet18", "reactnet_a")
 LARQ_NAMES = {"larq_quicknetsmall_full": "QuickNetSmall", "larq_quicknet_full": "QuickNet"}
+
+ENGINES = ("ONNX Runtime float32", "ONNX Runtime int8", "Larq Compute Engine", "IREE")
+LAYER_HEADER = ("us", "bnncc", "of the limit", *ENGINES, "TVM bit-serial", "TVM Relax float32")
+NETWORK_HEADER = ("ms", "bnncc", "of the limit", *ENGINES, "TVM Relax float32")
 
 Maker = Callable[[], Call | None]
 
@@ -113,22 +125,46 @@ def network_row(name: str, turns: int, folder: Path) -> list[str]:
     outputs = [np.zeros(port["shape"], port["dtype"]) for port in artifact.manifest["outputs"]]
     quantized = folder / model.name
     quantized.write_bytes(model.read_bytes())
+    ours = artifact.bind(artifact.arena(), list(inputs.values()), outputs)
     calls = calls_of(
         {
-            "bnncc": lambda: artifact.bind(artifact.arena(), list(inputs.values()), outputs),
+            "bnncc": lambda: ours,
+            "counting": popcount_loop,
+            "multiplying": multiply_loop,
             "float": lambda: onnxruntime_call(model, inputs),
             "int8": lambda: peers_onnx.quantized_call(quantized, inputs),
             "larq": larq_maker(LARQ_NAMES.get(name, "")),
+        }
+    )
+    times = measure(calls, turns)
+    close(calls)
+    slow = calls_of(
+        {
+            "bnncc": lambda: ours,
+            "IREE": lambda: iree_network(model, list(inputs.values())),
             "TVM": lambda: peers_onnx.tvm_call(model, inputs),
         }
     )
-    slow = {"TVM": calls.pop("TVM")} if "TVM" in calls else {}
-    times = measure(calls, turns)
-    seldom = measure({"bnncc": calls["bnncc"], **slow}, 2)
-    close(calls)
+    seldom = measure(slow, SELDOM)
     cells = [cell(times, c) if c in calls else "-" for c in ("float", "int8", "larq")]
-    cells.append(cell(seldom, "TVM") if slow else "-")
-    return [name, f"{1e3 * times.median('bnncc'):.3f}", *cells]
+    cells += [cell(seldom, c) if c in slow else "-" for c in ("IREE", "TVM")]
+    share = f"{limit(artifact, times) / times.median('bnncc'):.0%}" if "counting" in calls else "-"
+    return [name, f"{1e3 * times.median('bnncc'):.3f}", share, *cells]
+
+
+def limit(artifact: Artifact, times: Times) -> float:
+    """Seconds that counting and multiplying alone take."""
+    seconds = 0.0
+    for step in artifact.manifest["steps"]:
+        is_binary = step["domains"].count("bipolar") == 2
+        work, in_one = ("counting", 512) if is_binary else ("multiplying", 16)
+        seconds += step["macs"] / in_one * times.median(work) / VECTORS_COUNTED
+    return seconds
+
+
+def iree_network(model: Path, inputs: list[np.ndarray]) -> Call:
+    """The float graph by IREE."""
+    return peers.iree_call(peers.imported_onnx(model, 1), inputs, [peers.CHANNELS_LAST])
 
 
 def cell(times: Times, name: str) -> str:
@@ -147,28 +183,20 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--only", choices=("layers", "networks"))
     parser.add_argument("--turns", type=int, default=15)
+    add_markdown(parser)
     chosen = parser.parse_args()
     core = pin_to_one_core()
     print(f"{processor()}, core {core}, {chosen.turns} turns")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [layer_row(*layer, chosen.turns, folder) for layer in LAYERS]
-        header = (
-            "microseconds",
-            "bnncc",
-            "of the limit",
-            "float",
-            "int8",
-            "larq",
-            "IREE",
-            "bit-serial",
-            "TVM",
-        )
-        print(table(header, rows, right=range(1, len(header))))
-        rows = [network_row(network, chosen.turns, folder) for network in chosen.networks]
-        header = ("milliseconds", "bnncc", "float", "int8", "larq", "TVM")
-        print(table(header, rows, right=range(1, len(header))))
+        if chosen.only != "networks":
+            rows = [layer_row(*layer, chosen.turns, folder) for layer in LAYERS]
+            show(LAYER_HEADER, rows, chosen.markdown)
+        if chosen.only != "layers":
+            rows = [network_row(network, chosen.turns, folder) for network in chosen.networks]
+            show(NETWORK_HEADER, rows, chosen.markdown)
 
 
 if __name__ == "__main__":
