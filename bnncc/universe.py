@@ -42,6 +42,7 @@ PASSES = (
     "roll-time",
     "settle-integers",
     "simplify-layout",
+    "sink-concat",
     "split-affine",
     "straighten-time",
     "tabulate-counts",

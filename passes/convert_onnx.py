@@ -69,8 +69,9 @@ class ConvertNode(RewritePattern):
             value = _conversion(op)(node)
             for operation in node.operations:
                 operation.verify()
-            if value.type != op.outputs[0].type:
-                raise NotConvertible(f"its result is {value.type}, declared as {op.outputs[0].type}")
+            for built, output in zip((value, *node.other_outputs), op.outputs, strict=False):
+                if built.type != output.type:
+                    raise NotConvertible(f"its result is {built.type}, declared as {output.type}")
         except NotConvertible as refused:
             matching.discard(node.operations)
             _note(op, refused)
@@ -87,8 +88,8 @@ class ConvertNode(RewritePattern):
             operation.location = op.location
         if isinstance(value.owner, Operation) and value.owner in node.operations:
             matching.copy_source(op, value.owner)
-        results = [value, *(None for _ in list(op.outputs)[1:])]
-        rewriter.replace(op, node.operations, results)
+        others = node.other_outputs or [None] * (len(op.outputs) - 1)
+        rewriter.replace(op, node.operations, [value, *others])
 
 
 def _conversion(op: ops.Onnx) -> Conversion:

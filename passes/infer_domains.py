@@ -87,7 +87,9 @@ def _padded(op: ops.Pad, value: SSAValue, divisor: float) -> Operation | None:
     element = element_of(value)
     allowed = domain_values(element)
     if allowed is not None and number not in allowed:
-        return None
+        if not op.is_crop:
+            return None
+        number = max(allowed)
     return ops.Pad(value, unpack(op.low), unpack(op.high), number)
 
 
@@ -129,7 +131,7 @@ class SinkScale(RewritePattern):
         (scale,) = scales
         if isinstance(op, ops.MaxPool) and scale < 0:
             return
-        if isinstance(op, ops.Pad) and op.value.value.data / scale not in (-1, 0, 1):
+        if isinstance(op, ops.Pad) and not op.is_crop and op.value.value.data / scale not in (-1, 0, 1):
             return
         inner = rebuilt(op, [cast for cast, _ in pairs], scale)
         if inner is None:

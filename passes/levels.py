@@ -172,6 +172,8 @@ class Levels:
                 return self._select(op)
             case ops.Transpose() | ops.Reshape() | ops.MaxPool():
                 return self.of(op.input)
+            case ops.Pad() if op.is_crop:
+                return self.of(op.input)
             case ops.Pad():
                 return self._joined(self.of(op.input), op.value.value.data)
             case ops.MeanPool():

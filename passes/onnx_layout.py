@@ -63,6 +63,40 @@ def pad(node: Node) -> SSAValue:
     return node.add(ops.Pad(x, low, high, float(value)))
 
 
+def slice_(node: Node) -> SSAValue:
+    """Slice of neighbouring elements along one dimension, but not the first: what is taken of a batch, or of
+    time, is looked for elsewhere."""
+    x = node.real(0)
+    shape, result = shape_of(x), node.result_shape
+    starts, ends = node.integers(1, "starts") or [], node.integers(2, "ends") or []
+    axes = node.integers(3, "axes") or list(range(len(starts)))
+    steps = node.integers(4, "steps") or [1] * len(starts)
+    ranges = {
+        axis % len(shape): range(*slice(start, end, step).indices(shape[axis]))
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True)
+    }
+    cut = [axis for axis in ranges if shape[axis] != result[axis]]
+    if len(cut) != 1 or cut[0] == 0 or any(taken.step != 1 or not taken for taken in ranges.values()):
+        raise NotConvertible("it is no part of one dimension")
+    (axis,) = cut
+    return node.add(ops.Pad.crop(x, axis, ranges[axis].start, len(ranges[axis])))
+
+
+def split(node: Node) -> SSAValue:
+    """Split along a dimension, but not the first."""
+    x, outputs = node.real(0), node.op.outputs
+    axis = node.axis("axis", 0, len(shape_of(x)))
+    if axis == 0:
+        raise NotConvertible("it splits the first dimension")
+    start, found = 0, []
+    for output in outputs:
+        extent = shape_of(output)[axis]
+        found.append(node.add(ops.Pad.crop(x, axis, start, extent)))
+        start += extent
+    node.other_outputs = found[1:]
+    return found[0]
+
+
 def softmax(node: Node) -> SSAValue:
     """Softmax over one dimension; before opset 13 over all from `axis` on."""
     x = node.real(0)
@@ -94,6 +128,8 @@ LAYOUT: dict[str, Conversion] = {
     "Concat": concat,
     "Expand": expand,
     "Pad": pad,
+    "Slice": slice_,
+    "Split": split,
     "Softmax": softmax,
     "LogSoftmax": log_softmax,
 }

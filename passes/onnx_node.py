@@ -46,6 +46,8 @@ class Node:
         self.op = op
         self.opset = op.opset.value.data
         self.operations: list[Operation] = []
+        self.other_outputs: list[SSAValue] = []
+        """What was built for the outputs after the first one, where the conversion makes these, too."""
         self._inputs = dict(zip(unpack(op.slots), op.inputs, strict=True))
         self._parameters = plain_parameters(op)
 

@@ -38,6 +38,7 @@ from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.roll_time import RollTimePass
 from bnncc.passes.settle_integers import SettleIntegersPass
 from bnncc.passes.simplify_layout import SimplifyLayoutPass
+from bnncc.passes.sink_concat import SinkConcatPass
 from bnncc.passes.split_affine import SplitAffinePass
 from bnncc.passes.straighten_time import StraightenTimePass
 from bnncc.passes.tabulate_counts import LARGEST_TABLE, TabulateCountsPass
@@ -82,6 +83,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (RecognizeSpikesPass, "of what no integers explained: weights that are real"),
     (QuantizeWeightsPass, "those that spikes meet; only where the user asks for it"),
     (QuantizeRealPass, "what is real still; only where the user asks for it"),
+    (SinkConcatPass, "domains are known, and thresholds fold on each part by itself"),
     (
         FoldConstantsPass,
         "scales that are the same for every channel become scalars before chains are evaluated",

@@ -288,7 +288,9 @@ class MergePads(RewritePattern):
         if pad is None:
             return
         low, high, value = unpack(pad.low), unpack(pad.high), pad.value.value.data
-        if low[0] or low[3] or high[0] or high[3] or value not in mergeable_values(pad):
+        if low[0] or low[3] or high[0] or high[3] or min((*low, *high)) < 0:
+            return
+        if value not in mergeable_values(pad):
             return
         pads = unpack(op.pads)
         if any(pads) and op.pad_value.value.data != value:

@@ -30,6 +30,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.memory import memory_problems
+from tests.random_blocks import dense_block
 from tests.spiking_networks import SpikingNetwork
 
 TARGETS = ("native", "x86-64-v3", "c")
@@ -390,6 +391,7 @@ class Generator:
             (self.pool, 3),
             (self.residual, 2),
             (self.concat, 1),
+            (partial(dense_block, self), 1),
             (self.real_contraction, 0.7),
             (self.binarize, 1),
         ]

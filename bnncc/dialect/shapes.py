@@ -96,6 +96,26 @@ class Pad(IRDLOperation):
             result_types=[tensor(shape, element_of(input))],
         )
 
+    @staticmethod
+    def crop(input: SSAValue, axis: int, start: int, extent: int) -> Pad:
+        """Elements start ... start + extent - 1 of a dimension, whatever the domain."""
+        low, high = ([0] * len(shape_of(input)) for _ in range(2))
+        low[axis], high[axis] = -start, start + extent - shape_of(input)[axis]
+        allowed = domain_values(element_of(input))
+        return Pad(input, low, high, 0.0 if allowed is None or 0 in allowed else float(max(allowed)))
+
+    @property
+    def is_crop(self) -> bool:
+        """Whether it adds nothing, so that its value does not matter."""
+        return max((*unpack(self.low), *unpack(self.high)), default=0) <= 0
+
+    @property
+    def cropped_axis(self) -> int | None:
+        """The only dimension that something is left out of; None of any other pad."""
+        pads = zip(unpack(self.low), unpack(self.high), strict=True)
+        axes = [axis for axis, pad in enumerate(pads) if any(pad)]
+        return axes[0] if self.is_crop and len(axes) == 1 else None
+
     def verify_(self) -> None:
         low, high, x = unpack(self.low), unpack(self.high), shape_of(self.input)
         verify_kept_element(self.input, self.result)

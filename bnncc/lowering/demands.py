@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from xdsl.ir import Block, SSAValue
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.types import element_of, is_number, shape_of
+from bnncc.lowering.geometry import canonical, channel_slice
 from bnncc.lowering.roots import contraction
-from bnncc.plan.layout import Halo
+from bnncc.plan.layout import Element, Halo, Layout
 
 
 @dataclass
@@ -47,7 +49,25 @@ def halo_demands(block: Block) -> dict[SSAValue, Demand]:
             continue
         read = contraction(root)
         if read.halo:
-            demand = demands.setdefault(outer_value(op, read.input), Demand())
-            demand.halo = demand.halo.union(read.halo)
-            demand.pad_values.add(read.pad_value)
+            add_demand(demands, outer_value(op, read.input), Demand(read.halo, {read.pad_value}))
+    for op in reversed(list(block.ops)):
+        if isinstance(op, ops.Pad) and op.result in demands and keeps_halo(op):
+            add_demand(demands, op.input, demands[op.result])
     return demands
+
+
+def add_demand(demands: dict[SSAValue, Demand], value: SSAValue, more: Demand) -> None:
+    """Ask more of a value's storage."""
+    demand = demands.setdefault(value, Demand())
+    demand.halo = demand.halo.union(more.halo)
+    demand.pad_values |= more.pad_values
+
+
+def keeps_halo(op: ops.Pad) -> bool:
+    """Whether what it leaves is a slice of the channels where they lie, of packed ones whole words."""
+    rank, shape = len(shape_of(op.result)), shape_of(op.result)
+    if rank != 4 or op.cropped_axis != rank - 1:
+        return False
+    element = Element.F32 if is_number(element_of(op.input)) else Element.BIT
+    whole = Layout.packed(element, canonical(shape_of(op.input)))
+    return channel_slice(whole, rank - 1, -ops.unpack(op.low)[-1], shape[-1]) is not None

@@ -88,7 +88,8 @@ def inner_view(whole: Layout, shape: tuple[int, int, int, int], start: tuple[int
 
 
 def channel_slice(layout: Layout, axis: int, start: int, extent: int) -> Layout | None:
-    """Elements start .. start+extent-1 of a canonical axis; None where packed bits cannot be cut so."""
+    """Elements start .. start+extent-1 of a canonical axis; None where packed bits cannot be cut so.
+    A slice of channels keeps its part of the halo."""
     shape = list(layout.shape)
     shape[axis] = extent
     step = start
@@ -97,9 +98,8 @@ def channel_slice(layout: Layout, axis: int, start: int, extent: int) -> Layout 
         if start % WORD_BITS or (extent % WORD_BITS and start + extent != whole):
             return None
         step = start // WORD_BITS
-    return replace(
-        layout, shape=_four(shape), offset=layout.offset + step * layout.strides[axis], halo=Halo()
-    )
+    halo = layout.halo if axis == 3 else Halo()
+    return replace(layout, shape=_four(shape), offset=layout.offset + step * layout.strides[axis], halo=halo)
 
 
 def _is_row_major(layout: Layout) -> bool:

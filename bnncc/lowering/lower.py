@@ -310,11 +310,9 @@ class _Lowering:
     def _lower_pad(self, op: ops.Pad) -> None:
         """Spatial padding by -1, 0 or +1 is a halo of the copy; any other padding fills first."""
         low, value = ops.unpack(op.low), op.value.value.data
-        if max((*low, *ops.unpack(op.high))) <= 0 and len(low) <= MAX_RANK:
-            views = [self._cut(op, plane) for plane in self.steps.placement(op.input)]
-            if all(view is not None for view in views):
-                self.storage.placements[op.result] = tuple(view for view in views if view is not None)
-                return
+        if op.is_crop and len(low) <= MAX_RANK:
+            self.storage.placements[op.result] = self._crop(op, self.steps.placement(op.input))
+            return
         if min((*low, *ops.unpack(op.high))) < 0:
             raise unsupported(op, f"no kernel pads {low} {ops.unpack(op.high)} here")
         wholes = self.storage.destination(op.result)
@@ -327,6 +325,16 @@ class _Lowering:
         for source, whole, fill in zip(self.steps.placement(op.input), wholes, fills, strict=True):
             self._pad_plane(op, source, whole, fill)
 
+    def _crop(self, op: ops.Pad, planes: Placement) -> Placement:
+        """Views of what is left; where that begins or ends in the middle of a word of bits, a copy."""
+        views = [self._cut(op, plane) for plane in planes]
+        known = tuple(view for view in views if view is not None)
+        if len(known) == len(views):
+            return known
+        return self.steps.packed(
+            self._crop(op, tuple(self.steps.unpacked(plane, op) for plane in planes)), op
+        )
+
     def _cut(self, op: ops.Pad, plane: Plane) -> Plane | None:
         """What negative pads leave of a plane, where it lies; None where packed channels would be cut."""
         layout: Layout | None = plane.layout
@@ -334,7 +342,7 @@ class _Lowering:
         for axis, low in enumerate(canonical_pads(ops.unpack(op.low))):
             if layout is not None and (low or shape[axis] != layout.shape[axis]):
                 layout = channel_slice(layout, axis, -low, shape[axis])
-        return None if layout is None else Plane(plane.buffer, layout)
+        return None if layout is None else replace(plane, layout=layout)
 
     def _pad_plane(self, op: ops.Pad, source: Plane, whole: Plane, value: float) -> None:
         low = ops.unpack(op.low)

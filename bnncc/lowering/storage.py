@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from bnncc.dialect.time import Scan
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of, ui8
 from bnncc.lowering.demands import Demand
 from bnncc.lowering.expressions import unsupported
-from bnncc.lowering.geometry import AXES, canonical, channel_slice, reshaped, transposed
+from bnncc.lowering.geometry import AXES, canonical, channel_slice, reshaped, transposed, without_halo
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Buffer, Place
 
@@ -131,30 +132,39 @@ class Storage:
             value = op.operands[0]
             if layout is None:
                 return False
-        return self._reserve(value, replace(plane, layout=layout))
+        return self._reserve(value, [replace(plane, layout=layout)])
 
     def reserve_slices(self, concat: ops.Concat) -> None:
         """Let the producers of a concatenation's inputs write straight into its parts where they can."""
-        result = self._reserved.get(concat.result)
+        result = self._reserved.get(concat.result) or self._side_by_side(concat)
         if result is None:
             demand = self.demands.get(concat.result, Demand())
             result = self.new_placement(value_name(concat.result), concat.result, demand)
-            self._reserved[concat.result] = result
-        whole, *mask = result
-        if mask:
-            return
+        self._reserved[concat.result] = result
         for value, start in parts(concat):
-            if value.has_one_use():
-                part = part_of(whole, concat, value, start)
-                if part is not None:
-                    self._reserve(value, part)
+            cut = [part_of(plane, concat, value, start) for plane in result]
+            self._reserve(value, [part for part in cut if part is not None])
 
-    def _reserve(self, value: SSAValue, plane: Plane) -> bool:
-        free = not self.is_placed(value) and value not in self.demands
-        if not free or isinstance(element_of(value), Ternary | Level):
+    def _side_by_side(self, concat: ops.Concat) -> Placement | None:
+        """The view of inputs that wait one after the other in a longer concatenation already."""
+        known = [self._reserved.get(value) for value in concat.inputs]
+        first = known[0]
+        if first is None or concat.result in self.demands:
+            return None
+        shape = canonical(shape_of(concat.result))
+        wholes = tuple(replace(plane, layout=replace(plane.layout, shape=shape)) for plane in first)
+        for (value, start), planes in zip(parts(concat), known, strict=True):
+            if planes != tuple(part_of(whole, concat, value, start) for whole in wholes):
+                return None
+        return wholes
+
+    def _reserve(self, value: SSAValue, planes: Sequence[Plane]) -> bool:
+        """Let a value's producer write to these planes; False where it cannot, or if they are too few."""
+        if self.is_placed(value) or value in self.demands or len(planes) != plane_count(value):
             return False
+        plane = planes[0]
         match value.owner:
-            case ops.Fused() | ops.Softmax():
+            case ops.Fused() | ops.Softmax() | ops.Concat():
                 fits = stored_element(value) == plane.layout.element
             case Scan():
                 fits = is_plain(plane.layout) and stored_element(value) == plane.layout.element
@@ -165,7 +175,7 @@ class Storage:
                 fits = False
         if not fits:
             return False
-        self._reserved[value] = (plane,)
+        self._reserved[value] = tuple(planes)
         return True
 
 
@@ -183,7 +193,15 @@ def part_of(plane: Plane, concat: ops.Concat, value: SSAValue, start: int) -> Pl
     rank = len(shape_of(value))
     axis = AXES[rank][concat.axis.value.data]
     layout = channel_slice(plane.layout, axis, start, shape_of(value)[concat.axis.value.data])
-    return None if layout is None else Plane(plane.buffer, layout)
+    return None if layout is None else Plane(plane.buffer, without_halo(layout))
+
+
+def plane_count(value: SSAValue) -> int:
+    """How many planes hold a value."""
+    element = element_of(value)
+    if isinstance(element, Level):
+        return 1 if element.is_byte else element.planes
+    return 2 if isinstance(element, Ternary) else 1
 
 
 def stored_element(value: SSAValue) -> Element:
