@@ -19,6 +19,7 @@ from bnncc import elf
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels import (
     byte_conv,
+    byte_rows,
     choice,
     convert,
     fixed_neurons,
@@ -162,7 +163,8 @@ def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> st
         name for name, used in (("math.h", _MATH), ("stdbool.h", r"\bbool\b")) if re.search(used, text)
     ]
     includes = "".join(f"#include <{name}>\n" for name in (*headers, "stdint.h"))
-    called = [*helpers(text), *micro_kernels.sources(text), *fixed_neurons.sources(text)]
+    called = [*helpers(text), *micro_kernels.sources(text)]
+    called += [*fixed_neurons.sources(text), *byte_rows.sources(text)]
     return "\n".join([includes, *called, text])
 
 

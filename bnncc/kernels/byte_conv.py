@@ -9,6 +9,7 @@ with as many weights of each channel and adds the products up:
 - four as two pairs of 16 bits in lanes of 32 (PMADDWD), for weights so large that they would at once;
 - one in lanes of 16 or 32 bits, where there is no such instruction or no such neighbours;
 - four in lanes of 32 bits by NEON (`byte_neon`);
+- four by Arm's DSP extension (`byte_rows`, `byte_taps`);
 - one after the other in plain loops (portable C).
 
 A run of neighbouring bytes that does not divide by the bytes of a step ends in a step that reads some of them
@@ -25,7 +26,7 @@ from collections.abc import Iterator
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import byte_depthwise, byte_neon, emit
+from bnncc.kernels import byte_depthwise, byte_neon, byte_rows, byte_taps, emit
 from bnncc.kernels.byte_plan import BytePlan, as_int32, zeros
 from bnncc.kernels.byte_steps import add_products, load_item, load_weights, spread_item
 from bnncc.kernels.emit import Buffers, Index, Value
@@ -71,16 +72,19 @@ def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a ByteConv; schedule: the fields of a Schedule."""
     plan = BytePlan.of(spec, isa)
+    if byte_rows.fits(plan, isa):
+        return byte_rows.make(plan, isa)
+    if byte_taps.fits(plan, isa):
+        return byte_taps.make(plan, isa)
     tile_parameters = Schedule(**schedule) if schedule else default(spec, isa)
     epilogue = Epilogue(spec, isa)
     total = plan.channels.stored * plan.steps * plan.together
     doc = f"weight [vectors][{plan.steps}][lanes][{plan.together}]"
-    base = emit.constant_parameter("base", "int32", plan.channels.stored, "the sum of no levels")
     parameters = (
         emit.input_parameter("input", plan.root.input),
         *epilogue.operands,
         emit.constant_parameter("weight", plan.method.weight, total, doc),
-        *((base,) if plan.lowest else ()),
+        *((plan.base_parameter,) if plan.lowest else ()),
         *epilogue.constants,
         *epilogue.outputs,
     )

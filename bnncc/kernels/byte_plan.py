@@ -14,6 +14,7 @@ from bnncc.kernels.byte_steps import CENTRE, Method, method_of
 from bnncc.kernels.emit import Index, Value
 from bnncc.kernels.interleave import pad_lanes
 from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Parameter
 from bnncc.kernels.nest import Channels, Level, Levels, Pixels, Tile, count_steps, each_lane, fuse
 from bnncc.kernels.tiles import Sums
 from bnncc.plan.kernel import ByteConv, KernelSpec
@@ -131,14 +132,21 @@ class BytePlan:
         """How many steps 16 bits hold the sum of."""
         return self.method.short_steps(self.root.weight_planes)
 
+    @property
+    def base_parameter(self) -> Parameter:
+        """What each channel has to be added (`pack_base`)."""
+        return emit.constant_parameter("base", "int32", self.channels.stored, "the sum of no levels")
+
+    def start(self, image: Index, row: Index, column: Index) -> Index:
+        """Where in the input's buffer the window of a pixel starts."""
+        window = self.root.window
+        n, y, x = self.pixels.position(image, row, column)
+        top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
+        return emit.pixel_address(self.root.input, n, top, left)
+
     def starts(self, tile: Tile) -> list[Index]:
         """Where in the input's buffer the window of each pixel starts."""
-        window, result = self.root.window, []
-        for row, column in tile.pixels():
-            n, y, x = self.pixels.position(tile.image, row, column)
-            top, left = y * window.stride_y - window.top, x * window.stride_x - window.left
-            result.append(emit.pixel_address(self.root.input, n, top, left))
-        return result
+        return [self.start(tile.image, row, column) for row, column in tile.pixels()]
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, KW, C] to the stored form, flat."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One layer of packed bits as a network of its own, so that an emulator can run it and count its
+"""One layer of packed bits or of bytes as a network of its own, so that an emulator can run it and count its
 instructions.
 
 Steps: a copy into the padded buffer, as the producer of the activations would write it; the halo, where there
@@ -20,20 +20,23 @@ from bnncc.kernels import build
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan import simulate
 from bnncc.plan.expression import Operand
-from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Map, Output, SpikeConv
-from bnncc.plan.layout import Element, Halo, Layout
+from bnncc.plan.kernel import BinaryConv, ByteConv, FillHalo, KernelSpec, Map, Output, SpikeConv
+from bnncc.plan.layout import Halo, Layout
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Buffer, Port, Program, Step
 from bnncc.targets import Target
 
 
 def layer_program(spec: KernelSpec, constants: Sequence[np.ndarray], name: str = "layer") -> Program:
-    """A network of a convolution of bits, without operands: packed words in, its first output out."""
+    """A network of a convolution of bits or bytes, without operands: words or bytes in, its first output
+    out."""
     root, output = spec.root, spec.outputs[0].layout
-    assert isinstance(root, BinaryConv | SpikeConv) and not spec.operands and len(spec.outputs) == 1
-    plain = Layout.packed(Element.BIT, root.input.shape)
+    assert (
+        isinstance(root, BinaryConv | ByteConv | SpikeConv) and not spec.operands and len(spec.outputs) == 1
+    )
+    plain = Layout.packed(root.input.element, root.input.shape)
     copy = KernelSpec(Map(), (plain,), (), (Output(replace(root.input, halo=Halo()), Operand(0)),))
-    halo = KernelSpec(FillHalo(root.input, 1 if _outside(root) else -1), (), (), ())
+    halo = KernelSpec(FillHalo(root.input, _filling(root)), (), (), ())
     steps = [Step("copy", copy, (0,), (1,), operation="copy")]
     if root.input.halo:
         steps.append(Step("halo", halo, (), (1,), operation="halo"))
@@ -42,7 +45,7 @@ def layer_program(spec: KernelSpec, constants: Sequence[np.ndarray], name: str =
     arena = -(-root.input.bytes // ALIGNMENT) * ALIGNMENT
     return Program(
         name=name,
-        inputs=(Port("x", "x", (1, plain.extent), "uint32", 0),),
+        inputs=(Port("x", "x", (1, plain.extent), plain.element.dtype, 0),),
         outputs=(Port("y", "y", (1, output.extent), output.element.dtype, 2),),
         buffers=(
             Buffer("x", plain.bytes, "input"),
@@ -78,28 +81,39 @@ def build_layer(
 def expected_output(spec: KernelSpec, constants: Sequence[np.ndarray], words: np.ndarray) -> np.ndarray:
     """What the layer makes of packed words [1, n], by `simulate`: [1, extent]."""
     root, output = spec.root, spec.outputs[0].layout
-    assert isinstance(root, BinaryConv | SpikeConv)
+    assert isinstance(root, BinaryConv | ByteConv | SpikeConv)
     padded = simulate.allocate(root.input)
     around = simulate.with_halo(root.input)
     simulate.store(around, padded, np.full(around.shape, _outside(root)))
-    plain = Layout.packed(Element.BIT, root.input.shape)
+    plain = Layout.packed(root.input.element, root.input.shape)
     simulate.store(root.input, padded, simulate.load(plain, words.reshape(-1)))
     result = simulate.allocate(output)
     simulate.run_step(spec, [padded], constants, [result])
     return result.reshape(1, -1)
 
 
-def _outside(root: BinaryConv | SpikeConv) -> bool:
-    """The bits around the image."""
-    return isinstance(root, BinaryConv) and bool(root.halo_level)
+def _filling(root: BinaryConv | ByteConv | SpikeConv) -> int:
+    """What fills the halo: a byte, or a number whose sign is that of the bits."""
+    if isinstance(root, ByteConv):
+        return -root.lowest
+    return 1 if _outside(root) else -1
+
+
+def _outside(root: BinaryConv | ByteConv | SpikeConv) -> int:
+    """The bits or bytes around the image."""
+    if isinstance(root, ByteConv):
+        return -root.lowest
+    return int(isinstance(root, BinaryConv) and bool(root.halo_level))
 
 
 def random_words(spec: KernelSpec, rng: np.random.Generator, density: float = 0.5) -> np.ndarray:
     """Random activations of the layer as packed words [1, n], of which this part is set; bits beyond the
     channels are 0."""
     root = spec.root
-    assert isinstance(root, BinaryConv | SpikeConv)
-    plain = Layout.packed(Element.BIT, root.input.shape)
+    assert isinstance(root, BinaryConv | ByteConv | SpikeConv)
+    plain = Layout.packed(root.input.element, root.input.shape)
+    if isinstance(root, ByteConv):
+        return rng.integers(0, 256, (1, plain.extent)).astype(np.uint8)
     words = simulate.allocate(plain)
     simulate.store(plain, words, rng.random(plain.shape) < density)
     return words.reshape(1, -1)
