@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions of layers of bytes on emulated processors: `python -m tests.bench.int8_instructions` prints them.
+"""Instructions of layers of bytes under emulators: `python -m tests.bench.int8_instructions` prints them.
 
 Each layer (bytes with a zero point and int8 weights below 128 in, int32 sums out) becomes a firmware, or a
 program for Linux, that runs under QEMU, whose answer is compared with the reference. Instructions for a
