@@ -147,9 +147,7 @@ def lower_module(module: ModuleOp, name: str, options: Options) -> Lowered:
     lowered = lower(module, name, takes_events)
     is_portable = "c" in options.emit or options.package is not None
     counts_vectors = targets.load(options.target).popcount == "vector32"
-    # Rows in that form are written in order, which threads could not share.
-    is_alone = options.threads == 1
-    return with_three_words(lowered) if counts_vectors and is_alone and not is_portable else lowered
+    return with_three_words(lowered) if counts_vectors and not is_portable else lowered
 
 
 def decisions(lowered: Lowered) -> dict[str, str]:

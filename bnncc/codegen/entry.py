@@ -16,10 +16,10 @@ import numpy as np
 from bnncc import runtime
 from bnncc.codegen import events, stateful, threads
 from bnncc.codegen import weights as arrays
+from bnncc.codegen.masks import Look
 from bnncc.codegen.text import in_comment, port_type, run_parameters, starred, wrapped
 from bnncc.codegen.weights import WeightPool, Weights
 from bnncc.plan.kernel import BinaryConv, KernelSpec
-from bnncc.plan.layout import Layout
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Buffer, Program, Step, TimeLoop
 
@@ -83,12 +83,12 @@ class KernelFacts(Protocol):
 
     @property
     def pieces(self) -> int:
-        """Parts that threads may compute at the same time; above 1 there are three parameters more."""
+        """Parts that threads may compute at the same time; above 1 there are four parameters more."""
         ...
 
     @property
     def stages(self) -> int:
-        """All parts of a stage come before the next one."""
+        """All pieces of a stage come before the next one."""
         ...
 
     def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
@@ -110,16 +110,16 @@ class Call:
     arguments: tuple[str, ...]
     weights: tuple[Weights, ...]
     is_divided: bool = False
-    """Whether the kernel wants to be told which part it computes."""
+    """Whether the kernel wants to be told which pieces it computes."""
     pieces: int = 1
-    """How many parts threads share; 1 where they do not."""
+    """How many threads share; 1 where they do not."""
     stages: int = 1
-    """All parts of a stage come before the next one."""
+    """All pieces of a stage come before the next one."""
 
-    def text(self, indent: int, part: tuple[str, str, str] = ("0", "1", "2")) -> str:
-        """The statement, its first line to stand at column `indent`; part: which, of how many, which stage
-        (2: all)."""
-        arguments = (*self.arguments, *(part if self.is_divided else ()))
+    def text(self, indent: int, pieces: tuple[str, str, str, str] = ("0", "1", "1", "2")) -> str:
+        """The statement, its first line to stand at column `indent`; pieces: the first, the one after the
+        last, of how many, which stage (2: all)."""
+        arguments = (*self.arguments, *(pieces if self.is_divided else ()))
         return f"{wrapped(self.symbol, arguments, indent)};"
 
 
@@ -269,8 +269,11 @@ def library_entry(network: Network, banner: str) -> str:
 
 def _declarations(kernel: KernelFacts) -> list[str]:
     """Of a kernel's parameters."""
-    part = ["int32_t part", "int32_t parts", "int32_t stage"] if kernel.pieces > 1 else []
-    return [*(parameter.declaration for parameter in kernel.parameters), *part]
+    names = ("first", "end", "pieces", "stage") if kernel.pieces > 1 else ()
+    return [
+        *(parameter.declaration for parameter in kernel.parameters),
+        *(f"int32_t {name}" for name in names),
+    ]
 
 
 def library_entry_with_kernels(network: Network, banner: str, kernels_source: str) -> str:
@@ -347,7 +350,7 @@ def _memory_struct(network: Network) -> str:
     fields += [f"    const {port_type(port)} *{port.c_name};" for port in program.inputs]
     fields += [f"    {port_type(port)} *{port.c_name};" for port in program.outputs]
     fields += ["    size_t time;"] if program.loops else []
-    fields += ["    struct bnncc_pool *pool_; /* 0 where this run computes alone. */"] * (network.threads > 1)
+    fields += threads.FIELDS if network.threads > 1 else ()
     body = "\n".join(fields)
     return f"/* The memory of one run. */\nstruct {program.name}_memory {{\n{body}\n}};"
 
@@ -355,54 +358,61 @@ def _memory_struct(network: Network) -> str:
 def _step_function(program: Program, index: int, calls: StepCalls) -> str:
     step = program.steps[index]
     opening = f"/* {index}: {_comment(step)} */\n{_step_head(program, index)}\n{{\n"
-    plain = _piece_function(program, index, "plain", calls.plain)
-    if calls.masked is None:
+    if step.when_zero is None or calls.masked is None:
+        plain = _piece_functions(program, index, "plain", calls.plain)
         unwanted = _unless_unwanted(program, step)
         return f"{plain}{opening}{unwanted}    {_statement(program, index, 'plain', calls.plain, 4)}\n}}"
-    masked = _piece_function(program, index, "masked", calls.masked)
-    assert step.when_zero is not None
     is_binary = isinstance(step.when_zero.kernel.root, BinaryConv)
     reason = "sign(0) is 0: where that happened, its taps must not count" if is_binary else NOT_SPIKES
-    mask = f"memory->arena + {program.offsets[step.when_zero.mask]}"
+    look = Look(program, index, step.when_zero)
+    mask = f"/* {reason}. */\n{look.definition}\n\n"
+    # The rows that a thread looks at are mostly those that it wrote, and will be read next.
+    is_shared = calls.plain.pieces > 1 and calls.plain.stages == 2
+    plain = _piece_functions(program, index, "plain", calls.plain, look.in_pieces() if is_shared else "")
+    masked = _piece_functions(program, index, "masked", calls.masked)
+    first, rest = "", range(2 - calls.plain.stages, 2)
+    if is_shared:
+        first, rest = f"{look.before}{_share(program, index, 'plain', calls.plain, 0)};\n    ", range(1, 2)
     return (
-        f"{plain}{masked}{opening}"
-        f"    /* {reason}. */\n"
-        f"    static const struct bnncc_plane mask = {_plane(step.when_zero.mask_layout)};\n"
-        f"    if (bnncc_any_zero((const uint32_t *)(const void *)({mask}), &mask))\n"
+        f"{mask}{plain}{masked}{opening}    {first}"
+        f"if ({look.found if is_shared else look.at_once()})\n"
         f"        {_statement(program, index, 'masked', calls.masked, 8)}\n"
         f"    else\n"
-        f"        {_statement(program, index, 'plain', calls.plain, 8)}\n"
+        f"        {_statement(program, index, 'plain', calls.plain, 8, rest)}\n"
         f"}}"
     )
 
 
-def _piece_function(program: Program, index: int, kind: str, call: Call) -> str:
-    """What a thread is called for, of a call that threads share; else nothing."""
+def _piece_functions(program: Program, index: int, kind: str, call: Call, before: str = "") -> str:
+    """What threads are called for, of a call that they share, one function for each stage; else nothing.
+    before: a statement in front of the kernel, in the first one."""
     if call.pieces == 1:
         return ""
-    parameters = "const void *work, int32_t part, int32_t parts"
+    parameters = "const void *work, int32_t first, int32_t end, int32_t pieces"
     return "".join(
         f"static void {program.name}_{kind}_{index}_{stage}({parameters})\n{{\n"
         f"    const struct {program.name}_memory *memory = work;\n"
-        f"    {call.text(4, ('part', 'parts', str(stage)))}\n}}\n\n"
-        for stage in _stages(call)
+        f"{before if stage == 2 - call.stages else ''}"
+        f"    {call.text(4, ('first', 'end', 'pieces', str(stage)))}\n}}\n\n"
+        for stage in range(2 - call.stages, 2)
     )
 
 
-def _stages(call: Call) -> range:
-    """The stages that come one after the other; of one alone, it is the last."""
-    return range(2 - call.stages, 2)
-
-
-def _statement(program: Program, index: int, kind: str, call: Call, indent: int) -> str:
-    """The call of a kernel: by all threads, or by the one that is here."""
+def _statement(
+    program: Program, index: int, kind: str, call: Call, indent: int, stages: range | None = None
+) -> str:
+    """The call of a kernel: by all threads, or by the one that is here. stages: those that are left to do; of
+    one alone, it is the last."""
     if call.pieces == 1:
         return call.text(indent)
-    shares = [
-        f"bnncc_share(memory->pool_, {program.name}_{kind}_{index}_{stage}, memory, {call.pieces})"
-        for stage in _stages(call)
-    ]
-    return f"{', '.join(shares)};"
+    left = range(2 - call.stages, 2) if stages is None else stages
+    return f"{', '.join(_share(program, index, kind, call, stage) for stage in left)};"
+
+
+def _share(program: Program, index: int, kind: str, call: Call, stage: int) -> str:
+    """A stage, as an expression."""
+    function = f"{program.name}_{kind}_{index}_{stage}"
+    return f"bnncc_compute(memory->pool_, {function}, memory, {call.pieces})"
 
 
 def _unless_unwanted(program: Program, step: Step) -> str:
@@ -416,11 +426,6 @@ def _unless_unwanted(program: Program, step: Step) -> str:
 
 def _step_head(program: Program, index: int) -> str:
     return f"static void {program.name}_step_{index}(const struct {program.name}_memory *memory)"
-
-
-def _plane(layout: Layout) -> str:
-    """The layout as a `struct bnncc_plane`, in the order of its fields."""
-    return "{" + ", ".join(str(value) for value in (layout.offset, *layout.shape, *layout.strides[:3])) + "}"
 
 
 def _check_function(program: Program) -> str:
@@ -557,10 +562,11 @@ def _memory_variable(network: Network) -> str:
     program = network.program
     blocks = ["(unsigned char *)arena", *(["(unsigned char *)state"] if program.states else [])]
     ports = [port.c_name for port in (*program.inputs, *program.outputs)]
-    later = ["0"] * (bool(program.loops) + (network.threads > 1))
+    later = ["0"] * bool(program.loops) + (["0", "&zero_"] if network.threads > 1 else [])
     values = ", ".join((*blocks, *ports, *later))
     const = "" if later else "const "
-    return f"{const}struct {program.name}_memory memory_ = {{{values}}};"
+    zero = "int32_t zero_ = 0;\n    " if network.threads > 1 else ""
+    return f"{zero}{const}struct {program.name}_memory memory_ = {{{values}}};"
 
 
 def _comment(step: Step) -> str:

@@ -15,8 +15,8 @@ from bnncc.targets import Target
 MOST = 64
 """Threads that a library may use; a layer is never cut into more pieces than that is good for."""
 
-PIECES_PER_THREAD = 8
-"""As many pieces for each thread even out what other work on the machine takes from one of them."""
+PIECES_PER_THREAD = 16
+"""At most: they even out what other work on the machine takes from a thread, and that it may begin late."""
 
 ERROR_THREADS = 7
 """The status where a number of threads is out of range."""
@@ -25,8 +25,9 @@ FLAGS = ("-pthread",)
 """Of the C compiler and the linker."""
 
 LEAST = {"bits": 4_000_000, "numbers": 200_000, "bytes": 600_000}
-"""What a step has at least for threads to share it, which costs a microsecond or two: multiply-accumulates of
-bits (or of bytes), those of float32, or, where there are none, bytes that are read and written."""
+"""What a step has at least for threads to share it, and a piece of larger ones: multiply-accumulates of bits
+(or of bytes), those of float32, or, where there are none, bytes that are read and written. Some 3
+microseconds; sharing a step costs a quarter of one."""
 
 
 def check_threads(threads: int, target: Target, package: str | None, backend: str) -> None:
@@ -52,17 +53,26 @@ def check_threads(threads: int, target: Target, package: str | None, backend: st
 
 def pieces(program: Program, step: Step, most: int, threads: int) -> int:
     """Into how many pieces a step is cut whose kernel can do `most`; 1 where that would not pay."""
-    if threads == 1 or most == 1 or not _is_large(program, step):
+    size, least = _size(program, step)
+    if threads == 1 or most == 1 or size < least:
         return 1
-    return min(most, PIECES_PER_THREAD * threads)
+    each = size // (threads * max(1, least))
+    return min(most, threads * min(max(1, each), PIECES_PER_THREAD))
 
 
-def _is_large(program: Program, step: Step) -> bool:
+def _size(program: Program, step: Step) -> tuple[int, int]:
+    """What a step has of one of LEAST, and that."""
     if step.macs:
         on_bits = isinstance(step.kernel.root, BinaryConv | ByteConv)
-        return step.macs >= LEAST["bits" if on_bits else "numbers"]
-    return sum(program.buffers[index].bytes for index in (*step.reads, *step.writes)) >= LEAST["bytes"]
+        return step.macs, LEAST["bits" if on_bits else "numbers"]
+    return sum(program.buffers[index].bytes for index in (*step.reads, *step.writes)), LEAST["bytes"]
 
+
+FIELDS = (
+    "    struct bnncc_pool *pool_; /* 0 where this run computes alone. */",
+    "    int32_t *zero_; /* Whether the layer that is on found a zero. */",
+)
+"""Of the struct that holds the memory of a run."""
 
 POSIX = "#define _POSIX_C_SOURCE 200809L"
 """Stands before the first header: C99 alone has no threads."""
@@ -74,8 +84,9 @@ def definitions(program: Program, threads: int) -> str:
     return f"""\
 {runtime.header_text("threads.h")}
 
-static pthread_t {name}_workers[{threads - 1}];
-static struct bnncc_pool {name}_pool = BNNCC_POOL({name}_workers, {threads - 1});
+static struct bnncc_share {name}_shares[{threads}];
+static struct bnncc_worker {name}_workers[{threads - 1}];
+static struct bnncc_pool {name}_pool = BNNCC_POOL({name}_shares, {name}_workers, {threads - 1});
 
 int {name}_threads(int count)
 {{

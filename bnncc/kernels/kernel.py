@@ -53,7 +53,8 @@ class Kernel:
     scratch_bytes: int = 0
     """Of the last parameter, memory that the caller lends for the call; 0 where there is none."""
     pieces: int = 1
-    """Parts that threads may compute at the same time, at most. Where it is above 1 the function takes three
-    int32 more, after the pointers: which part, of how many (any number), and which stage (see `parts`)."""
+    """Pieces that threads may compute at the same time, at most. Where it is above 1 the function takes four
+    int32 more, after the pointers: the first piece, the one after the last, of how many (any number), and
+    which stage (see `parts`)."""
     stages: int = 1
-    """One after the other: all parts of one come before the next."""
+    """One after the other: all pieces of one come before the next."""

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels that compute a part of their outputs, so that threads can share a layer.
 
-A template's function is a nest of loops over outputs. Here one loop of every nest is made to run over its
-share only: of e iterations, part p of P takes those from e*p/P to e*(p+1)/P, both rounded down. Every output
-is computed by the same instructions as before, so results do not depend on P. What stands between the nests
-(the last pixels or channels, written out) belongs to the last part.
+A template's function is a nest of loops over outputs. Here one loop of every nest is made to run over a range
+of its iterations only: of e iterations, pieces f to g - 1 of P take those from e*f/P to e*g/P, both rounded
+down. Every output is computed by the same instructions as before, so results do not depend on P. What stands
+between the nests (the last pixels or channels, written out) belongs to the last piece; beside one nest it
+counts as one more iteration.
 
 Iterations must not depend on one another. They write different outputs in all templates, and what they use
-besides lies on the stack. Where a kernel first fills scratch memory and then reads it, that is a stage of its
-own, all parts of which are computed before the next. Kernels that use scratch memory otherwise, visit steps
+besides lies on the stack. Only rows in three-word form are written from left to right: each pixel goes into
+sums of those before it. Where a kernel first fills scratch memory and then reads it, that is a stage of its
+own, all pieces of which are computed before the next. Kernels that use scratch memory otherwise, visit steps
 of time in order, or call functions that write themselves, are computed whole.
+
+Which loop: threads that write neighbouring channels of the same pixels would take the cache lines of packed
+bits from each other, so pixels are shared where there are more bytes of outputs than of weights; else
+channels, so that each thread reads weights of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
 from bnncc.kernels.kernel import Kernel
@@ -26,10 +33,15 @@ from bnncc.plan.kernel import FillHalo, Opaque, SpikeConv
 ITERATIONS_PER_THREAD = 4
 """The outermost loop with as many iterations for each thread is shared; else the one with the most."""
 
-NAMES = ("part", "parts", "stage")
-"""The parameters, int32, after the pointers. stage: 0 fills scratch memory, 1 is the rest, ALL is both."""
+NAMES = ("first", "end", "pieces", "stage")
+"""The parameters, int32, after the pointers. The first piece and the one after the last, and how many there
+are; stage: 0 fills scratch memory, 1 is the rest, ALL is both."""
 
 ALL = 2
+
+CHANNEL_LOOPS = ("block", "group")
+COLUMN_LOOPS = ("column",)
+"""What the names of loops over channels and over the pixels of a row begin with (see `nest`)."""
 
 Value = Any
 """A TIR expression."""
@@ -39,20 +51,17 @@ Statement = Any
 
 
 def divided(kernel: Kernel, threads: int) -> Kernel:
-    """The kernel with three parameters more, NAMES; the same kernel where it cannot be divided."""
+    """The kernel with four parameters more, NAMES; the same kernel where it cannot be divided."""
     if kernel.spec.is_recurrent:
         return kernel
     if isinstance(kernel.spec.root, Opaque | FillHalo | SpikeConv):
         return kernel
-    # A row in three-word form is written from left to right: each pixel goes into sums of those before it.
-    if any(output.layout.form != "plain" for output in kernel.spec.outputs):
-        return kernel
-    splitter = _Splitter(ITERATIONS_PER_THREAD * threads, bool(kernel.scratch_bytes))
+    splitter = _Splitter(kernel, ITERATIONS_PER_THREAD * threads)
     function: Any = kernel.function
     body = splitter.function_body(function.body)
     if body is None:
         return kernel
-    parameters = [*function.params, splitter.part, splitter.parts, splitter.stage]
+    parameters = [*function.params, splitter.first, splitter.end, splitter.pieces, splitter.stage]
     function = tirx.PrimFunc(parameters, body, function.ret_type, function.attrs)
     stages = 2 if kernel.scratch_bytes else 1
     return replace(kernel, function=function, pieces=splitter.most, stages=stages)
@@ -67,16 +76,26 @@ class _Split:
 
 
 class _Splitter:
-    """Shares nests between `parts`; one for each function. wanted: as many iterations are enough.
-    has_scratch: whether the last parameter is scratch memory."""
+    """Shares the nests of a kernel between `pieces`. wanted: as many iterations are enough."""
 
-    def __init__(self, wanted: int, has_scratch: bool):
+    def __init__(self, kernel: Kernel, wanted: int):
         self.wanted = wanted
-        self.has_scratch = has_scratch
-        self.part: Value
-        self.parts: Value
+        self.has_scratch = bool(kernel.scratch_bytes)
+        """Whether the last parameter is scratch memory."""
+        self.prefers_pixels = _output_bytes(kernel) > _weight_bytes(kernel)
+        self.ordered = tuple(
+            name
+            for name in COLUMN_LOOPS
+            if any(output.layout.form == "three-word" for output in kernel.spec.outputs)
+        )
+        """What loops are called whose iterations come one after the other."""
+        self.first: Value
+        self.end: Value
+        self.pieces: Value
         self.stage: Value
-        self.part, self.parts, self.stage = (tirx.Var(name, "int32") for name in NAMES)
+        self.first, self.end, self.pieces, self.stage = (tirx.Var(name, "int32") for name in NAMES)
+        self.beside = 0
+        """Iterations that a nest has more, for what stands beside it."""
         self.most = 1
         """Iterations of the nest that has the most."""
         self.local: set[Any] = set()
@@ -95,30 +114,25 @@ class _Splitter:
             if stages is None:
                 return None
             filling, statements = stages
-        kept: list[Statement] = []
-        alone: list[Statement] = []
-        for statement in statements:
-            split = self.nest(statement)
-            if split is not None:
-                kept.append(split.statement)
-                self.most = max(self.most, split.extent)
-            elif isinstance(statement, tirx.DeclBuffer):
-                kept.append(statement)
-            else:
-                alone.append(statement)
+        nests = [statement for statement in statements if self.nest(statement) is not None]
+        declared = [statement for statement in statements if isinstance(statement, tirx.DeclBuffer)]
+        alone = [
+            statement for statement in statements if statement not in nests and statement not in declared
+        ]
+        self.beside = int(bool(alone) and len(nests) == 1)
+        splits = [split for split in map(self.nest, nests) if split is not None]
+        kept = [split.statement for split in splits]
+        self.most = max((split.extent for split in splits), default=1)
         if self.most == 1:
             return None
         if alone:
             if _names(alone) & {var for nest in kept for var in tirx.analysis.undefined_vars(nest, [])}:
                 return None
-            last = self.part == self.parts - 1
-            kept.append(tirx.IfThenElse(last, _joined(alone), None))
+            kept.append(tirx.IfThenElse(self.end == self.pieces, _joined(alone), None))
         if not filling:
-            return _joined(kept)
-        declared = [statement for statement in kept if isinstance(statement, tirx.DeclBuffer)]
-        rest = [statement for statement in kept if not isinstance(statement, tirx.DeclBuffer)]
+            return _joined([*declared, *kept])
         first = tirx.IfThenElse(self.stage != 1, _joined(filling), None)
-        return _joined([*declared, first, tirx.IfThenElse(self.stage != 0, _joined(rest), None)])
+        return _joined([*declared, first, tirx.IfThenElse(self.stage != 0, _joined(kept), None)])
 
     def stages(self, statements: list[Statement]) -> tuple[list[Statement], list[Statement]] | None:
         """The nests that fill scratch memory, shared, and all other statements; None where not all of the
@@ -146,11 +160,18 @@ class _Splitter:
         if not self.writes_outputs(statement):
             return None
         extent = int(statement.extent)
-        if extent < self.wanted:
-            inner = self.inside(statement)
-            if inner is not None and inner.extent > extent:
-                return inner
-        return _Split(self.share(statement), extent) if extent > 1 else None
+        inner = self.inside(statement) if self.looks_inside(statement) else None
+        if inner is not None and inner.extent > (extent if extent < self.wanted else self.wanted - 1):
+            return inner
+        if extent == 1 or str(statement.loop_var.name).startswith(self.ordered):
+            return inner
+        return _Split(self.share(statement), extent + self.beside)
+
+    def looks_inside(self, loop: Statement) -> bool:
+        """Whether a loop in it may be the better one to share."""
+        name = str(loop.loop_var.name)
+        is_other = (self.prefers_pixels and name.startswith(CHANNEL_LOOPS)) or name.startswith(self.ordered)
+        return is_other or int(loop.extent) < self.wanted
 
     def inside(self, loop: Statement) -> _Split | None:
         """The loop with its body shared, where that is nothing but nests."""
@@ -172,16 +193,32 @@ class _Splitter:
     def share(self, loop: Statement) -> Statement:
         """The loop over its share of iterations, which begins at 0."""
         extent, counter = int(loop.extent), loop.loop_var
-        first = tirx.Var(f"first_{counter.name}", "int32")
-        end = tirx.truncdiv((self.part + 1) * extent, self.parts)
-        step = tirx.Var(f"{counter.name}_of_part", "int32")
-        body = _joined([tirx.Bind(counter, first + step), *_sequence(loop.body)])
+        start, step = (
+            tirx.Var(f"first_{counter.name}", "int32"),
+            tirx.Var(f"{counter.name}_of_share", "int32"),
+        )
+        begin, end = (
+            tirx.truncdiv(piece * (extent + self.beside), self.pieces) for piece in (self.first, self.end)
+        )
+        if self.beside:
+            end = tirx.min(end, tirx.const(extent, "int32"))
+        body = _joined([tirx.Bind(counter, start + step), *_sequence(loop.body)])
         return _joined(
             [
-                tirx.Bind(first, tirx.truncdiv(self.part * extent, self.parts)),
-                tirx.For(step, tirx.const(0, "int32"), end - first, loop.kind, body),
+                tirx.Bind(start, begin),
+                tirx.For(step, tirx.const(0, "int32"), end - start, loop.kind, body),
             ]
         )
+
+
+def _output_bytes(kernel: Kernel) -> int:
+    return sum(output.layout.bytes for output in kernel.spec.outputs)
+
+
+def _weight_bytes(kernel: Kernel) -> int:
+    """Of the constants as they are stored."""
+    constants = kernel.parameters[len(kernel.spec.inputs) + len(kernel.spec.operands) :]
+    return sum(p.extent * np.dtype(p.dtype).itemsize for p in constants if p.is_const)
 
 
 def _sequence(statement: Statement) -> Sequence[Statement]:

@@ -93,7 +93,7 @@ int main(void)
 SANITIZED = ("-O1", "-g", "-fsanitize=thread", "-DNO_FORK")
 """The sanitizer does not follow threads of a forked child."""
 
-WAITS = "while (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) != parts)"
+WAITS = "while (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) != pieces)"
 
 
 @pytest.fixture(autouse=True)
@@ -104,13 +104,13 @@ def every_layer_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifact]:
-    """A network for three threads, with its C."""
+    """A network for seven threads, with its C."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "LEAST", dict.fromkeys(threads.LEAST, 0))
         yield package.compile(
             exported("bi_realnet18", small=True),
             name="net",
-            threads=3,
+            threads=7,
             emit=("lib", "so", "c"),
             output=tmp_path_factory.mktemp("threads") / "net",
         )
@@ -157,12 +157,12 @@ def test_layers_that_threads_share_agree(network: str) -> None:
 
 
 def test_answers_do_not_depend_on_threads(compiled: Artifact) -> None:
-    assert compiled.threads == 3
+    assert compiled.threads == 7
     assert sum(step.get("pieces", 1) > 1 for step in compiled.manifest["steps"]) >= 10
     alone = package.compile(exported("bi_realnet18", small=True))
     x = {"image": images(5)}
     expected = alone.run(x)["scores"]
-    for count in (1, 2, 3, 1, 3):
+    for count in (1, 2, 3, 4, 7, 1, 7):
         compiled.set_threads(count)
         np.testing.assert_array_equal(compiled.run(x)["scores"], expected)
 
@@ -203,8 +203,8 @@ def test_the_sanitizer_sees_no_race_and_would_see_one(compiled: Artifact, tmp_pa
 
 
 def test_a_number_of_threads_that_there_is_not(compiled: Artifact) -> None:
-    for count in (0, 4):
-        with pytest.raises(package.BnnccError, match="compiled for 3 threads"):
+    for count in (0, 8):
+        with pytest.raises(package.BnnccError, match="compiled for 7 threads"):
             compiled.set_threads(count)
     for count in (0, 65):
         with pytest.raises(package.BnnccError, match="out of range"):

@@ -57,12 +57,12 @@ class Library:
         self._addresses = dict(zip(self.symbols, table, strict=True))
 
     def bind(
-        self, kernel: Kernel, *buffers: np.ndarray, part: tuple[int, ...] = (0, 1)
+        self, kernel: Kernel, *buffers: np.ndarray, pieces: tuple[int, ...] = (0, 1, 1, ALL)
     ) -> Callable[[], None]:
-        """A call of the kernel with these buffers, one for every parameter; part: of a divided kernel, which
-        part, of how many, and which stage."""
+        """A call of the kernel with these buffers, one for every parameter; pieces: of a divided kernel,
+        the first, the one after the last, of how many, and which stage."""
         assert len(buffers) == len(kernel.parameters)
-        parts = (*part, ALL) if kernel.pieces > 1 and len(part) == 2 else part if kernel.pieces > 1 else ()
+        parts = pieces if kernel.pieces > 1 else ()
         types = [*[ctypes.c_void_p] * len(buffers), *[ctypes.c_int32] * len(parts)]
         function = ctypes.CFUNCTYPE(None, *types)(self._addresses[kernel.symbol])
         pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]

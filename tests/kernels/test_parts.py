@@ -4,6 +4,7 @@ one part."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -26,6 +27,9 @@ from tests.kernels.library import Library, aligned
 pytest.importorskip("torch")
 
 THREADS = 3
+Range = tuple[int, int, int]
+"""The first piece, the one after the last, of how many."""
+
 TARGETS = ("native", "x86-64-v3", "c")
 NETWORKS = ("bi_realnet18", "cnv")
 
@@ -65,9 +69,9 @@ class Call:
         self.reads = [aligned(numbers(layout, rng)) for layout in (*spec.inputs, *spec.operands)]
         self.packed = [aligned(array) for array in kernel.pack(step.constants)]
 
-    def outputs(self, library: Library, kernel: Kernel, which: list[tuple[int, int]]) -> list[np.ndarray]:
-        """What these parts of the kernel leave in memory that held 0xA5 in every byte, or operands, where
-        outputs are written in their place."""
+    def outputs(self, library: Library, kernel: Kernel, which: list[Range]) -> list[np.ndarray]:
+        """What these ranges of pieces leave in memory that held 0xA5 in every byte, or operands, where
+        outputs are written in their place. Scratch memory is filled by them if they are all pieces."""
         spec = self.step.kernel
         reads = [array.copy() for array in self.reads]
         writes = [
@@ -79,12 +83,19 @@ class Call:
         lent = [aligned(np.zeros(kernel.scratch_bytes, np.uint8))] if kernel.scratch_bytes else []
         buffers = (*reads, *self.packed, *writes, *lent)
         if kernel.stages == 2:
-            filling = which if len(which) == len(dict(which)) == which[0][1] else [(0, 1)]
-            for part in filling:
-                library.bind(kernel, *buffers, part=(*part, 0))()
-        for part in which:
-            library.bind(kernel, *buffers, part=(*part, 1))()
+            is_all = sum(end - first for first, end, _ in which) == which[0][2] if which else False
+            for pieces in which if is_all else [(0, 1, 1)]:
+                library.bind(kernel, *buffers, pieces=(*pieces, 0))()
+        for pieces in which:
+            library.bind(kernel, *buffers, pieces=(*pieces, 1))()
         return [array.view(np.uint8).copy() for array in writes]
+
+
+def cut(pieces: int, rng: np.random.Generator) -> list[Range]:
+    """All pieces, as ranges of any length, in any order."""
+    cuts = np.unique([0, pieces, *rng.integers(0, pieces + 1, rng.integers(0, 5))])
+    ranges = [(int(first), int(end), pieces) for first, end in itertools.pairwise(cuts)]
+    return [ranges[i] for i in rng.permutation(len(ranges))]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -92,13 +103,14 @@ class Call:
 def test_parts_make_the_whole(network: str, target: str) -> None:
     found, whole, divided = kernels(network, target)
     assert len(found) >= 7
+    rng = np.random.default_rng(11)
     for step, kernel, shared in found:
         call = Call(step, kernel)
-        expected = call.outputs(whole, kernel, [(0, 1)])
-        for count in (1, 2, 3, 7, 100):
-            order = [(part, count) for part in reversed(range(count))]
+        expected = call.outputs(whole, kernel, [(0, 1, 1)])
+        for count in (1, 2, 3, 4, 7, 100):
+            order = cut(count, rng)
             for got, want in zip(call.outputs(divided, shared, order), expected, strict=True):
-                np.testing.assert_array_equal(got, want, err_msg=f"{step.operation} in {count} parts")
+                np.testing.assert_array_equal(got, want, err_msg=f"{step.operation} in {order}")
 
 
 def test_each_output_is_written_by_one_part() -> None:
@@ -108,8 +120,8 @@ def test_each_output_is_written_by_one_part() -> None:
             continue
         call = Call(step, kernel)
         untouched = call.outputs(divided, replace(shared, stages=1), [])
-        alone = [call.outputs(divided, shared, [(part, 3)]) for part in range(3)]
-        together = call.outputs(divided, shared, [(part, 3) for part in range(3)])
+        alone = [call.outputs(divided, shared, [(part, part + 1, 3)]) for part in range(3)]
+        together = call.outputs(divided, shared, [(part, part + 1, 3) for part in range(3)])
         for output, before in enumerate(untouched):
             changed = [one[output] != before for one in alone]
             assert not (changed[0] & changed[1] | changed[0] & changed[2] | changed[1] & changed[2]).any()

@@ -17,7 +17,7 @@ from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Output
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, load, random_buffer, random_reads, run_step, store
 from tests.kernels.contractions import Shape, binary_spec, dense, pointwise
-from tests.kernels.library import Library
+from tests.kernels.library import Library, aligned
 from tests.kernels.test_binary_conv import FLIPPED, INTEGERS, case_numbers
 
 AROUND = Halo(1, 1, 1, 1)
@@ -143,11 +143,41 @@ def test_what_is_stored(halo: Halo):
     np.testing.assert_array_equal(load(layout, buffer), ~bits)
 
 
-def test_threads_do_not_share_what_is_written_in_order():
+@cache
+def _shared() -> tuple[dict[str, Kernel], Library]:
+    kernels, _ = _library()
+    shared = {name: divided(kernels[name], 2) for name in WRITERS}
+    return shared, Library(list(shared.values()), targets.native())
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_threads_share_rows_and_channels(name: str):
+    """A row of an image is written from left to right, by one thread, or channel by channel: never in pieces.
+    So the order of the pieces does not matter."""
+    kernels, library = _library()
+    shared, pieces_library = _shared()
+    spec, kernel, count = CASES[name], shared[name], 7
+    assert kernel.pieces > 1
+    reads, constants = _numbers(spec)
+    expected, actual = ([allocate(output.layout) for output in spec.outputs] for _ in range(2))
+    library.run(kernels[name], reads, constants, expected)
+    packed = [*map(aligned, kernel.pack(constants))]
+    lent = [aligned(np.zeros(kernel.scratch_bytes, np.uint8))] if kernel.scratch_bytes else []
+    buffers = (*map(aligned, reads), *packed, *actual, *lent)
+    for stage in range(2 - kernel.stages, 2):
+        for first in reversed(range(count)):
+            pieces_library.bind(kernel, *buffers, pieces=(first, first + 1, count, stage))()
+    for want, have in zip(expected, actual, strict=True):
+        np.testing.assert_array_equal(have, want)
+
+
+def test_columns_are_not_shared():
+    """Near miss: an image of one row, of one channel block, whose plain bits several threads may write."""
     target = targets.load("znver4")
-    plain, ordered = (make_kernel(spec, target) for spec in (READERS["reads"], WRITERS["threshold"]))
-    assert divided(plain, 2) is not plain
-    assert divided(ordered, 2) is ordered
+    plain = binary_spec(Shape((1, 1, 96, 64), 16))
+    assert divided(make_kernel(plain, target), 2).pieces > 1
+    kernel = make_kernel(_writes(plain), target)
+    assert divided(kernel, 2) is kernel
 
 
 def test_a_dense_layer_has_no_such_form():

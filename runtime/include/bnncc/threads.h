@@ -6,15 +6,17 @@
  * Threads that share the layers of a run: one pool in each library, in static memory.
  *
  * A run that finds the pool free takes it until it ends; another run at the same time computes all by itself.
- * A layer is cut into pieces, which the run's own thread and the workers take one after the other. Nobody
- * waits for a worker that has not taken a piece, so one that the system does not let run holds up nobody.
+ * A layer is cut into pieces. Each thread has a share of its own, neighbouring pieces, the same ones in every
+ * layer: what it reads was mostly written by itself and lies in its cache. It takes half of what is left of its
+ * share at a time; when that is done it helps the others, from the end of their shares. Nobody waits for a worker
+ * that has not taken a piece, so one that the system does not let run holds up nobody.
  *
- * `ticket` tells which job it is (upper half) and how many of its pieces nobody has taken yet (lower half):
- * one compare-and-swap takes a piece, and fails where the job has changed in the meantime. A new job is
- * announced only when all pieces of the one before are done, so what a worker read of a job belongs to the
- * piece that it takes.
+ * A share tells which job it is of (upper half) and which of its pieces nobody has taken yet (lower half: the
+ * first and the one after the last): one compare-and-swap takes some, and fails where the share has changed in
+ * the meantime. A new job is announced only when all pieces of the one before are done, so what a worker read of
+ * a job belongs to the pieces that it takes.
  *
- * Between layers workers look at the ticket again and again, as layers follow one another in microseconds;
+ * Between layers workers look at their shares again and again, as layers follow one another in microseconds;
  * between runs they sleep.
  */
 
@@ -24,30 +26,43 @@
 #include <stdint.h>
 #include <unistd.h>
 
-/* Computes piece `part` of `parts` of a layer. */
-typedef void bnncc_piece(const void *work, int32_t part, int32_t parts);
+/* Computes pieces first to end - 1 of a layer of so many. */
+typedef void bnncc_pieces(const void *work, int32_t first, int32_t end, int32_t pieces);
+
+/* What is left of one thread's share, alone in its cache lines. */
+struct bnncc_share {
+    uint64_t left;
+    char apart[120];
+};
 
 struct bnncc_pool {
     pthread_mutex_t owner; /* Held by the run that uses the workers, and by who changes their number. */
     pthread_mutex_t lock; /* Guards sleep and wake. */
     pthread_cond_t wake;
-    pthread_t *workers;
+    struct bnncc_share *shares; /* The run's own thread's first, then the workers'. */
+    struct bnncc_worker *workers;
     int most; /* Workers that there is room for. */
     int wanted; /* Workers to start when a run begins. */
     int started;
     pid_t process; /* Where they were started: they do not live on in a forked child. */
     int running; /* Whether a run is on. */
     int stopping;
-    uint64_t ticket;
-    bnncc_piece *piece;
+    uint32_t job;
+    bnncc_pieces *compute;
     const void *work;
-    int32_t parts;
-    int32_t done; /* Pieces. */
+    int32_t pieces;
+    int32_t done; /* Of the pieces. */
 };
 
-#define BNNCC_POOL(array, count) \
-    {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, (array), (count), (count), \
-     0, 0, 0, 0, 0, 0, 0, 0, 0}
+struct bnncc_worker {
+    pthread_t thread;
+    struct bnncc_pool *pool;
+    int number; /* Of its share: 1 and up. */
+};
+
+#define BNNCC_POOL(shares, workers, count) \
+    {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, (shares), (workers), (count), \
+     (count), 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* Looks before one lets other threads run; a look takes some 20 to 50 ns. */
 #define BNNCC_LOOKS 2000
@@ -63,26 +78,48 @@ static void bnncc_look_again(int *looks)
 #endif
 }
 
-/* Takes and computes pieces of the job that is on until none is left. */
-static void bnncc_take_pieces(struct bnncc_pool *pool)
+/* Takes half of what is left of a share, from its start if it is one's own, and computes it; returns 0 where
+ * nothing was left. */
+static int bnncc_take(struct bnncc_pool *pool, uint64_t *share, int is_own)
 {
-    uint64_t ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
-    while ((uint32_t)ticket != 0) {
-        bnncc_piece *piece = __atomic_load_n(&pool->piece, __ATOMIC_RELAXED);
+    uint64_t left = __atomic_load_n(share, __ATOMIC_ACQUIRE);
+    for (;;) {
+        int32_t first = (int32_t)(left >> 16 & 0xffff), end = (int32_t)(left & 0xffff);
+        const int32_t taken = (end - first + 1) / 2;
+        bnncc_pieces *compute = __atomic_load_n(&pool->compute, __ATOMIC_RELAXED);
         const void *work = __atomic_load_n(&pool->work, __ATOMIC_RELAXED);
-        const int32_t parts = __atomic_load_n(&pool->parts, __ATOMIC_RELAXED);
-        if (__atomic_compare_exchange_n(
-                &pool->ticket, &ticket, ticket - 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-            piece(work, parts - (int32_t)(uint32_t)ticket, parts);
-            __atomic_fetch_add(&pool->done, 1, __ATOMIC_RELEASE);
-            ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
-        }
+        const int32_t pieces = __atomic_load_n(&pool->pieces, __ATOMIC_RELAXED);
+        const uint64_t rest = is_own ? left + ((uint64_t)taken << 16) : left - (uint64_t)taken;
+        if (taken == 0)
+            return 0;
+        if (!__atomic_compare_exchange_n(share, &left, rest, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            continue;
+        if (is_own)
+            end = first + taken;
+        else
+            first = end - taken;
+        compute(work, first, end, pieces);
+        __atomic_fetch_add(&pool->done, taken, __ATOMIC_RELEASE);
+        return 1;
     }
 }
 
-static void *bnncc_worker(void *argument)
+/* Computes one's own share of a job, then what is left of the shares of the others. */
+static void bnncc_work(struct bnncc_pool *pool, int own)
 {
-    struct bnncc_pool *pool = argument;
+    const int threads = __atomic_load_n(&pool->started, __ATOMIC_RELAXED) + 1;
+    int i, share = own;
+    for (i = 0; i < threads; ++i, share = share + 1 < threads ? share + 1 : 0)
+        while (bnncc_take(pool, &pool->shares[share].left, share == own))
+            ;
+}
+
+static void *bnncc_worker_main(void *argument)
+{
+    const struct bnncc_worker *worker = argument;
+    struct bnncc_pool *pool = worker->pool;
+    const uint64_t *own = &pool->shares[worker->number].left;
+    uint32_t job = 0;
     for (;;) {
         int looks = 0;
         pthread_mutex_lock(&pool->lock);
@@ -94,7 +131,11 @@ static void *bnncc_worker(void *argument)
         }
         pthread_mutex_unlock(&pool->lock);
         while (__atomic_load_n(&pool->running, __ATOMIC_ACQUIRE)) {
-            bnncc_take_pieces(pool);
+            const uint32_t now = (uint32_t)(__atomic_load_n(own, __ATOMIC_ACQUIRE) >> 32);
+            if (now != job) {
+                job = now;
+                bnncc_work(pool, worker->number);
+            }
             bnncc_look_again(&looks);
         }
     }
@@ -115,22 +156,28 @@ static void bnncc_start_workers(struct bnncc_pool *pool)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pool->process = getpid();
-    while (pool->started < pool->wanted
-           && pthread_create(&pool->workers[pool->started], 0, bnncc_worker, pool) == 0)
-        ++pool->started;
+    while (pool->started < pool->wanted) {
+        struct bnncc_worker *worker = &pool->workers[pool->started];
+        worker->pool = pool;
+        worker->number = pool->started + 1;
+        if (pthread_create(&worker->thread, 0, bnncc_worker_main, worker) != 0)
+            break;
+        __atomic_store_n(&pool->started, worker->number, __ATOMIC_RELAXED);
+    }
     pthread_sigmask(SIG_SETMASK, &before, 0);
 }
 
 /* The owner's: ends all workers. */
 static void bnncc_stop_workers(struct bnncc_pool *pool)
 {
+    int i;
     if (pool->started && pool->process == getpid()) {
         pthread_mutex_lock(&pool->lock);
         pool->stopping = 1;
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->lock);
-        while (pool->started > 0)
-            pthread_join(pool->workers[--pool->started], 0);
+        for (i = 0; i < pool->started; ++i)
+            pthread_join(pool->workers[i].thread, 0);
         pool->stopping = 0;
     }
     pool->started = 0;
@@ -171,23 +218,26 @@ static void bnncc_end(struct bnncc_pool *pool)
 }
 
 /* One layer, in pieces if there is a pool. */
-__attribute__((unused)) static void bnncc_share(struct bnncc_pool *pool, bnncc_piece *piece, const void *work, int32_t parts)
+__attribute__((unused)) static void bnncc_compute(
+    struct bnncc_pool *pool, bnncc_pieces *compute, const void *work, int32_t pieces)
 {
-    int looks = 0;
+    int i, threads, looks = 0;
     if (!pool) {
-        piece(work, 0, 1);
+        compute(work, 0, 1, 1);
         return;
     }
-    __atomic_store_n(&pool->piece, piece, __ATOMIC_RELAXED);
+    threads = pool->started + 1;
+    ++pool->job;
+    __atomic_store_n(&pool->compute, compute, __ATOMIC_RELAXED);
     __atomic_store_n(&pool->work, work, __ATOMIC_RELAXED);
-    __atomic_store_n(&pool->parts, parts, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->pieces, pieces, __ATOMIC_RELAXED);
     __atomic_store_n(&pool->done, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(
-        &pool->ticket,
-        (((__atomic_load_n(&pool->ticket, __ATOMIC_RELAXED) >> 32) + 1) << 32) | (uint32_t)parts,
-        __ATOMIC_RELEASE);
-    bnncc_take_pieces(pool);
-    while (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) != parts)
+    for (i = threads - 1; i >= 0; --i) {
+        const uint32_t first = (uint32_t)(pieces * i / threads), end = (uint32_t)(pieces * (i + 1) / threads);
+        __atomic_store_n(&pool->shares[i].left, (uint64_t)pool->job << 32 | first << 16 | end, __ATOMIC_RELEASE);
+    }
+    bnncc_work(pool, 0);
+    while (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) != pieces)
         bnncc_look_again(&looks);
 }
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pool of threads by itself: each piece of a job is computed once, and no share waits for its owner."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bnncc import runtime
+
+PROGRAM = """\
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { THREADS = 7, MOST = 300, JOBS = 20000 };
+static struct bnncc_share shares[THREADS];
+static struct bnncc_worker workers[THREADS - 1];
+static struct bnncc_pool pool = BNNCC_POOL(shares, workers, THREADS - 1);
+
+struct job {
+    int32_t pieces;
+    int sleeper; /* The piece that takes long. */
+    int times[MOST];
+    pthread_t by[MOST];
+};
+
+static void compute(const void *work, int32_t first, int32_t end, int32_t pieces)
+{
+    struct job *job = (struct job *)work;
+    for (; first < end; ++first) {
+        const struct timespec while_others_work = {0, 200000000};
+        job->times[first] += 1 + 1000 * (pieces != job->pieces);
+        job->by[first] = pthread_self();
+        if (first == job->sleeper)
+            nanosleep(&while_others_work, 0);
+    }
+}
+
+static int all_once(const struct job *job)
+{
+    int32_t i, right = 0;
+    for (i = 0; i < job->pieces; ++i)
+        right += job->times[i] == 1;
+    return right == job->pieces;
+}
+
+/* Jobs of any number of pieces, by so many threads. */
+static int jobs(int threads)
+{
+    static struct job job;
+    uint32_t i, random = 1;
+    bnncc_set_threads(&pool, threads);
+    for (i = 0; i < JOBS; ++i) {
+        struct bnncc_pool *taken = bnncc_begin(&pool);
+        memset(&job, 0, sizeof job);
+        random = random * 1664525u + 1013904223u;
+        job.pieces = taken ? 1 + (int32_t)((random >> 16) % MOST) : 1;
+        job.sleeper = -1;
+        bnncc_compute(taken, compute, &job, job.pieces);
+        bnncc_end(taken);
+        if (!all_once(&job) || (threads > 1 && !taken))
+            return 0;
+    }
+    return 1;
+}
+
+/* The run's own thread sleeps in the first half of its share: the rest of it is another's. */
+static int helped(void)
+{
+    static struct job job = {64, 0, {0}, {0}};
+    struct bnncc_pool *taken;
+    bnncc_set_threads(&pool, 2);
+    taken = bnncc_begin(&pool);
+    bnncc_compute(taken, compute, &job, job.pieces);
+    bnncc_end(taken);
+    return all_once(&job) && pthread_equal(job.by[0], job.by[15]) && !pthread_equal(job.by[0], job.by[31]);
+}
+
+int main(void)
+{
+    int threads;
+    for (threads = 1; threads <= THREADS; threads += 2)
+        if (!jobs(threads))
+            return threads;
+    if (!helped())
+        return 20;
+    bnncc_set_threads(&pool, 1);
+    puts("every piece once");
+    return 0;
+}
+"""
+
+TAKEN = "__atomic_compare_exchange_n(share, &left, rest, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)"
+
+
+def run(folder: Path, change: tuple[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Build and run the program, with a part of the pool changed."""
+    text = f"#define _POSIX_C_SOURCE 200809L\n{runtime.header_text('threads.h')}\n{PROGRAM}"
+    if change:
+        assert text.count(change[0]) == 1
+        text = text.replace(*change)
+    (folder / "main.c").write_text(text)
+    flags = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
+    subprocess.run(["cc", *flags, "main.c", "-o", "pool"], cwd=folder, check=True)
+    limit = 3 if change else 120
+    return subprocess.run(["timeout", str(limit), folder / "pool"], capture_output=True, text=True)
+
+
+def test_every_piece_is_computed_once(tmp_path: Path) -> None:
+    done = run(tmp_path)
+    assert (done.returncode, done.stdout) == (0, "every piece once\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # Two threads take the same pieces; the run may then wait for ever.
+        (TAKEN, "(__atomic_store_n(share, rest, __ATOMIC_RELEASE), 1)"),
+        # Nobody helps.
+        ("for (i = 0; i < threads; ++i, share", "for (i = 0; i < 1; ++i, share"),
+    ],
+)
+def test_mistakes_are_noticed(change: tuple[str, str], tmp_path: Path) -> None:
+    assert run(tmp_path, change).returncode != 0
