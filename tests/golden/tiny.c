@@ -36,25 +36,28 @@ struct bnncc_plane {
     size_t image_stride, row_stride, column_stride;
 };
 
-/* Whether any bit of the images is 0. The halo and the bits of a last word beyond the channels do not count. */
-static int bnncc_any_zero(const uint32_t *words, const struct bnncc_plane *plane)
+/* Whether any bit is 0 in rows first to end - 1, counted through all images. The halo and the bits of a last word
+   beyond the channels do not count. */
+static int bnncc_any_zero(const uint32_t *words, const struct bnncc_plane *plane, size_t first, size_t end)
 {
     const size_t whole = plane->channels / 32;
     const uint32_t beyond = plane->channels % 32 ? ~(uint32_t)0 << plane->channels % 32 : 0;
-    size_t n, y, x, k;
-    for (n = 0; n < plane->images; ++n) {
-        for (y = 0; y < plane->rows; ++y) {
-            const uint32_t *pixel = words + plane->offset + n * plane->image_stride + y * plane->row_stride;
-            uint32_t all = ~(uint32_t)0;
-            for (x = 0; x < plane->columns; ++x, pixel += plane->column_stride) {
-                for (k = 0; k < whole; ++k)
-                    all &= pixel[k];
-                if (beyond)
-                    all &= pixel[whole] | beyond;
-            }
-            if (~all)
-                return 1;
+    const int is_dense = !beyond && plane->column_stride == whole;
+    size_t row, x, k;
+    for (row = first; row < end; ++row) {
+        const uint32_t *pixel = words + plane->offset + row / plane->rows * plane->image_stride
+                                + row % plane->rows * plane->row_stride;
+        uint32_t all = ~(uint32_t)0;
+        for (k = 0; is_dense && k < plane->columns * whole; ++k)
+            all &= pixel[k];
+        for (x = 0; !is_dense && x < plane->columns; ++x, pixel += plane->column_stride) {
+            for (k = 0; k < whole; ++k)
+                all &= pixel[k];
+            if (beyond)
+                all &= pixel[whole] | beyond;
         }
+        if (~all)
+            return 1;
     }
     return 0;
 }
@@ -92,12 +95,13 @@ static void tiny_step_0(const struct tiny_memory *memory)
     tiny_sign(memory->input_1, (void *)(memory->arena + 0), (void *)(memory->arena + 64));
 }
 
+/* sign(0) is 0: where that happened, its taps must not count. */
+static const struct bnncc_plane tiny_mask_1 = {0, 2, 1, 1, 40, 2, 2, 2};
+
 /* 1: net.onnx:/fc/ *MatMul* /: dense (bipolar x bipolar) */
 static void tiny_step_1(const struct tiny_memory *memory)
 {
-    /* sign(0) is 0: where that happened, its taps must not count. */
-    static const struct bnncc_plane mask = {0, 2, 1, 1, 40, 2, 2, 2};
-    if (bnncc_any_zero((const uint32_t *)(const void *)(memory->arena + 64), &mask))
+    if (bnncc_any_zero((const uint32_t *)(const void *)(memory->arena + 64), &tiny_mask_1, 0, 2))
         tiny_dense_masked(
             (void *)(memory->arena + 0),
             (void *)(memory->arena + 64),
