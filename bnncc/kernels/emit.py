@@ -30,6 +30,7 @@ import tvm
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
+from tvm.target.codegen import llvm_lookup_intrinsic_id
 
 from bnncc.kernels.kernel import Parameter
 from bnncc.plan.c_values import C_TYPES
@@ -175,6 +176,17 @@ def prefetch(buffer: Buffer, index: Index, is_written: bool) -> None:
     """Have the processor fetch the cache line of an element, to read or also to write it."""
     to_write, keep, data = (tirx.const(number, "int32") for number in (int(is_written), 3, 1))
     T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", T.address_of(buffer[index]), to_write, keep, data))
+
+
+def is_prefetch(statement: Any) -> bool:
+    """Whether a statement is one that `prefetch` emits, which changes nothing."""
+    if not isinstance(statement, tirx.Evaluate):
+        return False
+    call: Any = statement.value
+    operation = getattr(call, "op", None)
+    if operation is None or not operation.same_as(tvm.ir.Op.get("tirx.call_llvm_intrin")):
+        return False
+    return int(call.args[0]) == llvm_lookup_intrinsic_id("llvm.prefetch")
 
 
 def broadcast(value: Value, lanes: int) -> Value:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from tvm import tirx
 
+from bnncc.kernels import emit
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.kernel import FillHalo, Opaque, SpikeConv
 
@@ -258,4 +259,5 @@ def _leaves(statement: Statement) -> Iterator[Statement]:
 
 def _is_understood(leaf: Statement) -> bool:
     """Whether what it writes is told by its type."""
-    return isinstance(leaf, tirx.BufferStore | tirx.AllocBuffer | tirx.Bind | tirx.DeclBuffer)
+    known = tirx.BufferStore | tirx.AllocBuffer | tirx.Bind | tirx.DeclBuffer
+    return isinstance(leaf, known) or emit.is_prefetch(leaf)
