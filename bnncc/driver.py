@@ -11,8 +11,7 @@ import atexit
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from bnncc.artifact import Artifact
-    from bnncc.tuning.database import Database
-    from bnncc.tuning.tuner import Tuning
     from bnncc.tuning.use import Tuned
 
 Say = Callable[[str], None]
@@ -280,71 +277,6 @@ def _tuned(options: Options, target: Target, goal: Goal) -> Tuned | None:
     from bnncc.tuning.use import Tuned
 
     return Tuned(path, target, goal)
-
-
-def tune_model(
-    path: str | Path,
-    options: Options,
-    device: str | None,
-    database: str | Path,
-    trials: int = 64,
-    seconds: float | None = None,
-    progress: Say | None = None,
-    flash: Sequence[str] = (),
-) -> Tuning:
-    """Measure candidates for the layers of a model on a device (`bnncc.tuning.devices.open_device`; None:
-    this machine if it can run the target's code, else its emulator) and keep what is found in a file.
-
-    trials: of each kind of layer; seconds: of all together; flash: the command that writes programs to a
-    board at a serial port, if not the target's. Raises BnnccError."""
-    say, start = progress or _quiet, time.monotonic()
-    lowered = lower_model(path, options, progress)
-    target = targets.load(options.target)
-    from bnncc.tuning.database import Database
-    from bnncc.tuning.devices import Local, open_device
-    from bnncc.tuning.tuner import Limits, results, tune
-
-    where = open_device(device or ("local" if target.runs_here() else "qemu"), target, flash)
-    found = Database(Path(database))
-    default = None
-    if isinstance(where, Local):
-        compiling = time.monotonic()
-        default = build(lowered, path, None, replace(options, tuning_db=None), progress)
-        # In the end the network is compiled once more, and compared.
-        compiling = time.monotonic() - compiling
-    if seconds is not None:
-        seconds -= time.monotonic() - start + (compiling + CHECKING if default else 0)
-    tuning = tune(lowered.program.steps, target, where, found, Limits(trials, seconds), say)
-    if default is not None:
-        say("comparing the whole network")
-        tuned = replace(options, tuning_db=database)
-        check = _check_tuning(lowered, found, where.name, default, lambda: build(lowered, path, None, tuned))
-        layers = results(lowered.program.steps, target, where, found)
-        tuning = replace(tuning, check=check, layers=layers, seconds=time.monotonic() - start)
-    return tuning
-
-
-CHECKING = 2
-"""Seconds that comparing a tuned network with its default takes about."""
-
-
-def _check_tuning(
-    lowered: Lowered, found: Database, device: str, default: Artifact, build_tuned: Callable[[], Artifact]
-) -> str:
-    """Compare a tuned network with its default, and take back what is not faster there; what came out."""
-    from bnncc.kernels.space import layer_key
-    from bnncc.tuning import confirm
-
-    verdicts = [confirm.judge(default, build_tuned())]
-    while verdicts[-1].is_worse:
-        for index in verdicts[-1].lost or verdicts[-1].changed:
-            key = layer_key(lowered.program.steps[index].kernel, default.target)
-            found.reject(key, device, "in the network it is not faster than the default")
-        found.save()
-        verdicts.append(confirm.judge(default, build_tuned()))
-        if len(verdicts[-1].changed) == len(verdicts[-2].changed):
-            break
-    return confirm.described(verdicts)
 
 
 def _modules(module: ModuleOp, emit: tuple[str, ...], target: Target) -> dict[str, str]:

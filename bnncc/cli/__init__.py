@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BnnccError as error:
         print("\n".join(f"bnncc: {block}" for block in error.blocks()), file=sys.stderr)
         return int(error.exit_code)
-    except KeyboardInterrupt:
-        print("bnncc: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["bnncc: interrupted", *map(str, stop.args)]), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Nobody reads any more: stdout must not be flushed again when the interpreter ends.

@@ -55,22 +55,28 @@ def execute(chosen: argparse.Namespace) -> int:
     """bnncc tune MODEL --db FILE [--target T] [--device D] [--trials N] [--time T] [--report FILE]"""
     from dataclasses import asdict
 
-    from bnncc import arrays, driver
+    from bnncc import arrays, tune
 
-    with Progress() as progress:
-        tuning = driver.tune_model(
-            chosen.model,
-            options_of(chosen),
-            chosen.device,
-            chosen.db,
-            chosen.trials,
-            chosen.time,
-            progress,
-            chosen.flash_command,
-        )
+    try:
+        with Progress() as progress:
+            tuning = tune.tune_model(
+                chosen.model,
+                options_of(chosen),
+                chosen.device,
+                chosen.db,
+                chosen.trials,
+                chosen.time,
+                progress,
+                chosen.flash_command,
+            )
+    except KeyboardInterrupt as stop:
+        if chosen.db.exists():
+            message = f"{chosen.db} has what was found, and the same command goes on"
+            raise KeyboardInterrupt(message) from stop
+        raise
     from bnncc.tuning import report
 
+    print_result(chosen, lambda: asdict(tuning), lambda: report.render(tuning))
     if chosen.report is not None:
         arrays.write_text(chosen.report, report.report_page(tuning))
-    print_result(chosen, lambda: asdict(tuning), lambda: report.render(tuning))
     return ExitCode.FINE

@@ -113,11 +113,22 @@ def with_halo(layout: Layout) -> Layout:
 
 def random_buffer(layout: Layout, rng: np.random.Generator, halo: float = 0) -> np.ndarray:
     """A buffer for `layout` with random contents; `halo` is what its halo holds (a bit for packed bits)."""
+    return buffer_of(layout, random_values(layout, rng), halo)
+
+
+def buffer_of(layout: Layout, values: np.ndarray, halo: float = 0) -> np.ndarray:
+    """A buffer for `layout` that holds values [n, h, w, c], and `halo` around them."""
     buffer = allocate(layout)
     around = with_halo(layout)
     store(around, buffer, np.full(around.shape, halo, bool if layout.element is Element.BIT else float))
-    store(layout, buffer, random_values(layout, rng))
+    store(layout, buffer, values)
     return buffer
+
+
+def random_spikes(root: SpikeConv, rng: np.random.Generator) -> list[np.ndarray]:
+    """Buffers of the planes that events are read from, with as many spikes as are expected."""
+    share = min(1.0, root.density / len(root.planes))
+    return [buffer_of(layout, rng.random(layout.shape) < share) for layout in root.planes]
 
 
 def random_values(layout: Layout, rng: np.random.Generator) -> np.ndarray:
@@ -144,6 +155,8 @@ def random_reads(spec: KernelSpec, rng: np.random.Generator) -> list[np.ndarray]
         reads = [random_buffer(layout, rng, root.halo_level >> bit & 1) for bit, layout in planes]
         if root.mask is not None:
             reads.append(random_buffer(root.mask, rng, 0))
+    elif isinstance(root, SpikeConv):
+        reads = random_spikes(root, rng)
     else:
         reads = [random_buffer(layout, rng) for layout in spec.inputs]
     return reads + [random_buffer(layout, rng) for layout in spec.operands]

@@ -14,10 +14,12 @@ that the same layer of another model finds the record.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,14 @@ FAILED = 1e10
 NOISE = 0.02
 """A time must be better than the default's by this share to be believed; instructions are exact."""
 
+UNWRITABLE = "--db names a file that you may write, in a folder that you may write to"
+
 Key = Mapping[str, object]
+
+
+def margin_of(unit: Unit) -> float:
+    """By what share a score in a unit must differ to be believed."""
+    return 0.0 if unit in EXACT else NOISE
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,8 @@ class Database:
         """What the file holds; nothing, if there is none. Raises BnnccError where it is damaged."""
         self.path = path
         self._layers: dict[str, tuple[Key, list[Trial]]] = {}
-        if not path.exists():
+        self._stamp = _stamp(path)
+        if self._stamp is None:
             return
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -77,6 +87,16 @@ class Database:
             why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             message = f"is no tuning database: {why}"
             raise BnnccError(str(path), message, "give another file, or remove this one") from error
+
+    def check_writable(self) -> None:
+        """Raise BnnccError where `save` would fail, before hours are spent."""
+        try:
+            if self.path.exists() and not os.access(self.path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            with tempfile.TemporaryFile(dir=self.path.absolute().parent):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def trials(self, key: Key, device: str | None = None) -> list[Trial]:
         """What was measured of a layer, on one device or all."""
@@ -96,15 +116,16 @@ class Database:
         """Remember trials; the first of a device is that of the default."""
         self._layers.setdefault(_text(key), (key, []))[1].extend(trials)
 
-    def best(self, key: Key) -> TileParameters | None:
+    def best(self, key: Key, device: str | None = None) -> TileParameters | None:
         """The parameters to compile a layer with: the fastest on a device, if clearly faster than the default
-        there; where there are several devices, those that measured time go first. None: the default."""
-        trials = self.trials(key)
+        there. Where there are several devices, those that measured time go first, and of these the last one,
+        unless `device` says which. None: the default."""
+        trials = self.trials(key, device)
         for unit in UNITS:
-            for device in dict.fromkeys(trial.device for trial in trials if trial.unit == unit):
-                default, *others = (trial for trial in trials if trial.device == device)
+            for name in reversed(dict.fromkeys(trial.device for trial in trials if trial.unit == unit)):
+                default, *others = (trial for trial in trials if trial.device == name)
                 fastest = min(others, key=_score, default=default)
-                margin = 0.0 if unit in EXACT else NOISE
+                margin = margin_of(unit)
                 is_better = _score(fastest) < _score(default) * (1 - margin)
                 return fastest.parameters if is_better else None
         return None
@@ -127,24 +148,70 @@ class Database:
                 self.replace(key, replace(trial, problem=why))
 
     def save(self) -> None:
-        """Write the file, whole or not at all. Raises BnnccError."""
-        layers = [_layer(key, trials) for key, trials in self._layers.values()]
-        text = json.dumps({"format": FORMAT, "layers": layers}, indent=1) + "\n"
+        """Write the file, whole or not at all, with what others have put there meanwhile. Raises
+        BnnccError."""
+        folder = self.path.absolute().parent
         try:
-            with tempfile.NamedTemporaryFile(
-                "w",
-                encoding="utf-8",
-                dir=self.path.absolute().parent,
-                prefix=f".{self.path.name}.",
-                delete=False,
-            ) as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            with _alone_in(folder):
+                if _stamp(self.path) != self._stamp:
+                    self._take_over(Database(self.path))
+                layers = [_layer(key, trials) for key, trials in self._layers.values()]
+                text = json.dumps({"format": FORMAT, "layers": layers}, indent=1) + "\n"
+                self._write(text, folder)
+                self._stamp = _stamp(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _write(self, text: str, folder: Path) -> None:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=folder, prefix=f".{self.path.name}.", delete=False
+        ) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
             os.chmod(file.name, 0o644)
             os.replace(file.name, self.path)
-        except OSError as error:
-            raise BnnccError(str(self.path), f"cannot be written: {error.strerror}") from error
+        except OSError:
+            os.unlink(file.name)
+            raise
+
+    def _take_over(self, other: Database) -> None:
+        """What another run measured: of each layer those devices that this one has not."""
+        for key, trials in other.layers():
+            mine = {trial.device for trial in self.trials(key)}
+            if new := [trial for trial in trials if trial.device not in mine]:
+                self.add(key, new)
+
+    def _unwritable(self, error: OSError) -> BnnccError:
+        return BnnccError(str(self.path), f"cannot be written: {error.strerror}", UNWRITABLE)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes with every `save`; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time saves in a folder, where the system has such locks; they go with the process."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            # A network's file system may have no locks.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _score(trial: Trial) -> float:

@@ -99,6 +99,9 @@ class Emulated:
 UNREACHABLE = 255
 """The exit status of ssh where it fails itself."""
 
+MEETING = 30
+"""Seconds that a board may take to let us in."""
+
 
 class Ssh:
     """A board with sshd, and nothing else: programs are static, copied, run and removed.
@@ -118,10 +121,11 @@ class Ssh:
         self.name = f"ssh: {destination}"
         self._folder = tempfile.TemporaryDirectory(prefix="bnncc-")
         control = Path(self._folder.name) / "control"
+        self._port = ("-p", str(port)) if port else ()
         self._ssh = (
             *("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
             *("-o", "ControlMaster=auto", "-o", f"ControlPath={control}", "-o", "ControlPersist=60"),
-            *(("-p", str(port)) if port else ()),
+            *self._port,
             *options,
             destination,
         )
@@ -140,20 +144,24 @@ class Ssh:
             raise self._gone(done)
         return done
 
+    def meet(self) -> None:
+        """Raise BnnccError where the board does not let us in."""
+        self._execute("true", b"", MEETING)
+
     def _execute(self, command: str, given: bytes, seconds: float) -> None:
         done = boards.run((*self._ssh, command), Path(self._folder.name), given, seconds)
         if done.problem:
             raise self._gone(done)
 
     def _gone(self, done: Execution) -> BnnccError:
-        hint = f"does `{shlex.join(self._ssh[:1] + self._ssh[-1:])} true` work without a password?"
+        hint = f"does `{shlex.join(('ssh', *self._port, self._ssh[-1]))} true` work without a password?"
         return BnnccError("--device", f"{self.name} failed: {done.problem}", hint, ExitCode.FAILURE)
 
 
 def open_device(text: str, target: Target, flash: Sequence[str] = ()) -> Device:
     """The device that `--device` names: `local`, `qemu`, `ssh://[user@]host[:port]`,
     `rpc://tracker:port?key=K`, or `serial:///dev/ttyACM0?baud=B`, whose board `flash` writes programs to.
-    Raises BnnccError."""
+    Raises BnnccError, also where a board, a tracker or a port is not there."""
     scheme, separator, rest = text.partition("://")
     kinds: dict[str, Callable[[], Device]] = {
         "local": lambda: Local(target),
@@ -164,11 +172,18 @@ def open_device(text: str, target: Target, flash: Sequence[str] = ()) -> Device:
     }
     if scheme not in kinds or (scheme in ("ssh", "rpc", "serial")) != bool(separator):
         hint = (
-            f"{did_you_mean(scheme, kinds)}devices: local, qemu, ssh://[user@]host[:port], "
+            f"{_meant(text) or did_you_mean(scheme, kinds)}devices: local, qemu, ssh://[user@]host[:port], "
             "rpc://tracker:port?key=K, serial:///dev/ttyACM0?baud=B"
         )
         raise BnnccError("--device", f"'{text}' is no device", hint)
     return kinds[scheme]()
+
+
+def _meant(text: str) -> str:
+    """A question to begin a hint with, of a device without its scheme."""
+    if text.startswith("/dev/"):
+        return f"did you mean 'serial://{text}'? "
+    return f"did you mean 'ssh://{text}'? " if "@" in text and "://" not in text else ""
 
 
 def _ssh(address: str, target: Target) -> Device:
@@ -178,7 +193,9 @@ def _ssh(address: str, target: Target) -> Device:
         host, port = address, ""
     if not host or host.startswith("-"):
         raise BnnccError("--device", f"'ssh://{address}' names no host", "ssh://[user@]host[:port]")
-    return Ssh(host, int(port) if port else None)
+    board = Ssh(host, int(port) if port else None)
+    board.meet()
+    return board
 
 
 def _rpc(address: str, target: Target) -> Device:

@@ -21,7 +21,7 @@ import numpy as np
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels.build import make_kernel
 from bnncc.kernels.kernel import Kernel, TileParameters
-from bnncc.plan.kernel import KernelSpec, RealConv
+from bnncc.plan.kernel import KernelSpec, RealConv, SpikeConv
 from bnncc.plan.layout import Element
 from bnncc.plan.simulate import allocate, random_reads, run_step
 from bnncc.targets import Target
@@ -44,7 +44,8 @@ SECONDS = 20
 """A program may take so long for every candidate in it."""
 
 NEAR_TIES = 1e-4
-"""Share of bits that may differ behind a float32 sum, whose order is the kernel's."""
+"""Share of decisions, and of what follows from them, that may differ behind a float32 sum, whose order is the
+kernel's."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,17 @@ class Subject:
     answers: tuple[np.ndarray, ...] = field(repr=False)
 
     @staticmethod
-    def of(spec: KernelSpec, constants: Sequence[np.ndarray], seed: int = 0) -> Subject:
-        """With random activations."""
+    def of(
+        spec: KernelSpec,
+        constants: Sequence[np.ndarray],
+        seed: int = 0,
+        inputs: Sequence[np.ndarray] = (),
+    ) -> Subject:
+        """With random activations, of which as many are spikes as the layer expects; inputs: the buffers of
+        the first of them, if given."""
         rng = np.random.default_rng(seed)
         reads = random_reads(spec, rng)
+        reads[: len(inputs)] = inputs
         answers = [allocate(output.layout, GUARDING) for output in spec.outputs]
         for operand, output in spec.in_place:
             answers[output] = reads[len(spec.inputs) + operand].copy()
@@ -78,16 +86,23 @@ class Subject:
 
     def is_right(self, outputs: Sequence[np.ndarray]) -> bool:
         """Whether these are the answers, real values within rounding."""
+        root = self.spec.root
+        sums_floats = isinstance(root, RealConv) or (
+            isinstance(root, SpikeConv) and root.weight is Element.F32
+        )
+        ties = NEAR_TIES if sums_floats else 0.0
         for output, want, have in zip(self.spec.outputs, self.answers, outputs, strict=True):
             if output.layout.element is Element.F32:
-                if not np.allclose(have, want, rtol=1e-4, atol=1e-4 * float(np.abs(want).max(initial=0))):
-                    return False
-            elif isinstance(self.spec.root, RealConv):
-                if np.unpackbits((have ^ want).view(np.uint8)).mean() > NEAR_TIES:
-                    return False
-            elif not np.array_equal(have, want):
+                around = 1e-4 * float(np.abs(want).max(initial=0))
+                differs = ~np.isclose(have, want, rtol=1e-4, atol=around)
+            else:
+                differs = np.unpackbits((have ^ want).view(np.uint8))
+            if differs.mean() > ties:
                 return False
         return True
+
+
+Candidate = tuple[Subject, TileParameters]
 
 
 def measure(
@@ -97,18 +112,25 @@ def measure(
     target: Target,
     seconds: float = math.inf,
 ) -> list[Outcome]:
-    """An outcome for each candidate, in their order. seconds: that a program may take, if that is less than
-    SECONDS for each candidate in it. Raises BnnccError where the device fails."""
+    """An outcome for each candidate of one layer, as `measure_together` says."""
+    return measure_together([(subject, parameters) for parameters in candidates], device, target, seconds)
+
+
+def measure_together(
+    candidates: Sequence[Candidate], device: Device, target: Target, seconds: float = math.inf
+) -> list[Outcome]:
+    """An outcome for each candidate, in their order, measured in turns. seconds: that a program may take, if
+    that is less than SECONDS for each candidate in it. Raises BnnccError where the device fails."""
     failed: dict[int, str] = {}
     scores: dict[int, float] = {}
     with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
         with _BUILDING:
-            batches = _build(subject, candidates, device.form, target, Path(folder), failed)
+            batches = _build(candidates, device.form, target, Path(folder), failed)
         for batch in batches:
             scores |= _measure(batch, device, failed, seconds)
     return [
         Outcome(parameters, scores.get(index), failed.get(index, ""))
-        for index, parameters in enumerate(candidates)
+        for index, (_, parameters) in enumerate(candidates)
     ]
 
 
@@ -117,32 +139,27 @@ _BUILDING = threading.Lock()
 
 
 def _build(
-    subject: Subject,
-    candidates: Sequence[TileParameters],
-    form: Form,
-    target: Target,
-    folder: Path,
-    failed: dict[int, str],
+    candidates: Sequence[Candidate], form: Form, target: Target, folder: Path, failed: dict[int, str]
 ) -> list[_Batch]:
     """One program for all candidates; where that does not compile, one for each."""
-    kernels: dict[int, Kernel] = {}
-    for index, parameters in enumerate(candidates):
+    kernels: dict[int, tuple[Subject, Kernel]] = {}
+    for index, (subject, parameters) in enumerate(candidates):
         try:
-            kernels[index] = make_kernel(subject.spec, target, parameters)
+            kernels[index] = subject, make_kernel(subject.spec, target, parameters)
         except Exception as error:
             # A template may not be able to follow parameters; that is a result like another.
             failed[index] = f"not generated: {type(error).__name__}: {error}"
     if not kernels:
         return []
     try:
-        return [_Batch.build(subject, kernels, target, form, _fresh(folder, "all"))]
+        return [_Batch.build(kernels, target, form, _fresh(folder, "all"))]
     except Exception as error:
         if _is_missing_tool(error):
             raise
     batches = []
     for index, kernel in kernels.items():
         try:
-            batches.append(_Batch.build(subject, {index: kernel}, target, form, _fresh(folder, str(index))))
+            batches.append(_Batch.build({index: kernel}, target, form, _fresh(folder, str(index))))
         except Exception as error:
             failed[index] = f"not compiled: {error}".partition("\n")[0]
     return batches
@@ -157,52 +174,49 @@ def _is_missing_tool(error: Exception) -> bool:
     return isinstance(error, BnnccError) and "was found" in error.message
 
 
-@dataclass
-class _Batch:
-    """Kernels in one program; indices: which candidates they are. Inputs and outputs are shared."""
+@dataclass(frozen=True)
+class _Buffers:
+    """Where a layer's inputs and outputs lie in a program's pool; its candidates share them."""
 
-    subject: Subject
-    kernels: dict[int, Kernel]
-    indices: list[int]
-    packed: dict[int, tuple[np.ndarray, ...]]
-    places: dict[int, list[int]]
+    reads: list[int]
     outputs: list[int]
-    program: Path
 
     @staticmethod
-    def build(
-        subject: Subject, kernels: dict[int, Kernel], target: Target, form: Form, folder: Path
-    ) -> _Batch:
-        """The program; raises whatever the compilers do."""
-        pool = Pool()
-        packed = {index: kernel.pack(subject.constants) for index, kernel in kernels.items()}
+    def of(subject: Subject, pool: Pool) -> _Buffers:
         reads = [pool.place(array.nbytes) for array in subject.reads]
         shared = {output: reads[len(subject.spec.inputs) + i] for i, output in subject.spec.in_place}
         outputs = [shared.get(i) or pool.place(a.nbytes) for i, a in enumerate(subject.answers)]
-        scratch = pool.place(max(kernel.scratch_bytes for kernel in kernels.values()))
-        places = {
-            index: [*reads, *(pool.place(array.nbytes) for array in arrays), *outputs]
-            + [scratch] * bool(kernels[index].scratch_bytes)
-            for index, arrays in packed.items()
-        }
-        path = program.build(list(kernels.values()), target, pool.bytes, folder, form)
-        return _Batch(subject, kernels, list(kernels), packed, places, outputs, path)
+        return _Buffers(reads, outputs)
 
-    def load(self, requests: Requests, index: int) -> None:
-        """What a candidate reads."""
-        arrays = [*self.subject.reads, *self.packed[index]]
-        for at, array in zip(self.places[index], arrays, strict=False):
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A candidate in a program. number: of its kernel there; places: of what it is called with."""
+
+    subject: Subject
+    number: int
+    packed: tuple[np.ndarray, ...]
+    buffers: _Buffers
+    places: list[int]
+
+    def load(self, requests: Requests) -> None:
+        """What it reads."""
+        for at, array in zip(self.places, [*self.subject.reads, *self.packed], strict=False):
             requests.write(at, array)
 
-    def check(self, requests: Requests, index: int) -> None:
+    def call(self, requests: Requests, repeat: int = 1) -> None:
+        """Call it so often."""
+        requests.call(self.number, self.places, repeat)
+
+    def check(self, requests: Requests) -> None:
         """Call it once and ask for its outputs, with what lies around them."""
-        self.load(requests, index)
-        for at, array in zip(self.outputs, self.subject.answers, strict=True):
+        self.load(requests)
+        for at, array in zip(self.buffers.outputs, self.subject.answers, strict=True):
             requests.guard(at, array.nbytes)
-            if at not in self.places[index][: len(self.subject.reads)]:
+            if at not in self.buffers.reads:
                 requests.write(at, np.full(array.nbytes, GUARDING, np.uint8))
-        requests.call(self.indices.index(index), self.places[index])
-        for at, array in zip(self.outputs, self.subject.answers, strict=True):
+        self.call(requests)
+        for at, array in zip(self.buffers.outputs, self.subject.answers, strict=True):
             requests.read(at - GUARD, array.nbytes + 2 * GUARD)
 
     def problem(self, answer: bytes) -> str:
@@ -218,6 +232,30 @@ class _Batch:
         return "" if self.subject.is_right(outputs) else "its answer is wrong"
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Candidates in one program, by their index."""
+
+    loaded: dict[int, _Loaded]
+    program: Path
+
+    @staticmethod
+    def build(kernels: dict[int, tuple[Subject, Kernel]], target: Target, form: Form, folder: Path) -> _Batch:
+        """The program; raises whatever the compilers do."""
+        pool = Pool()
+        subjects = {id(subject): subject for subject, _ in kernels.values()}
+        buffers = {key: _Buffers.of(subject, pool) for key, subject in subjects.items()}
+        scratch = pool.place(max(kernel.scratch_bytes for _, kernel in kernels.values()))
+        loaded = {}
+        for number, (index, (subject, kernel)) in enumerate(kernels.items()):
+            packed, own = kernel.pack(subject.constants), buffers[id(subject)]
+            constants = [pool.place(array.nbytes) for array in packed]
+            places = [*own.reads, *constants, *own.outputs] + [scratch] * bool(kernel.scratch_bytes)
+            loaded[index] = _Loaded(subject, number, packed, own, places)
+        path = program.build([kernel for _, kernel in kernels.values()], target, pool.bytes, folder, form)
+        return _Batch(loaded, path)
+
+
 def _measure(batch: _Batch, device: Device, failed: dict[int, str], seconds: float) -> dict[int, float]:
     first = _first_calls(batch, device, failed, seconds)
     if device.unit in EXACT or not first:
@@ -227,11 +265,11 @@ def _measure(batch: _Batch, device: Device, failed: dict[int, str], seconds: flo
 
 def _first_calls(batch: _Batch, device: Device, failed: dict[int, str], seconds: float) -> dict[int, float]:
     """Of each candidate whose answer is right, the score of its first call."""
-    waiting, scores = list(batch.indices), {}
+    waiting, scores = list(batch.loaded), {}
     while waiting:
         requests = [Requests() for _ in waiting]
         for index, request in zip(waiting, requests, strict=True):
-            batch.check(request, index)
+            batch.loaded[index].check(request)
         together = Requests.joined(requests)
         done = device.run(batch.program, together, min(seconds, SECONDS * len(waiting)))
         counts, at = done.counts, 0
@@ -242,7 +280,7 @@ def _first_calls(batch: _Batch, device: Device, failed: dict[int, str], seconds:
                 failed[index] = f"it failed: {done.problem or 'no answer'}"
                 waiting = waiting[number + 1 :]
                 break
-            if problem := batch.problem(answer[8:]):
+            if problem := batch.loaded[index].problem(answer[8:]):
                 failed[index] = problem
             elif device.unit not in EXACT:
                 scores[index] = _taken(answer, device.unit)
@@ -263,13 +301,13 @@ def _times(
     while running:
         requests = Requests()
         for index in running:
-            batch.load(requests, index)
+            batch.loaded[index].load(requests)
         enough = SLICES[device.unit]
         repeats = {index: max(1, round(enough / max(score, 1e-9))) for index, score in running.items()}
         repeats = {index: min(count, 1_000_000) for index, count in repeats.items()}
         order = [index for _ in range(ROUNDS[device.unit]) for index in running]
         for index in order:
-            requests.call(batch.indices.index(index), batch.places[index], repeats[index])
+            batch.loaded[index].call(requests, repeats[index])
         done = device.run(batch.program, requests, min(seconds, SECONDS * len(running)))
         answers = len(done.answer) // 8
         if answers < len(order):

@@ -37,11 +37,14 @@ def render(tuning: Tuning) -> str:
         )
         for layer in tuning.layers
     ]
+    problems = [
+        f"{_nodes(layer)} was not measured: {layer.problem}\n" for layer in tuning.layers if layer.problem
+    ]
     header = ("layer", "operation", "default", "best", "faster", "trials", "failed", "tile")
     if not rows:
         return head + "no layer has anything to choose\n"
     tail = f"\n{tuning.check}\n" if tuning.check else ""
-    return f"{head}\n{table(header, rows, right=(2, 3, 4, 5, 6))}\n{tail}"
+    return "".join([f"{head}\n{table(header, rows, right=(2, 3, 4, 5, 6))}\n", *problems, tail])
 
 
 def report_page(tuning: Tuning) -> str:
@@ -71,7 +74,7 @@ def report_page(tuning: Tuning) -> str:
 
 def _drawing(layer: LayerResult) -> str:
     if not layer.scores:
-        return "<p>There was no time to measure it.</p>"
+        return f"<p>{escape(layer.problem) or 'There was no time to measure it.'}</p>"
     if not layer.default:
         return "<p>The default failed.</p>"
     shares = [None if score is None else score / layer.default for score in layer.scores]

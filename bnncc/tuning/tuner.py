@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.space import candidates, layer_key
 from bnncc.plan.kernel import KernelSpec
@@ -36,6 +37,9 @@ PAUSES = (1, 5, 20)
 
 FINALISTS = 3
 """Of the candidates that were the best, so many are measured again."""
+
+CONFIRMATIONS = 3
+"""So often at most: another one may be the best after that."""
 
 BESIDE = 2 + FINALISTS
 """Of a layer's candidates, those that are measured twice: the default, and the best."""
@@ -63,7 +67,8 @@ class Limits:
 @dataclass(frozen=True)
 class LayerResult:
     """What tuning found for one kind of layer. nodes: those it is; scores: the trials in order, None where
-    one failed, with the default's first; default, best: scores."""
+    one failed, with the default's first; default, best: scores; problem: why it could not be measured, ""
+    where it could."""
 
     nodes: tuple[str, ...]
     operation: str
@@ -72,6 +77,7 @@ class LayerResult:
     best: float | None
     parameters: TileParameters | None
     scores: tuple[float | None, ...]
+    problem: str = ""
 
     @property
     def gain(self) -> float:
@@ -100,28 +106,46 @@ def tune(
     and say which are the best. Trials that the database has of this device are not repeated.
 
     Raises BnnccError where the device is gone and stays so; what was found until then is saved."""
-    layers = list(_layers(network, target))
+    layers = list(layers_of(network, target))
     start, before = time.monotonic(), database.size
     pace = Pace(start + limits.seconds if limits.seconds is not None else math.inf)
+    problems: dict[str, str] = {}
     for number, (key, steps, choices) in enumerate(layers):
         title = f"layer {number + 1} of {len(layers)}, {steps[0].location or steps[0].name}"
         job = _Job(key, steps[0], choices, target, device, database, pace)
         job.run(limits.trials, len(layers) - number, lambda text, title=title: say(f"{title}: {text}"))
+        problems |= {str(key): job.problem} if job.problem else {}
+    found = results(network, target, device, database, problems)
+    if problems and not any(result.scores for result in found):
+        raise BnnccError(
+            "--device",
+            f"no kernel works on {device.name}: {next(iter(problems.values()))}",
+            f"is that a {target.name}, with memory enough?",
+            ExitCode.FAILURE,
+        )
     database.save()
-    taken, found = time.monotonic() - start, results(network, target, device, database)
+    taken = time.monotonic() - start
     return Tuning(target.name, device.name, device.unit, taken, database.size - before, found)
 
 
 def results(
-    network: Sequence[Step], target: Target, device: Device, database: Database
+    network: Sequence[Step],
+    target: Target,
+    device: Device,
+    database: Database,
+    problems: Mapping[str, str] = {},
 ) -> tuple[LayerResult, ...]:
-    """What a database says of a network's layers on a device."""
-    return tuple(_result(key, steps, device, database) for key, steps, _ in _layers(network, target))
+    """What a database says of a network's layers on a device; problems: of layers that were not measured, by
+    the text of their keys."""
+    return tuple(
+        replace(_result(key, steps, device, database), problem=problems.get(str(key), ""))
+        for key, steps, _ in layers_of(network, target)
+    )
 
 
 def _result(key: Key, steps: Sequence[Step], device: Device, database: Database) -> LayerResult:
     trials = database.trials(key, device.name)
-    parameters = database.best(key)
+    parameters = database.best(key, device.name)
     scores = tuple(trial.score for trial in trials)
     good = [trial.score for trial in trials if trial.score is not None and not trial.problem]
     nodes = tuple(step.location or step.name for step in steps)
@@ -129,6 +153,20 @@ def _result(key: Key, steps: Sequence[Step], device: Device, database: Database)
     best = min(good, default=None) if parameters else default
     operation = "{operation} {activation}x{weight} {epilogue}".format(**key)
     return LayerResult(nodes, operation, device.unit, default, best, parameters, scores)
+
+
+Result = TypeVar("Result")
+
+
+def patiently(work: Callable[[], Result], say: Say) -> Result:
+    """What some work on a device gives; one that is gone is asked again after a while. Raises BnnccError."""
+    for pause in PAUSES:
+        try:
+            return work()
+        except BnnccError as error:
+            say(f"{error.message}; once more in {pause} s")
+            time.sleep(pause)
+    return work()
 
 
 @dataclass
@@ -157,7 +195,7 @@ class Pace:
         self.seconds, self.is_known = seconds / candidates, True
 
 
-def _layers(
+def layers_of(
     network: Sequence[Step], target: Target
 ) -> Iterator[tuple[Key, list[Step], list[TileParameters]]]:
     """Key, steps and candidates of each kind of layer that has several candidates; the most work first."""
@@ -181,7 +219,8 @@ def _ordered(choices: list[TileParameters], good: TileParameters | None) -> list
 
 
 class _Job:
-    """One layer. Scores of the database are relative to the default's first one."""
+    """One layer. Scores of the database are relative to the default's first one. problem: why nothing of it
+    can be measured, "" if something can."""
 
     def __init__(
         self,
@@ -196,6 +235,7 @@ class _Job:
         self.key, self.choices, self.pace = key, choices, pace
         self.target, self.device, self.database = target, device, database
         self.step = step
+        self.problem = ""
         self._say: Say = lambda message: None
         self._deadline = math.inf
 
@@ -224,6 +264,8 @@ class _Job:
             before, known = time.monotonic(), bool(self.trials)
             self._try([self.choices[index] for index in chosen])
             self.pace.took(time.monotonic() - before, len(chosen) + known)
+            if self.problem:
+                return
             self.database.save()
         if len(self.trials) > max(1, begun) and self.device.unit not in EXACT:
             say("the best once more")
@@ -238,6 +280,10 @@ class _Job:
         # The first trial of a layer is the default's, with which those of other programs are compared.
         ahead = 1 if beside else 0
         measured = self._side_by_side([[self.choices[0]] * ahead + [*part] for part in parts])
+        if not self.trials and all(outcome.score is None for part in measured for outcome in part):
+            # It is the layer or the device, not these candidates: another run shall try them again.
+            self.problem = measured[0][0].problem
+            return
         for outcomes in measured:
             factor = self._factor(outcomes[0]) if beside else 1.0
             self.database.add(self.key, [self._trial(outcome, factor) for outcome in outcomes[ahead:]])
@@ -249,27 +295,34 @@ class _Job:
 
     def _side_by_side(self, parts: Sequence[Sequence[TileParameters]]) -> list[list[Outcome]]:
         """Measure each part in a program of its own, as many at a time as the device can."""
-        with ThreadPoolExecutor(len(parts)) as threads:
+        if len(parts) == 1:
+            return [self._measure(parts[0])]
+        threads = ThreadPoolExecutor(len(parts))
+        try:
             return list(threads.map(self._measure, parts))
+        finally:
+            # Who interrupts this does not wait for programs on boards.
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _confirm(self) -> None:
-        """Measure the default and the best again, in one program."""
-        good = [trial for trial in self.trials[1:] if trial.score is not None]
-        finalists = sorted(good, key=lambda trial: trial.score or 0.0)[:FINALISTS]
-        default, *outcomes = self._measure([self.choices[0], *(trial.parameters for trial in finalists)])
-        factor = self._factor(default)
-        for outcome in outcomes:
-            self.database.replace(self.key, self._trial(outcome, factor))
+        """Measure the default and the best again, in one program, until the best is one of those: what was
+        fast by chance does not stay it."""
+        known: list[TileParameters] = []
+        for _ in range(CONFIRMATIONS):
+            good = [trial for trial in self.trials[1:] if trial.score is not None]
+            ranked = [trial.parameters for trial in sorted(good, key=lambda trial: trial.score or 0.0)]
+            if not ranked or ranked[0] in known:
+                return
+            finalists = [parameters for parameters in ranked if parameters not in known][:FINALISTS]
+            default, *outcomes = self._measure([self.choices[0], *finalists])
+            factor = self._factor(default)
+            for outcome in outcomes:
+                self.database.replace(self.key, self._trial(outcome, factor))
+            known += finalists
 
     def _measure(self, chosen: Sequence[TileParameters]) -> list[Outcome]:
         seconds = max(LEAST_SECONDS, self._deadline - time.monotonic())
-        for pause in PAUSES:
-            try:
-                return measure(self._subject, chosen, self.device, self.target, seconds)
-            except BnnccError as error:
-                self._say(f"{error.message}; once more in {pause} s")
-                time.sleep(pause)
-        return measure(self._subject, chosen, self.device, self.target, seconds)
+        return patiently(lambda: measure(self._subject, chosen, self.device, self.target, seconds), self._say)
 
     @cached_property
     def _subject(self) -> Subject:

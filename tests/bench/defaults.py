@@ -23,6 +23,7 @@ from pathlib import Path
 from bnncc import driver, targets
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.space import TEMPLATES_VERSION
+from bnncc.tune import tune_model
 from bnncc.tuning import use
 from bnncc.tuning.database import NOISE, Database, Key, Trial
 from tests.cases import load_case
@@ -80,7 +81,7 @@ def tune(target: targets.Target, networks: Sequence[str], seconds: float | None,
                 model = load_case(name).write_model(Path(folder))
                 options = driver.Options(target=target.name)
                 share = seconds / len(networks) if seconds else None
-                found = driver.tune_model(model, options, None, path, trials, share)
+                found = tune_model(model, options, None, path, trials, share)
                 better = sum(layer.parameters is not None for layer in found.layers)
                 print(
                     f"{target.name}, {name}: {found.trials} trials in {found.seconds:.0f} s, "

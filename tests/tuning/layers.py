@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bnncc import targets
-from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.kernel import KernelSpec, SpikeConv
 from bnncc.plan.program import Step
-from tests.kernels.contractions import Shape, binary_spec
+from tests.kernels.contractions import Shape, binary_spec, spike_spec
 
 SHAPE = Shape((1, 8, 8, 64), 32)
 NATIVE, ARM = targets.native(), targets.load("cortex-a72")
@@ -19,10 +21,18 @@ def layer(shape: Shape = SHAPE) -> KernelSpec:
     return binary_spec(shape, pad_value=1)
 
 
+def spikes(density: float, planes: int = 1) -> KernelSpec:
+    """A 3x3 layer of spikes, or of counts, with so many set bits of an input on average."""
+    spec = spike_spec(Shape((1, 6, 6, 96), 32), planes=planes)
+    assert isinstance(spec.root, SpikeConv)
+    return replace(spec, root=replace(spec.root, density=density))
+
+
 def numbers(spec: KernelSpec, seed: int = 0) -> tuple[np.ndarray, ...]:
     """Weights and thresholds."""
     rng = np.random.default_rng(seed)
-    weight = rng.choice(np.array([-1, 1], np.int8), spec.constants[0].shape)
+    first = spec.constants[0]
+    weight = rng.choice(np.array([-1, 1], first.element.dtype), first.shape)
     return (weight, *(rng.integers(-40, 40, c.shape).astype(np.int32) for c in spec.constants[1:]))
 
 

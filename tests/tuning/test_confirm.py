@@ -17,7 +17,7 @@ class Library:
     """Two layers that take so many milliseconds, of kernels with these names; and more where they follow one
     another."""
 
-    is_stateful = False
+    is_stateful, emulator, threads = False, None, 2
 
     def __init__(self, kernels: str, milliseconds: tuple[float, float], together: float = 0):
         self.times, self.together = milliseconds, together

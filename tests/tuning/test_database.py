@@ -115,6 +115,46 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert path.read_bytes() == before
 
 
+def test_two_runs_on_one_file_keep_what_both_found(tmp_path: Path):
+    """The second one began before the first one saved, on another board, and with other layers."""
+    path, other_key = tmp_path / "db.json", layer_key(layer(), ARM)
+    first, second = Database(path), Database(path)
+    first.add(KEY, [trial(DEFAULT, 2e-6), trial(OTHER, 1e-6)])
+    first.add(other_key, [trial(DEFAULT, 3e-6)])
+    first.save()
+    second.add(KEY, [trial(DEFAULT, 5e-6, device="board")])
+    second.save()
+    first.add(KEY, [trial(BROKEN, None)])
+    first.save()
+    found = Database(path)
+    assert [one.score for one in found.trials(KEY, "local")] == [2e-6, 1e-6, None]
+    assert [one.score for one in found.trials(KEY, "board")] == [5e-6]
+    assert len(found.trials(other_key)) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["db.json"]
+
+
+def test_the_last_of_several_boards_counts(tmp_path: Path):
+    old = [trial(DEFAULT, 2.0), trial(OTHER, 1.0)]
+    new = [trial(DEFAULT, 2.0, device="new"), trial(OTHER, 3.0, device="new")]
+    database = filled(tmp_path / "db.json", *old, *new)
+    assert database.best(KEY) is None
+    assert database.best(KEY, "local") == OTHER
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(BnnccError, match="No such file or directory"):
+        Database(tmp_path / "missing" / "db.json").check_writable()
+    path = tmp_path / "db.json"
+    Database(path).check_writable()
+    assert not list(tmp_path.iterdir())
+    filled(path, trial(DEFAULT, 1.0)).save()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(BnnccError, match="cannot be written: Permission denied"):
+        Database(path).check_writable()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bnncc import targets
 from bnncc.kernels.space import candidates
-from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.kernel import KernelSpec, SpikeConv
+from bnncc.plan.layout import Element, Layout
+from bnncc.plan.simulate import load
 from bnncc.tuning import measure as measuring
 from bnncc.tuning import program
 from bnncc.tuning.devices import Device, Emulated, Local
-from bnncc.tuning.measure import Subject, measure
+from bnncc.tuning.measure import Subject, measure, measure_together
 from tests.kernels.contractions import Shape, real_spec
 from tests.kernels.test_real_conv import ONE, SIGNS
-from tests.tuning.layers import NATIVE, layer, numbers
+from tests.tuning.layers import NATIVE, layer, numbers, spikes
 
 REAL = real_spec(Shape((1, 8, 8, 3), 32), SIGNS, ONE)
 SUBJECT = Subject.of(layer(), numbers(layer()))
@@ -31,6 +35,35 @@ def test_right_answers_have_a_score(target: str):
     assert all(outcome.score and not outcome.problem for outcome in outcomes)
     if device.unit == "instructions":
         assert all(outcome.score and outcome.score > 1000 for outcome in outcomes)
+
+
+@pytest.mark.parametrize(("density", "planes"), [(0.003, 1), (0.1, 1), (0.3, 1), (0.3, 3)])
+def test_a_layer_of_spikes_is_measured_at_the_density_it_was_made_for(density: float, planes: int):
+    spec = spikes(density, planes)
+    subject = Subject.of(spec, numbers(spec))
+    bits = [load(layout, read) for layout, read in zip(spec.inputs, subject.reads, strict=False)]
+    assert np.mean(np.sum(bits, axis=0)) == pytest.approx(density, rel=0.15, abs=0.002)
+
+
+def test_numbers_that_are_all_spikes_are_0_and_1():
+    spec = spikes(0.1)
+    assert isinstance(spec.root, SpikeConv)
+    layout = Layout.packed(Element.F32, spec.root.input.shape, spec.root.input.halo)
+    read = replace(spec, root=replace(spec.root, input=layout))
+    values = load(layout, Subject.of(read, numbers(read)).reads[0])
+    assert set(np.unique(values)) == {0, 1} and values.mean() == pytest.approx(0.1, rel=0.15)
+
+
+def test_layers_of_several_kinds_are_measured_in_one_program():
+    """Candidates of two layers, each of which is checked against its own answers."""
+    other = layer(Shape((1, 4, 4, 32), 32))
+    subjects = (SUBJECT, Subject.of(other, numbers(other)))
+    chosen = [(subject, candidates(subject.spec, NATIVE)[0]) for subject in subjects]
+    outcomes = measure_together(chosen, Local(NATIVE), NATIVE)
+    assert all(outcome.score and not outcome.problem for outcome in outcomes), outcomes
+    wrong = replace(subjects[1], answers=tuple(~answer for answer in subjects[1].answers))
+    good, bad = measure_together([chosen[0], (wrong, chosen[1][1])], Local(NATIVE), NATIVE)
+    assert good.score and bad.problem == "its answer is wrong"
 
 
 def test_instructions_are_counted_exactly():

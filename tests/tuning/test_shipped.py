@@ -112,7 +112,7 @@ def test_code_that_shall_be_short_is_not_taken_from_it(shipped: Path):
 def test_tuning_tries_what_is_known_first(shipped: Path):
     _, other = two(ARM, 0.8)
     filled(shipped, ARM, *two(ARM, 0.8))
-    ((_, _, choices),) = tuner._layers(steps(layer()), ARM)
+    ((_, _, choices),) = tuner.layers_of(steps(layer()), ARM)
     assert list(choices[:2]) == [candidates(layer(), ARM)[0], other.parameters]
     assert all(choice in choices for choice in candidates(layer(), ARM))
     assert len(choices) == len(candidates(layer(), ARM))

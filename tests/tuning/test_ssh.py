@@ -95,9 +95,18 @@ def test_a_bad_candidate_costs_itself_only(board: Ssh, monkeypatch: pytest.Monke
 
 
 def test_a_host_that_is_not_there_is_told():
-    device = Ssh("nobody@127.0.0.1", 1)
-    with pytest.raises(BnnccError, match="without a password"):
-        measure(SUBJECT, candidates(SUBJECT.spec, NATIVE)[:1], device, NATIVE)
+    with pytest.raises(BnnccError, match=r"ssh -p 1 nobody@127\.0\.0\.1 true. work without a password"):
+        open_device("ssh://nobody@127.0.0.1:1", NATIVE)
+
+
+def test_a_board_with_another_key_than_known_is_told(board: Ssh, tmp_path: Path):
+    known = tmp_path / "known"
+    _, port = board._port
+    key = (Path(board._ssh[board._ssh.index("-i") + 1])).with_suffix(".pub").read_text()
+    known.write_text(f"[127.0.0.1]:{port} {key}")
+    other = Ssh("127.0.0.1", int(port), ("-o", f"UserKnownHostsFile={known}"))
+    with pytest.raises(BnnccError, match="Host key verification failed"):
+        other.meet()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +127,8 @@ def test_devices_that_are_none(text: str, target: str, message: str):
     assert message in str(caught.value)
 
 
-def test_addresses():
+def test_addresses(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Ssh, "meet", lambda self: None)
     device = open_device("ssh://pi@raspberry:2222", targets.load("cortex-a72"))
     assert isinstance(device, Ssh) and device.name == "ssh: pi@raspberry"
     assert device._ssh[-1] == "pi@raspberry" and "2222" in device._ssh

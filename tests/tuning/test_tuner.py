@@ -9,20 +9,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from bnncc import targets
+from bnncc import cli, targets
+from bnncc import tune as tune_module
 from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.kernels import space
-from bnncc.tuning import report, tuner
+from bnncc.kernels.kernel import TileParameters
+from bnncc.plan.kernel import KernelSpec
+from bnncc.tuning import confirm, report, tuner
 from bnncc.tuning.database import Database
 from bnncc.tuning.devices import Emulated, Local
-from bnncc.tuning.measure import Outcome
+from bnncc.tuning.measure import Outcome, Subject
 from bnncc.tuning.program import Requests
 from bnncc.tuning.tuner import Limits, Tuning, tune
+from bnncc.tuning.units import Unit
+from tests.cases import load_case
 from tests.kernels.contractions import Shape
 from tests.tuning.layers import ARM, NATIVE, layer, steps
 
@@ -140,6 +146,93 @@ def test_a_device_that_comes_back_costs_nothing(tmp_path: Path, vanishing: Vanis
     found = tune(steps(layer()), ARM, vanishing, Database(tmp_path / "db.json"), Limits(16), said.append)
     assert found.layers == counted(tmp_path / "other.json", 16).layers
     assert sum("the board is gone; once more" in text for text in said) == 3
+
+
+def told(answer: Callable[[KernelSpec, int], float | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores by layer and the position of a candidate in its list, instead of measuring; None: it fails."""
+
+    def outcomes(subject: Subject, chosen: Sequence[TileParameters], *_: object) -> list[Outcome]:
+        everything = space.candidates(subject.spec, ARM)
+        found = [(tile, answer(subject.spec, everything.index(dict(tile)))) for tile in chosen]
+        return [Outcome(tile, score, "" if score else "no room") for tile, score in found]
+
+    monkeypatch.setattr(tuner, "measure", outcomes)
+    monkeypatch.setattr(confirm, "measure", outcomes)
+
+
+class Board(Emulated):
+    """That would measure time."""
+
+    unit: Unit = "s"
+
+
+BOARD = Board(ARM)
+
+
+def test_a_layer_that_does_not_fit_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And is tried again by another run, as nothing is known of it."""
+    large, database = layer(), Database(tmp_path / "db.json")
+    told(lambda spec, index: None if spec == large else 1e-6, monkeypatch)
+    network = steps(large, layer(SMALL))
+    found = tune(network, ARM, BOARD, database, Limits(4), quiet)
+    assert [len(one.scores) for one in found.layers] == [0, 4]
+    assert "/0/Conv was not measured: no room" in report.render(found)
+    assert not database.trials(space.layer_key(large, ARM))
+    with pytest.raises(BnnccError, match=r"no kernel works on .*: no room") as caught:
+        tune(steps(large), ARM, BOARD, database, Limits(4), quiet)
+    assert caught.value.hint == "is that a cortex-a72, with memory enough?"
+
+
+def test_what_was_fast_by_chance_does_not_stay_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every candidate seems faster the first time; the second time only one is, which was the sixth best."""
+    seen: list[int] = []
+
+    def score(_: KernelSpec, index: int) -> float:
+        if index == 0:
+            return 1.0
+        if index in seen:
+            return 0.9 if index == seen[5] else 1.1
+        seen.append(index)
+        return 0.5 + len(seen) / 100
+
+    told(score, monkeypatch)
+    found = tune(steps(layer()), ARM, BOARD, Database(tmp_path / "db.json"), Limits(8), quiet)
+    assert found.layers[0].parameters == space.candidates(layer(), ARM)[seen[5]]
+    assert found.layers[0].gain == pytest.approx(1 / 0.9)
+
+
+@pytest.mark.parametrize(
+    ("again", "kept", "said"),
+    [(0.7, True, "0.700 of their time."), (1.2, False, "1 of 1 layers"), (None, False, "1 of 1 layers")],
+    ids=["faster", "slower", "fails"],
+)
+def test_where_no_whole_network_runs_its_layers_are_measured_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: float | None, kept: bool, said: str
+):
+    network, database = steps(layer()), Database(tmp_path / "db.json")
+    told(lambda spec, index: 0.5 if index else 1.0, monkeypatch)
+    tune(network, ARM, BOARD, database, Limits(2), quiet)
+    told(lambda spec, index: again if index else 1.0, monkeypatch)
+    assert said in confirm.keep_what_holds(network, ARM, BOARD, database, None, quiet)
+    assert (Database(tmp_path / "db.json").best(space.layer_key(layer(), ARM)) is not None) is kept
+
+
+def test_an_interrupted_run_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupt(*_: object) -> float:
+        if path.exists():
+            raise KeyboardInterrupt
+        return 1e-6
+
+    path = tmp_path / "db.json"
+    model = load_case("digits_bnn_bop_legacy").write_model(tmp_path)
+    told(interrupt, monkeypatch)
+    monkeypatch.setattr(tune_module, "_runs_whole", lambda *_: False)
+    chosen = ("--target", "cortex-a72", "--device", "qemu", "--db", str(path))
+    assert cli.main(["tune", str(model), *chosen]) == cli.INTERRUPTED
+    assert f"{path} has what was found" in capsys.readouterr().err
+    assert Database(path).size == tuner.BATCH
 
 
 PROGRAM = """
