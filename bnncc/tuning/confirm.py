@@ -62,13 +62,13 @@ def judge(default: Artifact, tuned: Artifact) -> Verdict:
     if not changed:
         return Verdict((), (), 1.0)
     if default.emulator is not None:
-        (one, ones), (other, others) = (_counted(artifact) for artifact in (default, tuned))
-        lost = tuple(i for i in changed if others[i] >= ones[i])
-        return Verdict(changed, lost, other / one, 0.0)
-    bound = [_Bound(artifact) for artifact in (default, tuned)]
+        (total, counts), (tuned_total, tuned_counts) = _counted(default), _counted(tuned)
+        lost = tuple(i for i in changed if tuned_counts[i] >= counts[i])
+        return Verdict(changed, lost, tuned_total / total, 0.0)
+    one, other = _Bound(default), _Bound(tuned)
     clock, _ = clock_of(default.threads)
-    ratio = compare(*(one.whole() for one in bound), clock)
-    lost = tuple(i for i in changed if compare(*(one.layer(i) for one in bound), clock) >= 1)
+    ratio = compare(one.whole(), other.whole(), clock)
+    lost = tuple(i for i in changed if compare(one.layer(i), other.layer(i), clock) >= 1)
     return Verdict(changed, lost, ratio)
 
 

@@ -101,7 +101,7 @@ def test_a_host_that_is_not_there_is_told():
 
 def test_a_board_with_another_key_than_known_is_told(board: Ssh, tmp_path: Path):
     known = tmp_path / "known"
-    _, port = board._port
+    port = board._ssh[board._ssh.index("-p") + 1]
     key = (Path(board._ssh[board._ssh.index("-i") + 1])).with_suffix(".pub").read_text()
     known.write_text(f"[127.0.0.1]:{port} {key}")
     other = Ssh("127.0.0.1", int(port), ("-o", f"UserKnownHostsFile={known}"))
