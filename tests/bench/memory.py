@@ -125,10 +125,11 @@ def _elements(shape: list[int]) -> int:
     return count
 
 
-def row(name: str) -> list[str]:
+def row(name: str, target: str) -> list[str]:
     """One line of the table, in KiB."""
     with tempfile.TemporaryDirectory() as folder:
-        memory = measured(driver.compile_model(exported(name), Path(folder) / "out", Options()))
+        options = Options(target=target)
+        memory = measured(driver.compile_model(exported(name), Path(folder) / "out", options))
     sizes = (memory.weights, memory.arena, memory.arena_bound, memory.code, memory.resident)
     return [name, *(f"{size / 1024:,.0f}" for size in sizes), f"{memory.share:.3f}"]
 
@@ -137,10 +138,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("networks", nargs="*", default=sorted(architectures()))
+    parser.add_argument("--target", default="native")
     add_markdown(parser)
     chosen = parser.parse_args()
     header = ("KiB", "weights", "arena", "its bound", "code", "resident", "of weights and arena")
-    show(header, [row(name) for name in chosen.networks], chosen.markdown)
+    show(header, [row(name, chosen.target) for name in chosen.networks], chosen.markdown)
 
 
 if __name__ == "__main__":
