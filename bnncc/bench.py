@@ -69,7 +69,11 @@ class Result:
             for layer in self.layers
         ]
         header = ("node", "operation", "us", "share", "GMAC/s")
-        return f"{head}\n{table(header, rows, right=(2, 3, 4))}\n"
+        outside = sum(layer.microseconds for layer in self.layers if not layer.macs) / total
+        return (
+            f"{head}\n{table(header, rows, right=(2, 3, 4))}\n\n"
+            f"{outside:.1%} of this outside convolutions and dense layers\n"
+        )
 
     def as_dict(self) -> dict[str, object]:
         """For `--json`."""
