@@ -111,6 +111,7 @@ def argument(shape: Sequence[int], element: Attribute) -> TensorType:
 def stored(value: SSAValue, array: np.ndarray) -> list[np.ndarray]:
     """An argument as the converted function takes it."""
     element = element_of(value)
+    assert array.shape == shape_of(value), "it would read other memory"
     if is_number(element):
         return [np.ascontiguousarray(array, numpy_type(element))]
     return [pack_words(bits) for bits in bits_of(array, element)]

@@ -38,12 +38,13 @@ LARGE = sorted(set(case_names("digits_bnn_*", "brevitas_*", "larq_*", "torch_*")
 
 
 def check_case(name: str, folder: Path) -> None:
-    """The recorded answers of two samples, within their tolerance."""
+    """The recorded answers of the first samples, two at most, within their tolerance."""
     case = load_case(name).first(2)
     module = network(case.write_model(folder))
     compiled = Compiled(module, folder)
     samples = [
-        outputs(module, compiled, {name: x[i : i + 1] for name, x in case.inputs.items()}) for i in range(2)
+        outputs(module, compiled, {name: x[i : i + 1] for name, x in case.inputs.items()})
+        for i in range(min(2, *map(len, case.inputs.values())))
     ]
     got = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
     assert case.differences(got) == []
