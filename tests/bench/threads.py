@@ -2,7 +2,8 @@
 """What threads gain: `python -m tests.bench.threads` prints a table.
 
 Each layer as it runs within its network: the least and the median time of one thread over those
-of several. One thread and several take turns. Layers that threads do not share are left out.
+of several. One thread and several take turns. Layers that threads do not share are left out, and so are
+all but the first with the same operation.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from bnncc import driver
 from bnncc.arrays import random_input
 from bnncc.artifact import Artifact
 from bnncc.driver import Options
-from bnncc.report.table import table
 from tests.bench.architectures import exported
+from tests.bench.output import add_markdown, show
 from tests.bench.timing import processor
 
 
@@ -61,10 +62,11 @@ def layer_times(artifact: Artifact, counts: tuple[int, int], turns: int) -> dict
 
 
 def rows(artifact: Artifact, turns: int) -> list[list[str]]:
-    """A line for each layer that is shared, and one for the network."""
+    """A line for each kind of layer that is shared, and one for the network."""
     times = layer_times(artifact, (1, artifact.threads), turns)
     names = {i: s["operation"] for i, s in enumerate(artifact.manifest["steps"]) if s.get("pieces", 1) > 1}
-    names[-1] = "whole network"
+    kinds = {name: index for index, name in reversed(names.items())}
+    names = {index: name for index, name in names.items() if kinds[name] == index} | {-1: "whole network"}
     lines = []
     for index, name in names.items():
         one, several = (times[count][:, index] * 1e6 for count in (1, artifact.threads))
@@ -87,13 +89,14 @@ def main() -> None:
     parser.add_argument("network", nargs="?", default="bi_realnet18")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=60)
+    add_markdown(parser)
     chosen = parser.parse_args()
     print(f"{processor()}, {chosen.network}, {chosen.threads} threads, {chosen.turns} turns")
     with tempfile.TemporaryDirectory() as folder:
         options = Options(threads=chosen.threads)
         artifact = driver.compile_model(exported(chosen.network), Path(folder) / "out", options)
-        header = ("microseconds", "1 thread", f"{chosen.threads} threads", "faster", "by medians")
-        print(table(header, rows(artifact, chosen.turns), right=range(1, len(header))))
+        header = ("us", "1 thread", f"{chosen.threads} threads", "faster", "by medians")
+        show(header, rows(artifact, chosen.turns), chosen.markdown)
 
 
 if __name__ == "__main__":
