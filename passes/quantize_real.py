@@ -30,6 +30,8 @@ from bnncc.passes.quantize_weights import quantized
 STEPS = 255
 """From the lowest level to the highest."""
 
+NO_LAYERS = "the network has no convolution or dense layer of real numbers: --quantize-real changes nothing"
+
 Bounds = tuple[float, float]
 """The smallest and the largest number of an activation."""
 
@@ -146,9 +148,6 @@ def _insert(made: list[Operation], before: Operation, about: Operation) -> None:
     for operation in made:
         operation.location = about.location
     block.insert_ops_before(made, before)
-
-
-NO_LAYERS = "the network has no convolution or dense layer of real numbers: --quantize-real changes nothing"
 
 
 def _forget(op: Operation) -> None:

@@ -21,7 +21,8 @@ DEFAULT = 0.1
 CLASSES = (0.003, 0.01, 0.03, 0.1, 0.3)
 """What kernels are told of a density: the nearest of these, so that similar layers share their code."""
 
-WORD_BITS = 64
+EVENT_WORD_BITS = 64
+"""Bits that are looked at together; spikes are stored in words of `layout.WORD_BITS`."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,13 @@ def gather_cycles(layer: Contraction, set_bits: float, costs: Costs) -> float:
     vectors = -(-layer.outputs // costs.lanes)
     rows = layer.pixels * layer.taps * layer.inputs
     if layer.slides and costs.lanes > 1:
-        words = layer.pixels * -(-layer.inputs * layer.bits // WORD_BITS)
-        inputs_of_word = min(layer.inputs, WORD_BITS)
+        words = layer.pixels * -(-layer.inputs * layer.bits // EVENT_WORD_BITS)
+        inputs_of_word = min(layer.inputs, EVENT_WORD_BITS)
     else:
-        together = min(layer.taps_x, max(1, WORD_BITS // layer.inputs))
-        of_tap = -(-layer.inputs // WORD_BITS)
+        together = min(layer.taps_x, max(1, EVENT_WORD_BITS // layer.inputs))
+        of_tap = -(-layer.inputs // EVENT_WORD_BITS)
         words = layer.pixels * layer.taps_y * -(-layer.taps_x // together) * of_tap * layer.bits
-        inputs_of_word = min(layer.inputs, WORD_BITS) * together
+        inputs_of_word = min(layer.inputs, EVENT_WORD_BITS) * together
     additions = rows * set_bits * (costs.event + vectors * costs.addition)
     return words * _word_cycles(inputs_of_word * set_bits, costs) + additions
 
@@ -121,10 +122,10 @@ def gather_cycles(layer: Contraction, set_bits: float, costs: Costs) -> float:
 def scatter_cycles(layer: Contraction, set_bits: float, costs: Costs) -> float:
     """Of the form that looks at every bit once and adds its weights to sums in memory."""
     pixels = layer.input_pixels or layer.pixels
-    words = pixels * -(-layer.inputs // WORD_BITS) * layer.bits
+    words = pixels * -(-layer.inputs // EVENT_WORD_BITS) * layer.bits
     vectors = -(-layer.outputs // layer.groups // costs.lanes)
     rows = layer.pixels * layer.taps * layer.inputs
-    looking = words * _word_cycles(min(layer.inputs, WORD_BITS) * set_bits, costs)
+    looking = words * _word_cycles(min(layer.inputs, EVENT_WORD_BITS) * set_bits, costs)
     events = pixels * layer.inputs * set_bits * costs.event
     read_and_cleared = 2 * layer.pixels * -(-layer.outputs // costs.lanes) * costs.addition
     return looking + events + rows * set_bits * vectors * costs.scattered + read_and_cleared

@@ -19,6 +19,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options, lower_model
 from bnncc.frontend.camera import CameraInput
 from tests.e2e.commands import Shell
+from tests.host import CC
 from tests.models import make_model, write
 from tests.unit.test_codegen_emit import check_golden
 
@@ -218,7 +219,7 @@ def test_a_c_program_under_the_sanitizers(
     (tmp_path / "main.c").write_text(program_text(libraries))
     strict = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", str(folder)]
     sanitizers = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    command = ["cc", *strict, *sanitizers, "main.c", str(folder / library), "-lm", "-o", "program"]
+    command = [*CC, *strict, *sanitizers, "main.c", str(folder / library), "-lm", "-o", "program"]
     subprocess.run(command, cwd=tmp_path, check=True)
     done = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=False)
     assert done.returncode == 42, done.stderr
@@ -268,7 +269,7 @@ def test_verify_selftest_and_bench_know_packed_spikes(
     )
     (tmp_path / "test.c").write_text(test)
     sources = ["test.c", str(folder / "model_selftest.c"), str(folder / "libmodel.a")]
-    subprocess.run(["cc", "-I", folder, *sources, "-lm", "-o", "selftest"], cwd=tmp_path, check=True)
+    subprocess.run([*CC, "-I", folder, *sources, "-lm", "-o", "selftest"], cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "selftest"], check=False).returncode == 0
 
 

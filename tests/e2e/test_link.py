@@ -15,6 +15,7 @@ import pytest
 import bnncc
 from tests import tiny
 from tests.cases import load_case
+from tests.host import CC
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wstrict-prototypes", "-Wmissing-prototypes")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
@@ -236,7 +237,7 @@ def test_a_trained_network_beside_another_in_one_translation_unit(trained: Path,
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
 def test_the_symbols_of_a_trained_network(trained: Path, tmp_path: Path):
-    portable = ["cc", "-std=c99", "-O3", "-c", trained / "tiny.c", "-o", tmp_path / "tiny.o"]
+    portable = [*CC, "-std=c99", "-O3", "-c", trained / "tiny.c", "-o", tmp_path / "tiny.o"]
     subprocess.run(portable, check=True)
     assert symbols("-u", tmp_path / "tiny.o") <= RUNTIME
     assert symbols("-g", "--defined-only", tmp_path / "tiny.o") == {"tiny_run"}

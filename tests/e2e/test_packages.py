@@ -17,6 +17,7 @@ from bnncc.boards import BARE_OPTIONS, memory_map
 from bnncc.codegen import PACKAGES
 from tests.cases import load_case
 from tests.e2e.commands import Shell
+from tests.host import CC
 
 PROJECT = """\
 cmake_minimum_required(VERSION 3.13)
@@ -118,7 +119,7 @@ def test_every_package_holds_sources_that_compile_alone(kind: str, digits: Path,
     folder = package(digits, tmp_path / "out", kind, "c")
     (selftest,) = folder.rglob("digits_selftest.c")
     (tmp_path / "main.c").write_text(MAIN)
-    command = ["cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{folder / 'src'}"]
+    command = [*CC, "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{folder / 'src'}"]
     sources = [tmp_path / "main.c", folder / "src" / "digits.c", selftest]
     done = run(tmp_path, *command, *sources, "-lm", "-o", "check")
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.cases import Case, load_case
 from tests.e2e.commands import Shell
+from tests.host import CC
 from tests.models import make_model, write
 from tests.spiking import state_options, states_of_case, wrong_spikes
 
@@ -155,7 +156,7 @@ def test_a_c_program_steps_two_streams(portable: bool, case: Case, compiled: Art
     selftest = folder / "model_selftest.c"
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-I", folder]
     program = tmp_path / "program"
-    subprocess.run(["cc", *flags, "main.c", library, "-lm", "-o", program], cwd=tmp_path, check=True)
+    subprocess.run([*CC, *flags, "main.c", library, "-lm", "-o", program], cwd=tmp_path, check=True)
     done = subprocess.run([program], input=case.inputs["x"].tobytes(), capture_output=True, check=True)
     got = np.frombuffer(done.stdout, np.float32)
     spikes, membrane = got[:240].reshape(3, 8, 1, 10), got[240:]
@@ -170,7 +171,7 @@ def test_a_c_program_steps_two_streams(portable: bool, case: Case, compiled: Art
         "int main(void) { return model_selftest(arena, state); }\n"
     )
     (tmp_path / "test.c").write_text(test)
-    command = ["cc", *flags, "test.c", selftest, library, "-lm", "-o", tmp_path / "selftest"]
+    command = [*CC, *flags, "test.c", selftest, library, "-lm", "-o", tmp_path / "selftest"]
     subprocess.run(command, cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "selftest"], check=False).returncode == 0
 

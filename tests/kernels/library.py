@@ -18,6 +18,7 @@ from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.parts import ALL
 from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.simulate import allocate, run_step
 from bnncc.targets import Target
 from bnncc.toolchain import find
 
@@ -101,6 +102,22 @@ def compiled(
         pytest.skip(f"this machine is no {target}")
     kernels = {name: make(spec, Isa.of(facts)) for name, spec in cases.items()}
     return kernels, Library(list(kernels.values()), facts)
+
+
+def shown_by_a_wrong_bit(
+    library: Library,
+    kernel: Kernel,
+    numbers: tuple[list[np.ndarray], tuple[np.ndarray, ...]],
+    place: tuple[int, ...],
+) -> int:
+    """How many outputs differ from the simulated ones where the weight at a place has the other sign: the
+    comparison itself is tried. numbers: what is read, and the constants."""
+    (output,), (reads, constants) = kernel.spec.outputs, numbers
+    expected, actual = (allocate(output.layout) for _ in range(2))
+    run_step(kernel.spec, reads, constants, [expected])
+    constants[0][place] *= -1
+    library.run(kernel, reads, constants, [actual])
+    return int(np.count_nonzero(expected != actual))
 
 
 def aligned(array: np.ndarray, boundary: int = 64) -> np.ndarray:

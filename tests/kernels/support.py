@@ -20,6 +20,7 @@ from bnncc.plan import simulate
 from bnncc.plan.kernel import FillHalo, KernelSpec
 from bnncc.plan.layout import Element, Layout
 from bnncc.targets import Target
+from tests.host import CC
 
 TARGETS = [
     pytest.param(target, id=name, marks=[] if target.runs_here() else pytest.mark.skip("not this machine's"))
@@ -123,7 +124,7 @@ class Library:
             (folder / "kernels.o").write_bytes(compile_object(kernels, PREFIX, target))
             (folder / "exports.c").write_text(_trampolines(kernels))
             inputs = [folder / "kernels.o", folder / "exports.c"]
-        command = ["cc", "-shared", "-fPIC", "-o", library, *inputs, "-lm"]
+        command = [*CC, "-shared", "-fPIC", "-o", library, *inputs, "-lm"]
         subprocess.run([str(part) for part in command], check=True)
         self.library = ctypes.CDLL(str(library))
 

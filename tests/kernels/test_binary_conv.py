@@ -31,7 +31,7 @@ from bnncc.plan.kernel import BinaryConv, Constant, Grid, KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, random_buffer, random_reads, run_step, store
 from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise
-from tests.kernels.library import Library, compiled
+from tests.kernels.library import Library, compiled, shown_by_a_wrong_bit
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
 
@@ -252,14 +252,9 @@ def test_value_does_not_depend_on_what_the_halo_holds(target: str):
 
 def test_a_wrong_bit_is_noticed():
     """The comparison itself: one flipped weight must show."""
-    spec = CASES["plain-i32"]
-    reads, constants = case_numbers(spec, seed=6)
     kernels, library = _library("c")
-    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
-    run_step(spec, reads, constants, [expected])
-    constants[0][5, 1, 1, 7] *= -1
-    library.run(kernels["plain-i32"], reads, constants, [actual])
-    assert np.count_nonzero(expected != actual) == 6 * 9
+    numbers = case_numbers(CASES["plain-i32"], seed=6)
+    assert shown_by_a_wrong_bit(library, kernels["plain-i32"], numbers, (5, 1, 1, 7)) == 6 * 9
 
 
 def test_every_candidate_computes_the_same():

@@ -14,6 +14,7 @@ from bnncc import elf, targets
 from bnncc.kernels.build import compile_c, compile_object, make_kernel
 from bnncc.plan import simulate
 from bnncc.targets import Target
+from tests.host import CC
 from tests.kernels.support import C_FLAGS, PREFIX, Case, exported_c, write_layouts
 from tests.kernels.test_map import channel_cases
 from tests.kernels.test_pool import WINDOWS, bits_case, numbers_case
@@ -56,7 +57,7 @@ def program(cases: list[Case]) -> str:
 def test_sanitizers(tmp_path: Path):
     """Nothing reads or writes outside of its buffers, no undefined behaviour."""
     (tmp_path / "main.c").write_text(program(some_cases()))
-    command = ["cc", *C_FLAGS, *SANITIZERS, "-o", tmp_path / "main", tmp_path / "main.c", "-lm"]
+    command = [*CC, *C_FLAGS, *SANITIZERS, "-o", tmp_path / "main", tmp_path / "main.c", "-lm"]
     subprocess.run([str(part) for part in command], check=True)
     subprocess.run([str(tmp_path / "main")], check=True)
 
@@ -78,7 +79,7 @@ def test_objects_export_nothing(tmp_path: Path):
     code = compile_object([*kernels, kernels[0]], "mine", target)
     assert elf.undefined_symbols(code) <= {"memcpy", "memset"}
     (tmp_path / "kernels.o").write_bytes(code)
-    command = ["cc", "-shared", "-o", tmp_path / "kernels.so", tmp_path / "kernels.o"]
+    command = [*CC, "-shared", "-o", tmp_path / "kernels.so", tmp_path / "kernels.o"]
     subprocess.run([str(part) for part in command], check=True)
     library = ctypes.CDLL(str(tmp_path / "kernels.so"))
     assert not hasattr(library, f"mine_{kernels[0].symbol}")

@@ -20,7 +20,7 @@ from bnncc.plan.layout import Element
 from bnncc.plan.simulate import allocate, random_buffer, run_step
 from tests.kernels.contractions import Shape, binary_spec, dense
 from tests.kernels.firmware import build_layer, expected_output, random_words
-from tests.kernels.library import Library
+from tests.kernels.library import Library, shown_by_a_wrong_bit
 from tests.kernels.test_binary_conv import CASES, INTEGERS, SPIKE, case_numbers, filled
 
 CORES = ("cortex-m0plus", "cortex-m4", "cortex-m55", "rv32imc")
@@ -94,14 +94,9 @@ def test_all_equal_signs(core: str, words: int, name: str, input_sign: int, weig
 
 
 def test_a_wrong_bit_is_noticed():
-    spec = ALL["plain-i32"]
-    reads, constants = case_numbers(spec, seed=6)
     kernels, compiled = library("cortex-m55", 9)
-    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
-    run_step(spec, reads, constants, [expected])
-    constants[0][5, 1, 1, 7] *= -1
-    compiled.run(kernels["plain-i32"], reads, constants, [actual])
-    assert np.count_nonzero(expected != actual) == 6 * 9
+    numbers = case_numbers(ALL["plain-i32"], seed=6)
+    assert shown_by_a_wrong_bit(compiled, kernels["plain-i32"], numbers, (5, 1, 1, 7)) == 6 * 9
 
 
 def test_words_fill_turns_evenly():

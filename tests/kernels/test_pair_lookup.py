@@ -12,9 +12,8 @@ from bnncc import targets
 from bnncc.kernels import choice, pair_lookup, space
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
-from bnncc.plan.simulate import allocate, run_step
 from tests.kernels.contractions import Shape, binary_spec, pointwise
-from tests.kernels.library import Library, compiled
+from tests.kernels.library import Library, compiled, shown_by_a_wrong_bit
 from tests.kernels.rows_of_three import CASES, OWN, check, equal_signs
 from tests.kernels.test_binary_conv import INTEGERS, case_numbers
 
@@ -77,13 +76,8 @@ def test_the_table():
 def test_a_wrong_bit_is_noticed(target: str):
     """A flipped weight shows in all outputs that it has a part in."""
     kernels, library = _library(target)
-    spec = TAKEN["no-padding"]
-    reads, constants = case_numbers(spec, seed=6)
-    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
-    run_step(spec, reads, constants, [expected])
-    constants[0][5, 1, 2, 7] *= -1
-    library.run(kernels["no-padding"], reads, constants, [actual])
-    assert np.count_nonzero(expected != actual) == 3 * 7
+    numbers = case_numbers(TAKEN["no-padding"], seed=6)
+    assert shown_by_a_wrong_bit(library, kernels["no-padding"], numbers, (5, 1, 2, 7)) == 3 * 7
 
 
 def test_every_candidate_computes_the_same():

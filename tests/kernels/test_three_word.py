@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
 import pytest
 
 from bnncc import targets
 from bnncc.kernels import binary_conv, choice, space, three_word
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
-from bnncc.plan.simulate import allocate, run_step
 from tests.kernels.contractions import Shape, binary_spec
-from tests.kernels.library import Library, compiled
+from tests.kernels.library import Library, compiled, shown_by_a_wrong_bit
 from tests.kernels.rows_of_three import CASES, OWN, check, equal_signs
 from tests.kernels.test_binary_conv import case_numbers
 
@@ -54,13 +52,8 @@ def test_what_is_taken():
 def test_a_wrong_bit_is_noticed():
     """A flipped weight shows in all outputs that it has a part in."""
     kernels, library = _library()
-    spec = TAKEN["no-padding"]
-    reads, constants = case_numbers(spec, seed=6)
-    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
-    run_step(spec, reads, constants, [expected])
-    constants[0][5, 1, 2, 7] *= -1
-    library.run(kernels["no-padding"], reads, constants, [actual])
-    assert np.count_nonzero(expected != actual) == 3 * 7
+    numbers = case_numbers(TAKEN["no-padding"], seed=6)
+    assert shown_by_a_wrong_bit(library, kernels["no-padding"], numbers, (5, 1, 2, 7)) == 3 * 7
 
 
 def test_every_candidate_computes_the_same():

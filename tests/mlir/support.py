@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs modules of upstream MLIR on this machine."""
+"""Reads modules of upstream MLIR, and runs them on this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+from xdsl.parser import Parser
+from xdsl.universe import Universe
 
 from bnncc.codegen.mlir import ObjectOptions, find_tools
 from bnncc.dialect.operations import Constant
@@ -37,6 +40,7 @@ from bnncc.linalg.convert import convert_module
 from bnncc.linalg.schedule import parts_of
 from bnncc.plan.bits import pack_words
 from bnncc.plan.tiling import Machine, schedule_text
+from tests.host import CC
 
 VECTORS = Machine(lanes=8, registers=16)
 """What schedules are made for."""
@@ -58,7 +62,14 @@ class Compiled:
         # A file that is loaded must not be written again.
         folder = Path(tempfile.mkdtemp(dir=folder))
         (folder / "module.o").write_bytes(code)
-        command = ["cc", "-shared", "-o", folder / "module.so", folder / "module.o", "-lm"]
+        command = [
+            *CC,
+            "-shared",
+            "-o",
+            folder / "module.so",
+            folder / "module.o",
+            "-lm",
+        ]
         subprocess.run(command, check=True)
         self.library = ctypes.CDLL(str(folder / "module.so"))
 
@@ -71,6 +82,21 @@ class Compiled:
         outputs = [empty(value) for value in returned.operands]
         call(self.library[name], [*given, *(part for parts in outputs for part in parts)])
         return [loaded(value, parts) for value, parts in zip(returned.operands, outputs, strict=True)]
+
+
+def piped(command: Sequence[str | Path], text: str = "") -> str:
+    """What a program makes of a text."""
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
+    return done.stdout
+
+
+def parse(text: str) -> ModuleOp:
+    """Text of any dialect that xDSL has."""
+    context = Context()
+    for name, dialect in Universe.get_multiverse().all_dialects.items():
+        context.register_dialect(name, dialect)
+    return Parser(context, text).parse_module()
 
 
 def function(name: str, arguments: Sequence[TensorType], body: Callable[..., Operation]) -> FuncOp:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from iree import compiler, runtime
-from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.parser import Parser
-from xdsl.universe import Universe
 
 from bnncc.codegen.mlir import find_tools
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
@@ -23,7 +19,7 @@ from bnncc.driver import Options, front
 from bnncc.irdl import LATEST
 from bnncc.linalg.convert import convert_module
 from tests.cases import case_names, load_case
-from tests.mlir.support import function
+from tests.mlir.support import function, parse, piped
 from tests.mlir.test_neighbours import generic, is_beyond_irdl
 from tests.mlir.test_operations import EXAMPLES
 
@@ -75,35 +71,21 @@ def test_a_damaged_network_is_found_out(tmp_path: Path) -> None:
     assert case.differences(outputs(text, module, dict(case.inputs))) != []
 
 
-def run(command: list[str | Path], text: str) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[:2000]
-    return done.stdout
-
-
-def parse_upstream(text: str) -> ModuleOp:
-    """Text of any dialect that xDSL has."""
-    context = Context()
-    for name, dialect in Universe.get_multiverse().all_dialects.items():
-        context.register_dialect(name, dialect)
-    return Parser(context, text).parse_module()
-
-
 @pytest.mark.parametrize("form", ["direct", pytest.param("im2col", marks=pytest.mark.slow)])
 def test_every_operation_goes_through_all_tools(form: str) -> None:
     """What is printed goes through xdsl-opt and mlir-opt and back; iree-opt, of a newer MLIR, verifies it."""
     functions = [function(name, e.arguments, e.body) for name, e in EXAMPLES.items()]
     converted = convert_module(ModuleOp(functions), form)
     text = module_text(converted)
-    again = run([TOOLS / "xdsl-opt", "--print-debuginfo"], text)
-    back = run([find_tools().mlir_opt, "--mlir-print-op-generic", "--verify-each"], again)
+    again = piped([TOOLS / "xdsl-opt", "--print-debuginfo"], text)
+    back = piped([find_tools().mlir_opt, "--mlir-print-op-generic", "--verify-each"], again)
     names = [op.name for op in converted.walk()]
-    assert [op.name for op in parse_upstream(back).walk()] == names
-    assert run([TOOLS / "iree-opt", "--verify-each"], text).count("func.func @") == len(functions)
+    assert [op.name for op in parse(back).walk()] == names
+    assert piped([TOOLS / "iree-opt", "--verify-each"], text).count("func.func @") == len(functions)
 
 
 def test_iree_opt_parses_bnn_in_generic_form() -> None:
     functions = [function(name, e.arguments, e.body) for name, e in EXAMPLES.items()]
     module = ModuleOp([f for f in functions if not any(map(is_beyond_irdl, f.walk()))])
-    printed = run([TOOLS / "iree-opt", f"--irdl-file={LATEST}"], generic(module))
+    printed = piped([TOOLS / "iree-opt", f"--irdl-file={LATEST}"], generic(module))
     assert printed.count('"bnn.') == sum(op.name.startswith("bnn.") for op in module.walk())

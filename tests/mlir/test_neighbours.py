@@ -23,16 +23,10 @@ from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
 from bnncc.passes.pipeline import PIPELINE
 from bnncc.universe import PASSES
 from tests.cases import load_case
-from tests.mlir.support import function
+from tests.mlir.support import function, piped
 from tests.mlir.test_operations import EXAMPLES
 
 TOOLS = Path(sys.executable).parent
-
-
-def run(*command: str | Path, given: str = "") -> str:
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[:2000]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +56,14 @@ def test_mlir_opt_parses_every_operation() -> None:
     another name for the sizes of several groups, which neurons and loops have."""
     functions = [function(name, e.arguments, e.body) for name, e in EXAMPLES.items()]
     module = ModuleOp([f for f in functions if not any(map(is_beyond_irdl, f.walk()))])
-    printed = run(find_tools().mlir_opt, f"--irdl-file={FILE}", given=generic(module))
+    printed = piped([find_tools().mlir_opt, f"--irdl-file={FILE}"], generic(module))
     assert printed.count('"bnn.') == sum(op.name.startswith("bnn.") for op in module.walk())
 
 
 def test_mlir_opt_keeps_what_a_network_means(digits: ModuleOp) -> None:
     """There and back."""
-    printed = run(
-        find_tools().mlir_opt, f"--irdl-file={FILE}", "--mlir-print-op-generic", given=generic(digits)
+    printed = piped(
+        [find_tools().mlir_opt, f"--irdl-file={FILE}", "--mlir-print-op-generic"], generic(digits)
     )
     assert names(parse_module(printed)) == names(digits)
 
@@ -101,10 +95,10 @@ def test_xdsl_opt_knows_the_dialect_and_every_pass(digits: ModuleOp) -> None:
     """After `pip install bnncc`, by the entry point."""
     text = module_text(digits)
     passes = ("eliminate-common-subexpressions", "convert-bnn-to-linalg{form=im2col}")
-    printed = run(TOOLS / "xdsl-opt", "-p", ",".join(passes), given=text)
+    printed = piped([TOOLS / "xdsl-opt", "-p", ",".join(passes)], text)
     assert (
         "bnn." not in printed.replace("bnn.inputs", "").replace("bnn.outputs", "")
         and "linalg.generic" in printed
     )
-    offered = "".join(run(TOOLS / "xdsl-opt", "--help").split())
+    offered = "".join(piped([TOOLS / "xdsl-opt", "--help"]).split())
     assert all(name in offered for name in PASSES)

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
-from xdsl.parser import Parser
-from xdsl.universe import Universe
 
 from bnncc.codegen.mlir import find_tools
 from bnncc.dialect.parsing import module_text, parse_module
@@ -20,6 +16,7 @@ from bnncc.driver import Options, front
 from bnncc.linalg.contractions import FORMS
 from bnncc.linalg.convert import convert_module
 from tests.cases import case_names, load_case
+from tests.mlir.support import parse, piped
 
 HERE = Path(__file__).parent
 FILES = sorted((HERE.parent / "filecheck" / "linalg").glob("*.mlir"))
@@ -31,21 +28,6 @@ OTHERS = sorted(set(case_names("*")) - set(QUICK))
 Shape = list[tuple[str, tuple[str, ...]]]
 
 
-def run(command: list[str | Path], text: str) -> str:
-    """What a program makes of a text."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[:2000]
-    return done.stdout
-
-
-def parse(text: str) -> ModuleOp:
-    """Text of any dialect that xDSL has."""
-    context = Context()
-    for name, dialect in Universe.get_multiverse().all_dialects.items():
-        context.register_dialect(name, dialect)
-    return Parser(context, text).parse_module()
-
-
 def shape(module: ModuleOp) -> Shape:
     """Every operation, in order: its name and the types of its results."""
     return [(op.name, tuple(str(value.type) for value in op.results)) for op in module.walk()]
@@ -53,8 +35,8 @@ def shape(module: ModuleOp) -> Shape:
 
 def check(module: ModuleOp) -> None:
     """A module of upstream MLIR: each tool reads what the one before it printed."""
-    by_xdsl = run([XDSL_OPT], module_text(module))
-    by_mlir = run([find_tools().mlir_opt, "--mlir-print-op-generic", "--verify-each"], by_xdsl)
+    by_xdsl = piped([XDSL_OPT], module_text(module))
+    by_mlir = piped([find_tools().mlir_opt, "--mlir-print-op-generic", "--verify-each"], by_xdsl)
     assert shape(parse(by_xdsl)) == shape(module)
     assert shape(parse(by_mlir)) == shape(module)
 
@@ -75,7 +57,7 @@ def check_case(name: str, folder: Path) -> None:
     case = load_case(name)
     dt = case.meta["dt"] if case.file.endswith(".nir") else None
     module = front(case.write_model(folder), Options(dt=dt))
-    assert run([XDSL_OPT], module_text(module)).count("bnn.") == module_text(module).count("bnn.")
+    assert piped([XDSL_OPT], module_text(module)).count("bnn.") == module_text(module).count("bnn.")
     for form in FORMS:
         check(convert_module(module, form))
 
