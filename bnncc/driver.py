@@ -36,6 +36,7 @@ from bnncc.options import Goal, Options
 from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.passes.tabulate_counts import LARGEST_TABLE
+from bnncc.plan import byte_costs
 from bnncc.plan.budget import FlashExceeded
 from bnncc.plan.density import Costs
 from bnncc.plan.names import check_library_name, library_name
@@ -128,7 +129,8 @@ def choices(module: ModuleOp, options: Options, samples: Samples | None, say: Sa
     say("measuring on samples")
     found = calibrate.measure(module, samples, costs, options.assume_sign_zero)
     ranges = None if rounded.real is None else found.ranges()
-    return replace(rates, bits=found.set_bits()), replace(rounded, ranges=ranges)
+    shares = {} if options.optimize == "size" else byte_costs.shares(target)
+    return replace(rates, bits=found.set_bits()), replace(rounded, ranges=ranges, shares=shares)
 
 
 def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:

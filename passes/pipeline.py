@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
@@ -43,17 +43,19 @@ from bnncc.passes.split_affine import SplitAffinePass
 from bnncc.passes.straighten_time import StraightenTimePass
 from bnncc.passes.tabulate_counts import LARGEST_TABLE, TabulateCountsPass
 from bnncc.passes.time_obstacles import note_one_step
+from bnncc.plan.byte_costs import Shares
 
 
 @dataclass(frozen=True)
 class Rounded:
     """What becomes integers although answers change: weights "int8"; membranes "int16" or "int32"; real
-    layers "int8", by the ranges of what they read."""
+    layers "int8", by the ranges of what they read, where that is worth its while (`byte_costs`)."""
 
     weights: str | None = None
     membranes: str | None = None
     real: str | None = None
     ranges: Ranges | None = None
+    shares: Shares = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(kind is not None for kind in (self.weights, self.membranes, self.real))
@@ -141,7 +143,7 @@ def run_pipeline(
         elif kind is QuantizeWeightsPass:
             instance = QuantizeWeightsPass(rounded.weights)
         elif kind is QuantizeRealPass:
-            instance = QuantizeRealPass(rounded.ranges)
+            instance = QuantizeRealPass(rounded.ranges, rounded.shares)
         elif kind is FixedMembranesPass:
             instance = FixedMembranesPass(rounded.membranes)
         elif kind is TabulateCountsPass:

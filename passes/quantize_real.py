@@ -4,13 +4,14 @@
 What such a layer reads is rounded to 256 levels over the range that the samples had, 0 one of them, and its
 weights to int8, symmetric, with a scale for every output; biases and everything behind the sums stay as they
 are. infer-domains then makes integers of it, as of a quantised graph. Layers whose input is binary already
-stay binary. Answers change; `bnncc.accuracy` tells by how much.
+stay binary, and layers stay real where bytes are no faster, unless they read bytes anyway. Answers change;
+`bnncc.accuracy` tells by how much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from xdsl.context import Context
@@ -21,11 +22,13 @@ from xdsl.passes import ModulePass
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.sources import location_text
-from bnncc.dialect.types import Level, element_of, level_type
+from bnncc.dialect.types import Level, element_of, level_type, shape_of
 from bnncc.passes.infer_domains import InferDomainsPass
 from bnncc.passes.levels import has_kernel, weight_levels
 from bnncc.passes.matching import constant_of, has_one_use
 from bnncc.passes.quantize_weights import quantized
+from bnncc.plan import byte_costs
+from bnncc.plan.byte_costs import FEW_CHANNELS, WORTHWHILE, LayerKind
 
 STEPS = 255
 """From the lowest level to the highest."""
@@ -86,6 +89,18 @@ def real_layers(module: ModuleOp) -> list[ops.Conv2d | ops.Dense]:
     ]
 
 
+def layer_kind(op: ops.Conv2d | ops.Dense) -> LayerKind:
+    """What bytes cost depends on."""
+    if isinstance(op, ops.Dense):
+        return "dense"
+    _, height, width, channels = shape_of(op.weight)
+    if op.groups.value.data > 1:
+        return "depthwise"
+    if height == width == 1:
+        return "pointwise"
+    return "stem" if channels <= FEW_CHANNELS else "spatial"
+
+
 def first_reader(op: ops.Conv2d | ops.Dense) -> Operation:
     """The layer, or the first of the operations before its input that only pad it with zeros."""
     reader: Operation = op
@@ -98,21 +113,36 @@ def first_reader(op: ops.Conv2d | ops.Dense) -> Operation:
 
 @dataclass(frozen=True)
 class QuantizeRealPass(ModulePass):
-    """Quantize the real layers whose ranges are known; none where `ranges` is None."""
+    """Quantize the real layers whose ranges are known; none where `ranges` is None. shares: of the time in
+    float32, where they are known: layers that would gain nothing stay real."""
 
     name = "quantize-real"
     ranges: Ranges | None = None
+    shares: byte_costs.Shares = field(default_factory=dict)
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module, and note what was not quantised and why."""
         if self.ranges is None:
             return
         layers = real_layers(op)
-        left = [reason for layer in layers if (reason := self._quantize(layer)) is not None]
+        read = {first_reader(layer).operands[0] for layer in layers if self._share(layer) <= WORTHWHILE}
+        idle = [layer for layer in layers if first_reader(layer).operands[0] not in read]
+        left = [self._no_gain(layer) for layer in idle]
+        left += [r for layer in layers if layer not in idle and (r := self._quantize(layer)) is not None]
         if len(left) < len(layers):
             InferDomainsPass().apply(ctx, op)
         done = f"{len(layers) - len(left)} of {len(layers)} real layers" if layers else NO_LAYERS
         decide(main_function(op), "quantized to int8", "; ".join([done, *left]))
+
+    def _share(self, op: ops.Conv2d | ops.Dense) -> float:
+        """Of the time in float32; 0 where it is not known."""
+        return self.shares.get(layer_kind(op), 0.0)
+
+    def _no_gain(self, op: ops.Conv2d | ops.Dense) -> str:
+        share = (
+            f"bytes would take {self._share(op):.2f} of the time in a {layer_kind(op)} layer on this target"
+        )
+        return f"{location_text(op)} stays in float32: {share} (--optimize size takes them)"
 
     def _quantize(self, op: ops.Conv2d | ops.Dense) -> str | None:
         """Round what a layer reads and its weights; or why not."""

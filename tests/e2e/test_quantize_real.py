@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -27,8 +28,8 @@ def samples(count: int = 12) -> dict[str, np.ndarray]:
 
 
 def rounded(given: dict[str, np.ndarray], target: str = "native") -> Options:
-    """Options of a network whose real layers are quantised."""
-    return Options(target=target, quantize_real="int8", calibrate=given)
+    """Options of a network all of whose real layers are quantised, faster or not."""
+    return Options(target=target, quantize_real="int8", calibrate=given, optimize="size")
 
 
 def domains(path: Path, options: Options) -> list[str]:
@@ -86,6 +87,39 @@ def test_layers_of_binary_inputs_stay_binary(tmp_path: Path) -> None:
     found = domains(path, rounded(given))
     assert [text.split(" x ")[1] for text in found] == ["s8", "bipolar", "s8"]
     assert domains(path, Options()) == ["f32 x f32", "bipolar x bipolar", "f32 x f32"]
+
+
+def test_layers_that_bytes_make_no_faster_stay_real(tmp_path: Path) -> None:
+    path, given = real_network(tmp_path), samples()
+    fast = replace(rounded(given, "x86-64-v3"), optimize=None)
+    told = decisions(lower_model(path, fast))["quantized to int8"]
+    assert told.startswith("3 of 5 real layers; ")
+    assert "stem stays in float32: bytes would take 0.97 of the time in a stem layer" in told
+    assert "depthwise stays in float32" in told and "pointwise" not in told and "deep" not in told
+    assert domains(path, fast).count("f32 x f32") == 2
+    for others in (rounded(given, "x86-64-v3"), replace(fast, target="cortex-m4")):
+        assert "f32 x f32" not in domains(path, others)
+
+
+def test_a_layer_that_reads_bytes_anyway_is_quantised(tmp_path: Path) -> None:
+    """Where another layer has the same input rounded, nothing is saved by keeping the numbers, too."""
+    rng = np.random.default_rng(3)
+    constants = {
+        "stem": rng.standard_normal((8, 3, 3, 3)).astype(np.float32),
+        "own": rng.standard_normal((8, 3, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        node("Conv", ["x", "stem"], ["a"], "stem", pads=[1, 1, 1, 1]),
+        node("Conv", ["x", "own"], ["b"], "short"),
+        node("Add", ["a", "b"], ["y"], "add"),
+    ]
+    given = {"x": rng.standard_normal((4, 3, 6, 6)).astype(np.float32)}
+    both = write(tmp_path, make_model(nodes, {"x": [1, 3, 6, 6]}, ["y"], constants))
+    fast = replace(rounded(given, "x86-64-v3"), optimize=None)
+    assert len(domains(both, fast)) == 2 and "f32 x f32" not in domains(both, fast)
+    constants.pop("own")
+    alone = write(tmp_path, make_model(nodes[:1], {"x": [1, 3, 6, 6]}, ["a"], constants), "alone.onnx")
+    assert domains(alone, fast) == ["f32 x f32"]
 
 
 def test_nothing_to_quantise_is_said(tmp_path: Path) -> None:

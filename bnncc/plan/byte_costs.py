@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where sums of bytes are faster than those of float32: shares of time that were measured.
+
+On a Zen 4 the layers of `tests.bench.int8`, kernels from bytes to bytes against kernels from float32 to
+float32: the least of turns, the mean of the layers of a kind, the rounding of an image in front of a stem
+counted in. On NEON by instructions under QEMU and llvm-mca. Processors that are missing were not measured:
+there bytes are taken everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+LayerKind = Literal["stem", "spatial", "pointwise", "depthwise", "dense"]
+"""A window over at most FEW_CHANNELS; over more; of one pixel; channel by channel; no image."""
+
+FEW_CHANNELS = 4
+
+WORTHWHILE = 0.95
+"""Bytes pay where they take at most this share of the time of float32."""
+
+Shares = Mapping[LayerKind, float]
+"""Time in bytes by that in float32."""
+
+SHARES: dict[str, Shares] = {
+    "vnni": {"stem": 0.50, "spatial": 0.26, "pointwise": 0.32, "depthwise": 1.6, "dense": 0.29},
+    "avx512": {"stem": 0.98, "spatial": 0.70, "pointwise": 0.76, "depthwise": 1.6, "dense": 0.54},
+    "avx2": {"stem": 0.97, "spatial": 0.74, "pointwise": 0.83, "depthwise": 1.2, "dense": 0.53},
+    "sse": {"stem": 0.79, "spatial": 0.60, "pointwise": 0.62, "depthwise": 1.4, "dense": 0.53},
+    "neon dot": {"stem": 0.55, "spatial": 0.17, "pointwise": 0.29, "depthwise": 0.8, "dense": 0.22},
+    "neon": {"stem": 0.75, "spatial": 0.50, "pointwise": 0.60, "depthwise": 0.8, "dense": 0.60},
+}
+"""By what multiplies."""
+
+
+class Processor(Protocol):
+    """What is asked of a target."""
+
+    @property
+    def architecture(self) -> str:
+        """As `uname -m` says."""
+        ...
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Of LLVM."""
+        ...
+
+    @property
+    def vector_bits(self) -> int:
+        """Of a register."""
+        ...
+
+
+def shares(target: Processor) -> Shares:
+    """Those of a processor; empty where none were measured."""
+    return SHARES.get(_multiplier(target), {})
+
+
+def _multiplier(target: Processor) -> str:
+    if "+avx512vnni" in target.features:
+        return "vnni"
+    if target.architecture == "x86_64":
+        return {512: "avx512", 256: "avx2", 128: "sse"}.get(target.vector_bits, "")
+    if target.architecture == "aarch64":
+        return "neon dot" if "+dotprod" in target.features else "neon"
+    return ""
