@@ -79,7 +79,7 @@ def measure(module: ModuleOp, samples: Samples, costs: Costs, assume_sign_zero: 
     costs: of the target. Every layer of spikes looks at events there, whatever it costs, so that they are
     counted. Raises BnnccError where the samples do not fit the network."""
     fused = module.clone()
-    run_pipeline(fused, None, assume_sign_zero, Rates(costs=costs, always=True))
+    run_pipeline(fused, None, assume_sign_zero, Rates(costs=costs, form="events"))
     return read(fused, samples)
 
 

@@ -38,8 +38,9 @@ from bnncc.passes.recognize_spikes import Rates
 from bnncc.passes.tabulate_counts import LARGEST_TABLE
 from bnncc.plan import byte_costs
 from bnncc.plan.budget import FlashExceeded
-from bnncc.plan.density import Costs
+from bnncc.plan.density import Costs, Crossover, Form
 from bnncc.plan.names import check_library_name, library_name
+from bnncc.plan.program import Program
 from bnncc.plan.tiling import Machine, schedule_text
 from bnncc.report import reports
 from bnncc.samples import Samples, read_samples
@@ -117,9 +118,9 @@ def samples_of(options: Options) -> Samples | None:
 def choices(module: ModuleOp, options: Options, samples: Samples | None, say: Say) -> tuple[Rates, Rounded]:
     """What passes decide by: how many neurons spike and what becomes integers, measured on samples where
     there are some. Raises BnnccError where samples are wanting, or do not fit."""
-    target, rounded = targets.load(options.target), options.rounded
-    costs = Costs.of(max(1, target.vector_bits // 32), target.floats)
-    rates = Rates(costs=costs, always=rounded.weights is not None)
+    costs, rounded = costs_of(options), options.rounded
+    form = None if rounded.weights is None else "events"
+    rates = Rates(costs=costs, form=form, measured=measured_forms(module, options))
     if samples is None:
         if rounded.real is not None:
             message = "the ranges of activations come from samples, and there are none"
@@ -131,6 +132,37 @@ def choices(module: ModuleOp, options: Options, samples: Samples | None, say: Sa
     ranges = None if rounded.real is None else found.ranges()
     shares = {} if options.optimize == "size" else byte_costs.shares(target)
     return replace(rates, bits=found.set_bits()), replace(rounded, ranges=ranges, shares=shares)
+
+
+def has_forms(options: Options) -> bool:
+    """Whether contractions of spikes are events or products as is cheaper: weights that are rounded meet
+    events, and layers of numbers that are rounded have other products."""
+    return options.rounded.weights is None and options.rounded.real is None
+
+
+def measured_forms(module: ModuleOp, options: Options) -> Mapping[str, Crossover]:
+    """What the user's database says of events and products in the layers of a network, by location."""
+    if options.tuning_db is None or options.backend == "mlir" or not has_forms(options):
+        return {}
+    from bnncc.tuning import forms
+
+    target = targets.load(options.target)
+    return forms.known(Path(options.tuning_db), target, lambda: lower_form(module, options, "events"))
+
+
+def lower_form(module: ModuleOp, options: Options, form: Form) -> Program:
+    """The plan of a network, before any pass, in which all contractions of spikes have one form."""
+    copy, rounded = module.clone(), Rounded(membranes=options.rounded.membranes)
+    over_time = is_layer_by_layer(options)
+    rates = Rates(costs=costs_of(options), form=form)
+    run_pipeline(copy, None, options.assume_sign_zero, rates, over_time, rounded, largest_table(options))
+    return lower(copy, "network", options.camera.type == "events").program
+
+
+def costs_of(options: Options) -> Costs:
+    """Of the target."""
+    target = targets.load(options.target)
+    return Costs.of(max(1, target.vector_bits // 32), target.floats)
 
 
 def lower_model(path: str | Path, options: Options, progress: Say | None = None) -> Lowered:

@@ -51,11 +51,21 @@ ORIGIN = "density_from"
 @dataclass(frozen=True)
 class Rates:
     """What is known of the spikes of a network: set bits of an input of a contraction, on average, by the
-    contraction's location; costs: of the target. always: take events whatever they cost, to count them."""
+    contraction's location; costs: of the target; measured: what forms cost there, by location. form: take
+    that one whatever it costs."""
 
     bits: Mapping[str, float] = field(default_factory=dict)
     costs: density.Costs = field(default_factory=lambda: density.Costs(16))
-    always: bool = False
+    form: density.Form | None = None
+    measured: Mapping[str, density.Crossover] = field(default_factory=dict)
+
+    def prefer_events(self, where: str, layer: density.Contraction, bits: float) -> bool:
+        """Whether a contraction of so many set bits looks at events: as asked for, as measured, or else as
+        the costs say."""
+        if self.form is not None:
+            return self.form == "events"
+        found = self.measured[where].prefers_events(bits) if where in self.measured else None
+        return density.prefers_events(layer, bits, self.costs) if found is None else found
 
 
 class RecognizeSpikes(RewritePattern):
@@ -104,8 +114,8 @@ class RecognizeSpikes(RewritePattern):
             return False
         bits = self._note(op, domain)
         if bits is None:
-            return self.rates.always
-        return self.rates.always or density.prefers_events(extents(op, max(values)), bits, self.rates.costs)
+            return self.rates.form == "events"
+        return self.rates.prefer_events(location_text(op), extents(op, max(values)), bits)
 
     def _note(self, op: ops.Conv2d | ops.Dense, domain: Attribute) -> float | None:
         """Note how many bits of an input are set, of values from 0 on; None where nothing is known."""

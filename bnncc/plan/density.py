@@ -11,9 +11,12 @@ decoded for every output pixel, and where floating point is software a product c
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 DEFAULT = 0.1
 """Part of the neurons that spike at a time where nothing is known."""
@@ -23,6 +26,9 @@ CLASSES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 EVENT_WORD_BITS = 64
 """Bits that are looked at together; spikes are stored in words of `layout.WORD_BITS`."""
+
+Form = Literal["events", "products"]
+"""Of a contraction of spikes: only what spikes is looked at, or every input is multiplied with its weight."""
 
 
 @dataclass(frozen=True)
@@ -148,3 +154,30 @@ def dense_cycles(layer: Contraction, costs: Costs) -> float:
 def prefers_events(layer: Contraction, set_bits: float, costs: Costs) -> bool:
     """Whether an event-driven form is the cheapest one."""
     return event_cycles(layer, set_bits, costs) <= dense_cycles(layer, costs)
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """What was measured of both forms of a layer. ratios: set bits of an input, ascending, and the cost of
+    events there, of that of products; margin: by what share that must differ from 1 to be believed."""
+
+    ratios: tuple[tuple[float, float], ...]
+    margin: float
+
+    def prefers_events(self, set_bits: float) -> bool | None:
+        """Whether events are cheaper; None where that was too close or too far away to tell."""
+        (lowest, least), (highest, most) = self.ratios[0], self.ratios[-1]
+        if (set_bits < lowest and least >= 1) or (set_bits > highest and most <= 1):
+            # They cost less where there are fewer spikes: how much less nobody has measured.
+            return None
+        shares, ratios = zip(*self.ratios, strict=True)
+        ratio = float(np.interp(set_bits, shares, ratios))
+        return None if abs(ratio - 1) <= self.margin else ratio < 1
+
+    @property
+    def bits(self) -> float | None:
+        """The set bits of an input where both forms cost the same; None where one is cheaper everywhere."""
+        for (x0, y0), (x1, y1) in itertools.pairwise(self.ratios):
+            if y0 < 1 <= y1:
+                return x0 + (x1 - x0) * (1 - y0) / (y1 - y0)
+        return None

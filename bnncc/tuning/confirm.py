@@ -67,9 +67,16 @@ def judge(default: Artifact, tuned: Artifact) -> Verdict:
         return Verdict(changed, lost, tuned_total / total, 0.0)
     one, other = _Bound(default), _Bound(tuned)
     clock, _ = clock_of(default.threads)
-    ratio = compare(one.whole(), other.whole(), clock)
     lost = tuple(i for i in changed if compare(one.layer(i), other.layer(i), clock) >= 1)
-    return Verdict(changed, lost, ratio)
+    return Verdict(changed, lost, compare(one.whole(), other.whole(), clock))
+
+
+def ratio(default: Artifact, other: Artifact) -> float:
+    """The time of another library of a network, of that of the default one, or its instructions; of whatever
+    steps. Raises BnnccError as `judge` does."""
+    if default.emulator is not None:
+        return _counted(other)[0] / _counted(default)[0]
+    return compare(_Bound(default).whole(), _Bound(other).whole(), clock_of(default.threads)[0])
 
 
 def _counted(artifact: Artifact) -> tuple[int, list[int]]:

@@ -42,9 +42,35 @@ def render(tuning: Tuning) -> str:
     ]
     header = ("layer", "operation", "default", "best", "faster", "trials", "failed", "tile")
     if not rows:
-        return head + "no layer has anything to choose\n"
+        return head + _forms(tuning) + "no layer has anything to choose\n"
     tail = f"\n{tuning.check}\n" if tuning.check else ""
-    return "".join([f"{head}\n{table(header, rows, right=(2, 3, 4, 5, 6))}\n", *problems, tail])
+    tiles = table(header, rows, right=(2, 3, 4, 5, 6))
+    return "".join([head, _forms(tuning), f"\n{tiles}\n", *problems, tail])
+
+
+def _forms(tuning: Tuning) -> str:
+    """A table of the contractions of spikes; "" where there are none."""
+    if not tuning.forms:
+        return ""
+    rows = [
+        (
+            form.node.rpartition(":")[2],
+            f"{form.density:.3f}",
+            *(f"{ratio:.2f}" for _, ratio in form.ratios),
+            "" if form.bits is None else f"{form.bits:.3f}",
+            form.default,
+            form.taken,
+        )
+        for form in tuning.forms
+    ]
+    measured = [f"at {share:.1%}" for share, _ in tuning.forms[0].ratios]
+    header = ("layer of spikes", "bits set", *measured, "even at", "default", "taken")
+    right = tuple(range(1, 3 + len(measured)))
+    return f"\nevents, of the {_cost(tuning.unit)} of products\n{table(header, rows, right=right)}\n"
+
+
+def _cost(unit: str) -> str:
+    return "time" if unit == "s" else unit
 
 
 def report_page(tuning: Tuning) -> str:
@@ -56,6 +82,7 @@ def report_page(tuning: Tuning) -> str:
         "<p>A dot is a trial; its height is its share of the default's time, which is the grey line. The",
         "green line is the best so far.</p>",
         f"<p>{escape(tuning.check)}</p>",
+        *([f"<pre>{escape(_forms(tuning))}</pre>"] if tuning.forms else []),
     ]
     for layer in tuning.layers:
         found = f"the default, {_score(layer.default, tuning.unit)}, is the best"

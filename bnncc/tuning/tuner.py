@@ -19,6 +19,7 @@ from typing import TypeVar
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.space import candidates, layer_key
+from bnncc.plan.density import Form
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.program import Step
 from bnncc.targets import Target
@@ -86,9 +87,23 @@ class LayerResult:
 
 
 @dataclass(frozen=True)
+class FormResult:
+    """What was measured of a contraction of spikes: the cost of events, of that of products, by set bits of
+    an input. density: set bits of its input, as they are known; bits: where both cost the same, None if
+    nowhere; default, taken: the forms."""
+
+    node: str
+    density: float
+    ratios: tuple[tuple[float, float], ...]
+    bits: float | None
+    default: Form
+    taken: Form
+
+
+@dataclass(frozen=True)
 class Tuning:
     """What tuning a network found. device: its name; seconds: that it took; trials: that were new; check:
-    what came out of comparing the whole network with its default, where that was done."""
+    what came out of comparing the whole network with its default; forms: of contractions of spikes."""
 
     target: str
     device: str
@@ -97,6 +112,7 @@ class Tuning:
     trials: int
     layers: tuple[LayerResult, ...]
     check: str = ""
+    forms: tuple[FormResult, ...] = ()
 
 
 def tune(
