@@ -130,7 +130,7 @@ def choices(module: ModuleOp, options: Options, samples: Samples | None, say: Sa
     say("measuring on samples")
     found = calibrate.measure(module, samples, costs, options.assume_sign_zero)
     ranges = None if rounded.real is None else found.ranges()
-    shares = {} if options.optimize == "size" else byte_costs.shares(target)
+    shares = {} if options.optimize == "size" else byte_costs.shares(targets.load(options.target))
     return replace(rates, bits=found.set_bits()), replace(rounded, ranges=ranges, shares=shares)
 
 
