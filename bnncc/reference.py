@@ -277,7 +277,8 @@ def _count_pool(op: ops.CountPool, x: np.ndarray) -> list[np.ndarray]:
 
 
 def _mean_pool(op: ops.MeanPool, x: np.ndarray) -> list[np.ndarray]:
-    total = _pool_windows(op, x, 0.0).sum(axis=(4, 5), dtype=np.float32)
+    exact = np.float32 if x.dtype.kind == "f" else np.int64
+    total = _pool_windows(op, x, 0).sum(axis=(4, 5), dtype=exact).astype(np.float32)
     height, width = unpack(op.kernel)
     if op.count_outside.value.data:
         return [total / np.float32(height * width)]

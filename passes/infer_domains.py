@@ -19,6 +19,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import unpack
+from bnncc.dialect.pools import is_byte
 from bnncc.dialect.types import Level, bipolar, domain_values, element_of, is_number, shape_of, ternary
 from bnncc.passes.levels import byte_levels, has_kernel, weight_levels
 from bnncc.passes.matching import (
@@ -68,18 +69,17 @@ def rebuilt(op: Operation, inputs: Sequence[SSAValue], divisor: float = 1.0) -> 
             return ops.Transpose(inputs[0], unpack(op.permutation))
         case ops.Reshape():
             return ops.Reshape(inputs[0], shape_of(op.result))
-        case ops.MaxPool() if element in (bipolar, i32, f32) or _is_byte(element):
+        case ops.MaxPool() if element in (bipolar, i32, f32) or is_byte(element):
             geometry = (unpack(p) for p in (op.kernel, op.strides, op.dilations, op.pads))
             return ops.MaxPool(inputs[0], *geometry)
+        case ops.MeanPool() if element == f32 or is_byte(element):
+            geometry = (unpack(p) for p in (op.kernel, op.strides, op.dilations, op.pads))
+            return ops.MeanPool(inputs[0], *geometry, count_outside=bool(op.count_outside.value.data))
         case ops.Concat() if all(element_of(value) == element for value in inputs):
             return ops.Concat(inputs, op.axis.value.data)
         case ops.Pad():
             return _padded(op, inputs[0], divisor)
     return None
-
-
-def _is_byte(element: Attribute) -> bool:
-    return isinstance(element, Level) and element.is_byte
 
 
 def _padded(op: ops.Pad, value: SSAValue, divisor: float) -> Operation | None:
@@ -138,6 +138,26 @@ class SinkScale(RewritePattern):
             return
         constant = ops.Constant(np.asarray(scale, np.float32))
         replace(rewriter, op, [inner, constant, ops.Mul(inner.results[0], constant.result)])
+
+
+class MeanOfBytes(RewritePattern):
+    """The mean of bytes times a number is that number times their mean, which is summed in integers."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.MeanPool, rewriter: PatternRewriter) -> None:
+        """Read the bytes, scale what comes out."""
+        found = scaled_input(op.input)
+        levels = None if found is None else binary_input(found[0])
+        if found is None or levels is None or not is_byte(element_of(levels)):
+            return
+        mean = rebuilt(op, [levels])
+        assert isinstance(mean, ops.MeanPool)
+        if found[1] == 1:
+            copy_source(op, mean)
+            replace(rewriter, op, [mean])
+            return
+        scale = ops.Constant(np.asarray(found[1], np.float32))
+        replace(rewriter, op, [mean, scale, ops.Mul(mean.result, scale.result)])
 
 
 class RaiseMaxPool(RewritePattern):
@@ -240,7 +260,7 @@ def levels_for(
     if not has_kernel(op, domain):
         return None
     levels = weight_levels(weight)
-    return byte_levels(weight) if levels is None and _is_byte(domain) else levels
+    return byte_levels(weight) if levels is None and is_byte(domain) else levels
 
 
 def weight_domain(levels: np.ndarray) -> Attribute:
@@ -266,5 +286,12 @@ class InferDomainsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module; pads of +1 merge too, once a value is known to be binary."""
-        inference = (CollectSpikes(), SinkCast(), SinkScale(), BinaryContraction(), RaiseMaxPool())
+        inference = (
+            CollectSpikes(),
+            SinkCast(),
+            SinkScale(),
+            MeanOfBytes(),
+            BinaryContraction(),
+            RaiseMaxPool(),
+        )
         apply_patterns(op, *inference, MergeTransposes(), MergeReshapes(), MergePads())

@@ -190,6 +190,9 @@ class Levels:
     def _mean(self, op: ops.MeanPool) -> Range:
         """Of spikes: a count times one part, where every window counts the same taps."""
         inner, taps = self.of(op.input), math.prod(ops.unpack(op.kernel))
+        domain = element_of(op.input)
+        if isinstance(domain, Level):
+            return Range(min(domain.lowest, 0), max(domain.highest, 0))
         is_even = bool(op.count_outside.value.data) or not any(ops.unpack(op.pads))
         if not inner.exact or (inner.low, inner.high) != (0, 1) or not is_even:
             return Range(inner.low, inner.high)

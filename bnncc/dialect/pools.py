@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, TensorType, f32, i32
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
@@ -21,7 +21,7 @@ class PoolOperation(WindowOperation):
     """Shared by the pools; what lies outside the image is skipped."""
 
     def verify_pool(self, input: SSAValue, result: SSAValue) -> None:
-        """Check shapes and that the element type is kept."""
+        """Check shapes."""
         x, y = shape_of(input), shape_of(result)
         kernel = unpack(self.properties["kernel"])  # type: ignore[arg-type]
         strides = unpack(self.properties["strides"])  # type: ignore[arg-type]
@@ -30,7 +30,11 @@ class PoolOperation(WindowOperation):
         expect(len(kernel) == 2, "2 kernel sizes", len(kernel))
         self.verify_window(x, y, kernel, strides, dilations, pads)
         expect(x[3] == y[3], f"{x[3]} channels", y[3])
-        expect(element_of(input) == element_of(result), f"element {element_of(input)}", element_of(result))
+
+
+def is_byte(element: Attribute) -> bool:
+    """Whether values of a domain are stored as bytes."""
+    return isinstance(element, Level) and element.is_byte
 
 
 @irdl_op_definition
@@ -70,15 +74,16 @@ class MaxPool(PoolOperation):
 
     def verify_(self) -> None:
         element = element_of(self.input)
-        is_byte = isinstance(element, Level) and element.is_byte
-        expect(element in (f32, i32, bipolar) or is_byte, "f32, i32, bipolar values or bytes", element)
+        known = element in (f32, i32, bipolar) or is_byte(element)
+        expect(known, "f32, i32, bipolar values or bytes", element)
         self.verify_pool(self.input, self.result)
+        expect(element_of(self.result) == element, f"element {element}", element_of(self.result))
 
 
 @irdl_op_definition
 class MeanPool(PoolOperation):
     """y[n,h,w,c] = mean over the window of x inside the image, f32; divided by the number of taps inside, or
-    by kh*kw where `count_outside` is 1."""
+    by kh*kw where `count_outside` is 1. Bytes are summed in integers."""
 
     name = "bnn.mean_pool"
     input = operand_def(TensorType)
@@ -111,12 +116,14 @@ class MeanPool(PoolOperation):
                 "pads": ints(pads),
                 "count_outside": IntegerAttr(int(count_outside), i64),
             },
-            result_types=[tensor(shape, element_of(input))],
+            result_types=[tensor(shape, f32)],
         )
 
     def verify_(self) -> None:
-        expect(element_of(self.input) == f32, "f32", element_of(self.input))
+        element = element_of(self.input)
+        expect(element == f32 or is_byte(element), "f32 or bytes", element)
         self.verify_pool(self.input, self.result)
+        expect(element_of(self.result) == f32, "f32", element_of(self.result))
 
 
 @irdl_op_definition

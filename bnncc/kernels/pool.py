@@ -101,6 +101,7 @@ class _Pooling:
         self.columns = Axis(w, out_w, window.width, window.stride_x, window.dilation_x, window.left)
         self.is_bits = root.input.element is Element.BIT
         self.is_bytes = root.input.element is Element.U8
+        self.sums_bytes = self.is_bytes and root.kind == "mean"
         self.rows_inside = len(self.rows.inside()) == out_h
         self.items = self._items(vectors)
 
@@ -156,7 +157,7 @@ class _Pooling:
     ) -> Buffer:
         """Emit the sums or maxima of items [first, first + count) into a local."""
         strides = self.root.input.strides
-        dtype = self.root.input.element.dtype
+        dtype = "int32" if self.sums_bytes else self.root.input.element.dtype
         total = emit.local(dtype, count, "total")
         for offset, lanes in self._pieces(count):
             emit.store(total, self._neutral(lanes), offset)
@@ -168,6 +169,8 @@ class _Pooling:
                 for offset, lanes in self._pieces(count):
                     place = pixel + (first + offset) * strides[3]
                     value = emit.load(buffer, place, lanes, strides[3])
+                    if self.sums_bytes:
+                        value = T.Cast(emit.vector_type("int32", lanes), value)
                     emit.store(total, self._combine(emit.load(total, offset, lanes), value), offset)
         return total
 
@@ -176,10 +179,13 @@ class _Pooling:
             for item in each(count):
                 yield item, 1
         else:
-            yield from emit.pieces(count, self.isa.lanes * (4 if self.is_bytes else 1))
+            is_byte_wise = self.is_bytes and not self.sums_bytes
+            yield from emit.pieces(count, self.isa.lanes * (4 if is_byte_wise else 1))
 
     def _neutral(self, lanes: int) -> Value:
         element = self.root.input.element
+        if self.sums_bytes:
+            return emit.constant(0, "int32", lanes)
         if self.root.kind == "mean" or self.is_bits or self.is_bytes:
             return emit.constant(0, element.dtype, lanes)
         if element is Element.F32:
@@ -220,9 +226,12 @@ class _Pooling:
             )
             return
         divisor = self._divisor(taps)
+        below = emit.bind_index(taps * self.root.lowest)
 
         def mean(offset: Index, lanes: int) -> Value:
             value = emit.load(total, offset, lanes)
+            if self.root.lowest:
+                value = value + emit.broadcast(T.int32(below) if isinstance(below, int) else below, lanes)
             if self.root.input.element is not Element.F32:
                 value = T.Cast(emit.vector_type("float32", lanes), value)
             return value / emit.broadcast(divisor, lanes)

@@ -164,7 +164,8 @@ class Converter:
             case ops.MaxPool():
                 return [self.max_pool(op)]
             case ops.MeanPool():
-                return [windows.mean_pool(op, self.number(op.input))]
+                x = self.values[op.input]
+                return [windows.mean_pool(op, x.numbers(f32) if isinstance(x, Planes) else x)]
             case ops.CountPool():
                 return [self.count_pool(op)]
             case ops.ChannelMean():

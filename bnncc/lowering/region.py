@@ -11,14 +11,14 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.time import NEURON, Scan
-from bnncc.dialect.types import shape_of
+from bnncc.dialect.types import element_of, shape_of
 from bnncc.lowering.demands import outer_value, root_of
 from bnncc.lowering.expressions import ExpressionBuilder, unsupported
 from bnncc.lowering.geometry import broadcast, canonical, without_halo
 from bnncc.lowering.input_spikes import mask_of_spikes
 from bnncc.lowering.reasons import about_spikes, why_real
 from bnncc.lowering.recurrence import State, scan_of, states_of
-from bnncc.lowering.roots import Contraction, contraction, describe, window_of
+from bnncc.lowering.roots import Contraction, contraction, describe, grid_of, window_of
 from bnncc.lowering.spikes import density_of, fired
 from bnncc.lowering.steps import Steps
 from bnncc.lowering.storage import Plane
@@ -138,9 +138,10 @@ class Region:
             case ops.MaxPool() | ops.MeanPool():
                 plane = self._input(self.root.input)
                 window = window_of(self.root, *ops.unpack(self.root.kernel))
-                mean = isinstance(self.root, ops.MeanPool)
+                mean, is_bytes = isinstance(self.root, ops.MeanPool), plane.layout.element is Element.U8
                 outside = isinstance(self.root, ops.MeanPool) and bool(self.root.count_outside.value.data)
-                pool = Pool("mean" if mean else "max", without_halo(plane.layout), window, outside)
+                lowest = grid_of(element_of(self.root.input)).lowest if mean and is_bytes else 0
+                pool = Pool("mean" if mean else "max", without_halo(plane.layout), window, outside, lowest)
                 return pool, None, (plane.buffer,), ()
 
     def _contraction(

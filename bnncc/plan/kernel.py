@@ -137,7 +137,8 @@ class SpikeConv:
 class Pool:
     """Maximum or mean over a window that skips what lies outside the image, or how many bits are set in it.
 
-    input: f32, i32, bytes (kind "max", an int32), or packed bits (kinds "max", an OR, and "count", an int32).
+    input: f32, i32, bytes (their maximum is an int32, their mean that of q + lowest, summed in integers), or
+    packed bits (kinds "max", an OR, and "count", an int32).
     A mean divides by the number of taps inside the image, or by height*width where `count_outside`. Windows
     of a count lie inside the image, and its outputs are planes BitOf(Accumulator) of it."""
 
@@ -145,6 +146,7 @@ class Pool:
     input: Layout
     window: Window
     count_outside: bool = False
+    lowest: int = 0
 
 
 @dataclass(frozen=True)

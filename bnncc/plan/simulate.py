@@ -419,7 +419,7 @@ def _pool(root: Pool, x: np.ndarray, shape: tuple[int, int, int, int]) -> np.nda
     total = np.full(shape, lowest if root.kind == "max" else 0.0)
     count = np.zeros((1, shape[1], shape[2], 1))
     for _, (to_y, to_x), (from_y, from_x) in _taps(root.window, x.shape, shape):
-        part = x[:, from_y, from_x].astype(np.float64)
+        part = x[:, from_y, from_x].astype(np.float64) + root.lowest
         old = total[:, to_y, to_x]
         total[:, to_y, to_x] = np.maximum(old, part) if root.kind == "max" else old + part
         count[:, to_y, to_x] += 1

@@ -202,6 +202,37 @@ def test_what_pools_and_joins_bytes_moves_bytes(tmp_path: Path) -> None:
         check_exactly(path, target, (1, 8, 7, 9))
 
 
+@pytest.mark.parametrize("counted", [0, 1])
+@pytest.mark.parametrize("zero", [0, 100, 128])
+def test_means_read_bytes(zero: int, counted: int, tmp_path: Path) -> None:
+    """Average pools and the mean of an image sum bytes; padding counts as 0, whatever the zero point is."""
+    model = quantised_conv(zero=zero)
+    window: dict[str, Any] = {"kernel_shape": [2, 3], "strides": [1, 2], "pads": [1, 1, 0, 1]}
+    more = [
+        node("DequantizeLinear", ["qy", "sy", "zy"], ["dy"], "inner"),
+        node("AveragePool", ["dy"], ["m"], "average", count_include_pad=counted, **window),
+        node("GlobalAveragePool", ["dy"], ["g"], "mean"),
+    ]
+    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.name != "back"]
+    path = write(tmp_path, make_model([*nodes, *more], {"x": [1, 8, 7, 9]}, ["m", "g"], constants))
+    pools = [s.kernel for s in lower_model(path, Options()).program.steps if isinstance(s.kernel.root, Pool)]
+    assert [pool.inputs[0].element for pool in pools] == ["u8", "u8"]
+    for target in ("native", "x86-64-v2", "c"):
+        given = {"x": samples((1, 8, 7, 9), 1)[0]}
+        expected, got = evaluate_model(path, given), built(path, target).run(given)
+        for name in ("m", "g"):
+            np.testing.assert_allclose(got[name], expected[name], rtol=3e-7)
+
+
+def test_means_of_numbers_read_numbers(tmp_path: Path) -> None:
+    """A near miss: what was never rounded to bytes."""
+    nodes = [node("Relu", ["x"], ["r"], "relu"), node("GlobalAveragePool", ["r"], ["g"], "mean")]
+    path = write(tmp_path, make_model(nodes, {"x": [1, 8, 7, 9]}, ["g"], {}))
+    (pool,) = [s for s in lower_model(path, Options()).program.steps if isinstance(s.kernel.root, Pool)]
+    assert pool.kernel.inputs[0].element == "f32"
+
+
 JOINED: dict[str, list[str]] = {
     "QLinearAdd": ["q", "s", "z", "c", "s", "z", "t", "u"],
     "QLinearMul": ["q", "s", "z", "c", "s", "z", "t", "u"],

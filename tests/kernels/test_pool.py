@@ -27,7 +27,13 @@ WINDOWS = (
 
 
 def numbers_case(
-    kind, element: Element, c: int, window: Window, size: tuple[int, int], count_outside: bool = False
+    kind,
+    element: Element,
+    c: int,
+    window: Window,
+    size: tuple[int, int],
+    count_outside: bool = False,
+    lowest: int = 0,
 ) -> Case:
     """A pool of numbers with a small epilogue."""
     image = Layout.packed(element, (2, 9, 11, c), Halo(1, 1, 0, 2))
@@ -42,13 +48,13 @@ def numbers_case(
     other = Layout.packed(Element.F32, (1, 1, 1, c))
     constants = (np.linspace(-1, 1, c, dtype=np.float32), np.arange(c, dtype=np.int32) * 7)
     spec = KernelSpec(
-        Pool(kind, image, window, count_outside),
+        Pool(kind, image, window, count_outside, lowest),
         (other,),
         (Constant(Element.F32, (c,)), Constant(Element.I32, (c,))),
         tuple(outputs),
     )
     # What the halo holds must not matter: it is larger than every value.
-    return random_case(spec, constants, halo=5000)
+    return random_case(spec, constants, halo=255 if element is Element.U8 else 5000)
 
 
 def bits_case(c: int, window: Window, size: tuple[int, int], is_bitwise: bool) -> Case:
@@ -78,6 +84,11 @@ def test_numbers(target: Target):
                 numbers_case("mean", Element.F32, c, window, size, outside) for outside in (False, True)
             ]
             cases.append(numbers_case("mean", Element.I32, c, window, size))
+            lowest = (0, -128, -77)[number % 3]
+            cases += [
+                numbers_case("mean", Element.U8, c, window, size, outside, lowest)
+                for outside in (False, True)
+            ]
     check(cases, target)
 
 
