@@ -105,14 +105,14 @@ def layer_row(extent: int, channels: int, turns: int, folder: Path) -> list[str]
     times = measure(calls, turns)
     close(calls)
     micro = {name: 1e6 * times.median(name) for name in calls}
-    if "larq 11" in micro and "larq 1" in micro:
-        micro["larq"] = (micro["larq 11"] - micro["larq 1"]) / 10
-    if "limit" in micro:
-        vectors = extent * extent * 9 * channels * channels / 512
-        micro["limit"] *= vectors / VECTORS_COUNTED
-    share = f"{micro['limit'] / micro['bnncc']:.0%}" if "limit" in micro else "-"
+    ratios = {name: times.ratio(name, "bnncc") for name in calls}
+    for values in (micro, ratios):
+        if "larq 11" in values and "larq 1" in values:
+            values["larq"] = (values["larq 11"] - values["larq 1"]) / 10
+    vectors = extent * extent * 9 * channels * channels / 512
+    share = f"{ratios['limit'] * vectors / VECTORS_COUNTED:.0%}" if "limit" in calls else "-"
     columns = ("float", "int8", "larq", "IREE", "bit-serial", "TVM")
-    cells = [f"{micro[c]:.0f} ({micro[c] / micro['bnncc']:.1f}x)" if c in micro else "-" for c in columns]
+    cells = [f"{micro[c]:.0f} ({ratios[c]:.1f}x)" if c in micro else "-" for c in columns]
     return [f"3x3 {shape}", f"{micro['bnncc']:.1f}", share, *cells]
 
 
@@ -148,18 +148,18 @@ def network_row(name: str, turns: int, folder: Path) -> list[str]:
     seldom = measure(slow, SELDOM)
     cells = [cell(times, c) if c in calls else "-" for c in ("float", "int8", "larq")]
     cells += [cell(seldom, c) if c in slow else "-" for c in ("IREE", "TVM")]
-    share = f"{limit(artifact, times) / times.median('bnncc'):.0%}" if "counting" in calls else "-"
+    share = f"{limit(artifact, times):.0%}" if "counting" in calls else "-"
     return [name, f"{1e3 * times.median('bnncc'):.3f}", share, *cells]
 
 
 def limit(artifact: Artifact, times: Times) -> float:
-    """Seconds that counting and multiplying alone take."""
-    seconds = 0.0
+    """What counting and multiplying alone take, as a share of bnncc's time."""
+    share = 0.0
     for step in artifact.manifest["steps"]:
         is_binary = step["domains"].count("bipolar") == 2
         work, in_one = ("counting", 512) if is_binary else ("multiplying", 16)
-        seconds += step["macs"] / in_one * times.median(work) / VECTORS_COUNTED
-    return seconds
+        share += step["macs"] / in_one * times.ratio(work, "bnncc") / VECTORS_COUNTED
+    return share
 
 
 def iree_network(model: Path, inputs: list[np.ndarray]) -> Call:
