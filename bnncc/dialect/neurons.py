@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects.builtin import f32
@@ -106,6 +107,56 @@ def _is(parameter: Parameter, value: float) -> bool:
     return bool(np.all(np.asarray(parameter) == value))
 
 
+@dataclass(frozen=True)
+class Firing:
+    """When a membrane fires, and what that does to it; the fields are parameters of `lif`."""
+
+    threshold: Parameter
+    fire: str = "gt"
+    reset: str = "zero"
+    reset_value: Parameter = 0.0
+    delayed: bool = False
+    lowest: Parameter | None = None
+    pending: bool = False
+
+    def after(
+        self, body: Body, before: SSAValue, membrane: SSAValue, threshold: SSAValue
+    ) -> tuple[SSAValue, SSAValue]:
+        """Spikes and the membrane after them; before: the membrane of the last step."""
+        if self.delayed:
+            assert self.reset != "multi" and self.lowest is None, "no tool has these with a delayed reset"
+            again = body.fired(before, threshold, self.fire)
+            membrane = body.reset(membrane, again, threshold, self.reset, self.reset_value)
+            fired = body.fired(membrane, threshold, self.fire)
+            return body.add(ops.Cast(fired, spike)), membrane
+        if self.pending:
+            spikes, new = self._with_what_is_pending(body, before, membrane, threshold)
+        elif self.reset == "multi":
+            spikes = body.add(ops.Relu(body.add(ops.Floor(body.add(ops.Div(membrane, threshold))))))
+            new = body.add(ops.Sub(membrane, body.add(ops.Mul(spikes, threshold))))
+        else:
+            fired = body.fired(membrane, threshold, self.fire)
+            spikes = body.add(ops.Cast(fired, spike))
+            new = body.reset(membrane, fired, threshold, self.reset, self.reset_value)
+        return spikes, new if self.lowest is None else body.add(ops.Max(new, body.constant(self.lowest)))
+
+    def _with_what_is_pending(
+        self, body: Body, before: SSAValue, membrane: SSAValue, threshold: SSAValue
+    ) -> tuple[SSAValue, SSAValue]:
+        assert self.reset == "subtract", "what is pending is subtracted"
+        again = body.fired(before, threshold, self.fire)
+        membrane = body.reset(membrane, again, threshold, self.reset, self.reset_value)
+        fired = body.fired(membrane, threshold, self.fire)
+        spikes = body.add(ops.Cast(fired, spike))
+        owed = body.add(ops.Sub(body.add(ops.Cast(fired, f32)), body.add(ops.Cast(again, f32))))
+        return spikes, body.add(ops.Sub(membrane, body.add(ops.Mul(owed, threshold))))
+
+    def neuron(self, body: Body, spikes: SSAValue, new_states: Sequence[SSAValue], kind: str) -> Neuron:
+        """Close the region of one that gives these spikes."""
+        fire = "floor" if self.reset == "multi" else self.fire
+        return body.neuron([spikes], new_states, kind, fire, self.reset, self.delayed)
+
+
 def integrate_and_fire(
     x: SSAValue,
     membrane: SSAValue,
@@ -122,9 +173,8 @@ def integrate_and_fire(
     """IF: u = v + gain x; s = [u > threshold] (`fire` "ge": >=); v' = reset(u, s).
 
     `lif` without a leak; see there for `reset`, `delayed` and `lowest`. NIR's IF has gain = R dt."""
-    return _lif(
-        "if", x, membrane, 1.0, gain, 0.0, threshold, fire, reset, reset_value, delayed, lowest, pending
-    )
+    firing = Firing(threshold, fire, reset, reset_value, delayed, lowest, pending)
+    return _lif("if", x, membrane, 1.0, gain, 0.0, firing)
 
 
 def lif(
@@ -157,9 +207,8 @@ def lif(
     fired, r = [v > threshold]: "subtract" v' = decay v + gain x + offset - r threshold; "zero" v' = 0 and
     "value" v' = reset_value where r; s = [v' > threshold].
     """
-    return _lif(
-        "lif", x, membrane, decay, gain, offset, threshold, fire, reset, reset_value, delayed, lowest, pending
-    )
+    firing = Firing(threshold, fire, reset, reset_value, delayed, lowest, pending)
+    return _lif("lif", x, membrane, decay, gain, offset, firing)
 
 
 def _lif(
@@ -169,57 +218,14 @@ def _lif(
     decay: Parameter,
     gain: Parameter,
     offset: Parameter,
-    threshold: Parameter,
-    fire: str,
-    reset: str,
-    reset_value: Parameter,
-    delayed: bool,
-    lowest: Parameter | None,
-    pending: bool = False,
+    firing: Firing,
 ) -> Neuron:
     body = Body([x], [membrane])
     drive, v = body.arguments
-    level = body.constant(threshold)
+    level = body.constant(firing.threshold)
     u = body.shifted(body.leak(v, decay, drive, gain), offset)
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, lowest, pending)
-    return body.neuron([spikes], [new], kind, "floor" if reset == "multi" else fire, reset, delayed)
-
-
-def _fire_and_reset(
-    body: Body,
-    before: SSAValue,
-    membrane: SSAValue,
-    threshold: SSAValue,
-    fire: str,
-    reset: str,
-    reset_value: Parameter,
-    delayed: bool,
-    lowest: Parameter | None,
-    pending: bool = False,
-) -> tuple[SSAValue, SSAValue]:
-    """Spikes and the membrane after them; `before`: the membrane of the last step."""
-    if delayed:
-        assert reset != "multi" and lowest is None, "no tool has these with a delayed reset"
-        again = body.fired(before, threshold, fire)
-        membrane = body.reset(membrane, again, threshold, reset, reset_value)
-        fired = body.fired(membrane, threshold, fire)
-        return body.add(ops.Cast(fired, spike)), membrane
-    if pending:
-        assert reset == "subtract", "what is pending is subtracted"
-        again = body.fired(before, threshold, fire)
-        membrane = body.reset(membrane, again, threshold, reset, reset_value)
-        fired = body.fired(membrane, threshold, fire)
-        spikes = body.add(ops.Cast(fired, spike))
-        owed = body.add(ops.Sub(body.add(ops.Cast(fired, f32)), body.add(ops.Cast(again, f32))))
-        new = body.add(ops.Sub(membrane, body.add(ops.Mul(owed, threshold))))
-    elif reset == "multi":
-        spikes = body.add(ops.Relu(body.add(ops.Floor(body.add(ops.Div(membrane, threshold))))))
-        new = body.add(ops.Sub(membrane, body.add(ops.Mul(spikes, threshold))))
-    else:
-        fired = body.fired(membrane, threshold, fire)
-        spikes = body.add(ops.Cast(fired, spike))
-        new = body.reset(membrane, fired, threshold, reset, reset_value)
-    return spikes, new if lowest is None else body.add(ops.Max(new, body.constant(lowest)))
+    spikes, new = firing.after(body, v, u, level)
+    return firing.neuron(body, spikes, [new], kind)
 
 
 def recurrent_lif(
@@ -247,8 +253,9 @@ def recurrent_lif(
     level = body.constant(threshold)
     u = body.shifted(body.leak(v, decay, drive, gain), offset)
     u = body.add(ops.Add(u, own))
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, None, pending)
-    return body.neuron([spikes], [new], "recurrent_lif", fire, reset, delayed)
+    firing = Firing(threshold, fire, reset, reset_value, delayed, pending=pending)
+    spikes, new = firing.after(body, v, u, level)
+    return firing.neuron(body, spikes, [new], "recurrent_lif")
 
 
 def current_lif(
@@ -280,9 +287,9 @@ def current_lif(
     level = body.constant(threshold)
     new_current = body.leak(i, current_decay, drive, current_gain)
     u = body.shifted(body.leak(v, decay, i if old_current else new_current, gain), offset)
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, delayed, lowest, pending)
-    fire = "floor" if reset == "multi" else fire
-    return body.neuron([spikes], [new_current, new], "cuba_lif", fire, reset, delayed)
+    firing = Firing(threshold, fire, reset, reset_value, delayed, lowest, pending)
+    spikes, new = firing.after(body, v, u, level)
+    return firing.neuron(body, spikes, [new_current, new], "cuba_lif")
 
 
 def leaky_integrator(
@@ -355,10 +362,11 @@ def adaptive_lif(
     drive, v, a = body.arguments
     level = body.shifted(body.scaled(a, adaptation_strength), threshold)
     u = body.shifted(body.leak(v, decay, drive, gain), offset)
-    spikes, new = _fire_and_reset(body, v, u, level, fire, reset, reset_value, False, None)
+    firing = Firing(threshold, fire, reset, reset_value)
+    spikes, new = firing.after(body, v, u, level)
     jump = body.add(ops.Cast(spikes, f32))
     new_adaptation = body.leak(a, adaptation_decay, jump, adaptation_jump)
-    return body.neuron([spikes], [new, new_adaptation], "adaptive_lif", fire, reset)
+    return firing.neuron(body, spikes, [new, new_adaptation], "adaptive_lif")
 
 
 def multi_spike_if(
@@ -372,9 +380,8 @@ def multi_spike_if(
 ) -> Neuron:
     """Sinabs' IAF (LIF with a decay): u = decay v + gain x; n = max(0, floor(u / threshold));
     v' = max(u - n threshold, lowest). The output is n, f32; `lowest` None: no bound (Sinabs: -threshold)."""
-    return _lif(
-        "multi_spike_if", x, membrane, decay, gain, 0.0, threshold, "floor", "multi", 0.0, False, lowest
-    )
+    firing = Firing(threshold, reset="multi", lowest=lowest)
+    return _lif("multi_spike_if", x, membrane, decay, gain, 0.0, firing)
 
 
 def adaptive_current(

@@ -17,6 +17,14 @@ from bnncc.dialect.types import Level, bipolar, element_of, i64, level_type, sha
 from bnncc.dialect.windows import WindowOperation, window_shape
 
 
+def window_properties(
+    kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], pads: Sequence[int]
+) -> dict[str, Attribute]:
+    """What a pool's window is stored as."""
+    geometry = {"kernel": kernel, "strides": strides, "dilations": dilations, "pads": pads}
+    return {name: ints(numbers) for name, numbers in geometry.items()}
+
+
 class PoolOperation(WindowOperation):
     """Shared by the pools; what lies outside the image is skipped."""
 
@@ -63,12 +71,7 @@ class MaxPool(PoolOperation):
         shape = window_shape(shape_of(input), kernel, strides, dilations, pads, shape_of(input)[3])
         super().__init__(
             operands=[input],
-            properties={
-                "kernel": ints(kernel),
-                "strides": ints(strides),
-                "dilations": ints(dilations),
-                "pads": ints(pads),
-            },
+            properties=window_properties(kernel, strides, dilations, pads),
             result_types=[tensor(shape, element_of(input))],
         )
 
@@ -110,10 +113,7 @@ class MeanPool(PoolOperation):
         super().__init__(
             operands=[input],
             properties={
-                "kernel": ints(kernel),
-                "strides": ints(strides),
-                "dilations": ints(dilations),
-                "pads": ints(pads),
+                **window_properties(kernel, strides, dilations, pads),
                 "count_outside": IntegerAttr(int(count_outside), i64),
             },
             result_types=[tensor(shape, f32)],
