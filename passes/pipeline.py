@@ -128,6 +128,7 @@ def run_pipeline(
     steps (hoist-time). rounded: what may be rounded to integers. largest_table: bytes (tabulate-counts).
     Raises BnnccError for nodes that cannot be compiled; a module that does not verify is our own fault."""
     context = make_context()
+    known: list[object] = []
     for kind, _ in PIPELINE:
         if kind is AssumeSignZeroPass:
             if assume_sign_zero is None:
@@ -151,9 +152,28 @@ def run_pipeline(
         else:
             instance = kind()
         instance.apply(context, module)
-        verify(module, kind.name)
+        known, before = snapshot(module), known
+        if known != before:
+            verify(module, kind.name)
         if after is not None:
             after(kind.name, module)
+
+
+def snapshot(module: ModuleOp) -> list[object]:
+    """All that verifiers look at. Equal ones are of a module that nothing was done to in between, as most
+    passes do nothing to most networks; to verify it again would take half of the passes' time."""
+    return [
+        (
+            op,
+            op.parent,
+            tuple(op.operands),
+            [result.type for result in op.results],
+            dict(op.properties),
+            dict(op.attributes),
+            [(block, [argument.type for argument in block.args]) for r in op.regions for block in r.blocks],
+        )
+        for op in module.walk()
+    ]
 
 
 def verify(module: ModuleOp, name: str) -> None:

@@ -47,6 +47,9 @@ BITS = ((Element.BIT, THRESHOLD),)
 TILES = [(1, 1, 8), (1, 2, 4), (1, 3, 2), (1, 4, 2), (2, 2, 2), (3, 1, 4), (1, 5, 1), (2, 3, 8)]
 """Rows and columns of pixels by channels."""
 
+LARGEST = (2, 3, 8)
+"""Of long reductions it is only unrolled code: 416 KiB, which take 13 seconds to compile."""
+
 SHAPES = {
     "runs-of-12": Shape((1, 5, 7, 32), 20),
     "runs-of-24": Shape((2, 5, 7, 64), 33),
@@ -62,6 +65,11 @@ SHAPES = {
     "just-a-loop": pointwise(4, 63 * 128, 9),
     "sums-of-32-bits": dense(3, 33000, 10),
 }
+
+
+def tiles_of(name: str) -> list[tuple[int, int, int]]:
+    """Those that a shape is tried in."""
+    return [tile for tile in TILES if tile != LARGEST or not name.startswith("chunks")]
 
 
 def along(spec: KernelSpec, tile: tuple[int, int, int] | None = None) -> Kernel:
@@ -132,11 +140,11 @@ def test_largest_and_smallest_sums(name: str, fill: int):
 
 @cache
 def tile_program() -> tuple[dict[tuple[str, tuple[int, int, int]], Kernel], Program]:
-    """Every shape in every tile."""
+    """Every shape in its tiles."""
     kernels = {
         (name, tile): along(binary_spec(shape, INTEGERS if i % 2 else BITS), tile)
         for i, (name, shape) in enumerate(SHAPES.items())
-        for tile in TILES
+        for tile in tiles_of(name)
     }
     return kernels, Program(list(kernels.values()), targets.load("cortex-a72"))
 
@@ -144,7 +152,7 @@ def tile_program() -> tuple[dict[tuple[str, tuple[int, int, int]], Kernel], Prog
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_tile(name: str):
     kernels, program = tile_program()
-    for tile in TILES:
+    for tile in tiles_of(name):
         check(kernels[name, tile], program, seed=5)
 
 
