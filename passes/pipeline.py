@@ -21,6 +21,7 @@ from bnncc.passes.eliminate_common_subexpressions import EliminateCommonSubexpre
 from bnncc.passes.fixed_membranes import FixedMembranesPass
 from bnncc.passes.fold_batch_norm import FoldBatchNormPass
 from bnncc.passes.fold_constants import FoldConstantsPass
+from bnncc.passes.fold_shuffle import FoldShufflePass
 from bnncc.passes.fold_thresholds import FoldThresholdsPass
 from bnncc.passes.fuse_epilogues import FuseEpiloguesPass
 from bnncc.passes.hoist_time import HoistTimePass
@@ -33,6 +34,7 @@ from bnncc.passes.quantize_weights import QuantizeWeightsPass
 from bnncc.passes.recognize_binarize import RecognizeBinarizePass
 from bnncc.passes.recognize_levels import RecognizeLevelsPass
 from bnncc.passes.recognize_neurons import RecognizeNeuronsPass
+from bnncc.passes.recognize_shuffle import RecognizeShufflePass
 from bnncc.passes.recognize_spikes import Rates, RecognizeSpikesPass
 from bnncc.passes.reject_unknown import RejectUnknownPass
 from bnncc.passes.roll_time import RollTimePass
@@ -66,6 +68,7 @@ After = Callable[[str, ModuleOp], None]
 
 PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (RollTimePass, "while the nodes stand as the exporter wrote them, one time step after the other"),
+    (RecognizeShufflePass, "of three nodes, one of which has more dimensions than the dialect converts"),
     (ConvertOnnxPass, "everything after it looks at one dialect only, not at operator sets"),
     (InlineNeuronsPass, "their arithmetic is simplified and fused like any other"),
     (FoldConstantsPass, "patterns look for scalars, which exporters write as whole tensors"),
@@ -75,6 +78,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (SettleIntegersPass, "between two layers of bytes nothing but casts is left that layouts move through"),
     (SimplifyLayoutPass, "transposes stand between activations and the contractions that want their domain"),
     (EliminateCommonSubexpressionsPass, "branches of one value turned the same way share the transpose"),
+    (FoldShufflePass, "images are [n, h, w, c], weights still numbers"),
     (RejectUnknownPass, "dead nodes are gone; what is left has to be compiled"),
     (AssumeSignZeroPass, "decides domains, so before they are inferred; only where the user asks for it"),
     (SplitAffinePass, "levels that are not symmetric become signs, which domains are inferred of"),

@@ -259,8 +259,75 @@ def readers_follow(op: Operation, ranges: list[Range]) -> bool:
 
 
 def is_computed(value: SSAValue) -> bool:
-    """Whether a kernel of our own makes a value, whose epilogue takes in what follows."""
-    return isinstance(value.owner, (*BY_ELEMENT, *ops.ROOTS))
+    """Whether a kernel of our own makes a value, or what it is cut out of, whose epilogue takes in what
+    follows."""
+    crop = producer(value, ops.Pad)
+    source = value if crop is None or not crop.is_crop else crop.input
+    return isinstance(source.owner, (*BY_ELEMENT, *ops.ROOTS))
+
+
+class RaiseSigns(RewritePattern):
+    """sign(f(crop(x))) is crop(sign(f(x))), if a layer makes x: bits that nobody reads cost its epilogue less
+    than another pass over x. Constants of f are 1 for the other channels."""
+
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
+        """One operation at a time."""
+        crop = producer(op.operands[0], ops.Pad) if isinstance(op, RAISED) else None
+        if crop is None or not is_computed(crop.input) or not leaves_words(crop) or not ends_in_signs(op):
+            return
+        whole = shape_of(crop.input)
+        if shape_of(op.results[0]) != shape_of(crop.result) or not has_known_channels(op):
+            return
+        part = range_left(crop)
+        new: list[Operation] = []
+        operands = [crop.input, *(self.spread(value, whole[-1], part, new) for value in op.operands[1:])]
+        kind = tensor(whole, element_of(op.results[0]))
+        new.append(op.create(operands=operands, result_types=[kind], properties=dict(op.properties)))
+        last = ops.Pad.crop(new[-1].results[0], len(whole) - 1, part[0], part[1] - part[0])
+        replace(rewriter, op, [*new, last])
+
+    def spread(self, value: SSAValue, channels: int, part: Range, new: list[Operation]) -> SSAValue:
+        """A constant for all channels, appended to `new`; one for any channel as it is."""
+        array = constant_of(value)
+        assert array is not None
+        if not array.ndim or array.shape[-1] == 1:
+            return value
+        whole = np.ones((*array.shape[:-1], channels), array.dtype)
+        whole[..., slice(*part)] = array
+        new.append(ops.Constant(whole, element_of(value)))
+        return new[-1].results[0]
+
+
+RAISED = tuple(kind for kind in BY_ELEMENT if kind not in CHANNEL_BOUND)
+
+
+def leaves_words(crop: ops.Pad) -> bool:
+    """Whether it cuts channels at whole words of bits."""
+    channels = shape_of(crop.input)[-1]
+    if crop.cropped_axis != len(shape_of(crop.result)) - 1:
+        return False
+    start, stop = range_left(crop)
+    return start % WORD_BITS == 0 and (stop % WORD_BITS == 0 or stop == channels)
+
+
+def has_known_channels(op: Operation) -> bool:
+    """Whether what an operation reads besides its first operand is constant."""
+    return all(constant_of(value) is not None for value in op.operands[1:])
+
+
+def ends_in_signs(op: Operation) -> bool:
+    """Whether an operation, or the chain of its only readers, gives signs of one value and constants."""
+    while isinstance(op, RAISED) and has_known_channels(op):
+        if isinstance(op, ops.Binarize):
+            return True
+        value = op.results[0]
+        if not has_one_use(value):
+            return False
+        (use,) = value.uses
+        if use.index != 0:
+            return False
+        op = use.operation
+    return False
 
 
 def properties_of(op: Operation, part: Range) -> dict:
@@ -279,7 +346,7 @@ def _cut(value: Attribute, part: Range, channels: int) -> Attribute:
     return elements(rows.shape, rows, value.get_element_type())
 
 
-PATTERNS = (MergeConcats(), CropConcat(), MergeCrops(), SinkConcat(), SinkThroughPool())
+PATTERNS = (MergeConcats(), CropConcat(), MergeCrops(), SinkConcat(), SinkThroughPool(), RaiseSigns())
 
 
 class SinkConcatPass(ModulePass):

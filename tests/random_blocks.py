@@ -55,3 +55,33 @@ def dense_block(g: Generator, x: Value) -> Value:
         if g.chance(0.2):
             g.values.append(x)
     return joined(g, features) if len(features) > 1 else features[0]
+
+
+def shuffled(g: Generator, x: Value) -> Value:
+    """Channels of groups take turns, or go in any order."""
+    n, channels, height, width = x.shape
+    groups = g.pick([number for number in range(1, channels + 1) if channels % number == 0])
+    if g.chance(0.2):
+        order = g.rng.permutation(channels)
+        return g.node("Gather", [x, order], x.shape, axis=1, two_level=x.two_level)
+    middle = (n, groups, channels // groups, height, width)
+    split = g.node("Reshape", [x, np.array(middle)], middle)
+    turned = g.node(
+        "Transpose", [split], (n, channels // groups, groups, height, width), perm=[0, 2, 1, 3, 4]
+    )
+    return g.node("Reshape", [turned, np.array(x.shape)], x.shape, two_level=x.two_level)
+
+
+def split_units(g: Generator, x: Value) -> Value:
+    """Half of the channels pass, the others go through a layer, then all are shuffled; up to three times."""
+    if not x.is_image:
+        return g.activation(x)
+    channels = g.pick([64, 64, 128, 2 * g.whole(1, 12)])
+    if x.shape[1] % 2 or g.chance(0.4):
+        x = same_extent(g, x, channels)
+    half = x.shape[1] // 2
+    for _ in range(g.whole(1, 3)):
+        y = same_extent(g, cut(g, x, half, 2 * half), half)
+        y = g.activation(y) if g.chance(0.3) else y
+        x = shuffled(g, joined(g, [cut(g, x, 0, half), y]))
+    return x

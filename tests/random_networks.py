@@ -30,7 +30,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.memory import memory_problems
-from tests.random_blocks import dense_block
+from tests.random_blocks import dense_block, shuffled, split_units
 from tests.spiking_networks import SpikingNetwork
 
 TARGETS = ("native", "x86-64-v3", "c")
@@ -392,6 +392,8 @@ class Generator:
             (self.residual, 2),
             (self.concat, 1),
             (partial(dense_block, self), 1),
+            (partial(split_units, self), 1),
+            (partial(shuffled, self) if x.is_image else self.activation, 0.5),
             (self.real_contraction, 0.7),
             (self.binarize, 1),
         ]

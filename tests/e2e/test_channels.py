@@ -148,3 +148,68 @@ def test_a_split_gives_views(tmp_path: Path) -> None:
     convolved = [graph.conv(name, size, 4, 1) for name, size in zip("abc", (5, 4, 3), strict=True)]
     program = agrees(graph.write(tmp_path, 3, graph.add("Sum", convolved)))
     assert not copies(program)
+
+
+def shuffle(graph: Graph, x: str, channels: int, groups: int) -> str:
+    """As PyTorch exports it, for images of 6x5."""
+    split = graph.add("Reshape", [x, whole([1, groups, channels // groups, 6, 5])])
+    turned = graph.add("Transpose", [split], perm=[0, 2, 1, 3, 4])
+    return graph.add("Reshape", [turned, whole([1, channels, 6, 5])])
+
+
+def batch_norm(graph: Graph, x: str, channels: int) -> str:
+    """Some of its scales negative."""
+    numbers = [real(RNG.normal(size=channels)) for _ in range(3)] + [real(RNG.uniform(1, 2, size=channels))]
+    return graph.add("BatchNormalization", [x, *numbers])
+
+
+def split_unit(graph: Graph, x: str, channels: int) -> str:
+    """Of a binary ShuffleNet V2: half of the channels pass, the others go through layers."""
+    half = channels // 2
+    y = batch_norm(graph, graph.conv(graph.cut(x, half, channels), half, half, 1), half)
+    weight = real(RNG.normal(size=(half, 1, 3, 3)))
+    y = graph.add("Conv", [y, weight], pads=[1] * 4, group=half)
+    y = batch_norm(graph, graph.conv(y, half, half, 1), half)
+    return shuffle(graph, graph.add("Concat", [graph.cut(x, 0, half), y], axis=1), channels, 2)
+
+
+def test_shuffled_channels_are_weights_in_another_order(tmp_path: Path) -> None:
+    """Three units of half-passing channels: what passes is not copied before somebody needs it whole."""
+    graph = Graph()
+    x = graph.conv("x", 3, 64, binary=False)
+    for _ in range(3):
+        x = split_unit(graph, x, 64)
+    program = agrees(graph.write(tmp_path, 3, graph.conv(x, 64, 8)))
+    assert not any(step.operation in ("Transpose", "Gather") for step in program.steps)
+
+
+def grouped(graph: Graph, x: str, inputs: int, outputs: int, groups: int) -> str:
+    """A pointwise binary layer in groups."""
+    weight = np.where(RNG.normal(size=(outputs, inputs // groups, 1, 1)) > 0, np.float32(1), np.float32(-1))
+    return graph.add("Conv", [graph.sign(x), weight], group=groups)
+
+
+def test_a_shuffle_between_groups_is_one_copy(tmp_path: Path) -> None:
+    """As in ShuffleNet V1: neither layer can take other channels."""
+    graph = Graph()
+    x = graph.conv("x", 3, 96, binary=False)
+    x = shuffle(graph, batch_norm(graph, grouped(graph, x, 96, 96, 3), 96), 96, 3)
+    program = agrees(graph.write(tmp_path, 3, grouped(graph, x, 96, 96, 3)))
+    assert len(copies(program)) == 1
+
+
+def test_a_shuffle_before_groups_turns_the_layer_before(tmp_path: Path) -> None:
+    """A layer of one group gives its outputs in another order."""
+    graph = Graph()
+    x = batch_norm(graph, graph.conv("x", 3, 96, binary=False), 96)
+    program = agrees(graph.write(tmp_path, 3, grouped(graph, shuffle(graph, x, 96, 3), 96, 96, 3)))
+    assert not copies(program)
+
+
+def test_other_turns_of_dimensions_are_no_shuffle(tmp_path: Path) -> None:
+    """Near miss: rows move, too."""
+    graph = Graph()
+    x = graph.conv("x", 3, 6, binary=False)
+    turned = graph.add("Transpose", [graph.add("Reshape", [x, whole([1, 6, 3, 2, 5])])], perm=[0, 2, 1, 3, 4])
+    x = graph.add("Reshape", [turned, whole([1, 6, 6, 5])])
+    agrees(graph.write(tmp_path, 3, graph.conv(x, 6, 4, 1)))

@@ -21,9 +21,9 @@ CHUNK = 5
 COUNT = 100
 
 KINDS = frozenset(
-    """Add AveragePool BatchNormalization BipolarQuant Cast Clip Concat Conv Div Flatten Gemm
+    """Add AveragePool BatchNormalization BipolarQuant Cast Clip Concat Conv Div Flatten Gather Gemm
     GlobalAveragePool Greater GreaterOrEqual LeakyRelu Less LessOrEqual MatMul MaxPool Mul PRelu Pad Quant
-    Relu Round Sign Sub Where
+    Relu Reshape Round Sign Slice Sub Transpose Where
     """.split()
 )
 

@@ -179,3 +179,43 @@ func.func @pool_and_image(%x: tensor<1x2x2x4xf32>) -> (tensor<1x1x1x8xf32>, tens
   // CHECK-NEXT: bnn.max_pool %[[C]]
   func.return %p, %c : tensor<1x1x1x8xf32>, tensor<1x2x2x8xf32>
 }
+
+// Signs of a part are a part of the signs that the layer before makes of everything.
+// CHECK-LABEL: func.func @signs_of_a_part
+func.func @signs_of_a_part(%x: tensor<1x64xf32>) -> (tensor<1x32x!bnn.bipolar>, tensor<1x64xf32>) {
+  %a = bnn.relu %x : (tensor<1x64xf32>) -> tensor<1x64xf32>
+  %p = bnn.pad %a {low = array<i64: 0, -32>, high = array<i64: 0, 0>, value = 0.0 : f32} : (tensor<1x64xf32>) -> tensor<1x32xf32>
+  %two = bnn.constant dense<2.0> : tensor<32xf32> : tensor<32xf32>
+  %m = bnn.add %p, %two : (tensor<1x32xf32>, tensor<32xf32>) -> tensor<1x32xf32>
+  %s = bnn.binarize %m {zero = 1 : i64} : (tensor<1x32xf32>) -> tensor<1x32x!bnn.bipolar>
+  // CHECK: %[[A:.+]] = bnn.relu %x
+  // CHECK: %[[C:.+]] = bnn.constant dense<[1.000000e+00, {{.*}}, 1.000000e+00, 2.000000e+00, {{.*}} 2.000000e+00]> : tensor<64xf32>
+  // CHECK: %[[M:.+]] = bnn.add %[[A]], %[[C]]
+  // CHECK: %[[S:.+]] = bnn.binarize %[[M]] {zero = 1 : i64} : (tensor<1x64xf32>)
+  // CHECK: bnn.pad %[[S]] {low = array<i64: 0, -32>
+  func.return %s, %a : tensor<1x32x!bnn.bipolar>, tensor<1x64xf32>
+}
+
+// Near miss: the part is read as numbers, too, and would have to be stored for it.
+// CHECK-LABEL: func.func @numbers_of_a_part
+func.func @numbers_of_a_part(%x: tensor<1x64xf32>) -> (tensor<1x32x!bnn.bipolar>, tensor<1x32xf32>) {
+  %a = bnn.relu %x : (tensor<1x64xf32>) -> tensor<1x64xf32>
+  %p = bnn.pad %a {low = array<i64: 0, -32>, high = array<i64: 0, 0>, value = 0.0 : f32} : (tensor<1x64xf32>) -> tensor<1x32xf32>
+  %m = bnn.neg %p : (tensor<1x32xf32>) -> tensor<1x32xf32>
+  %s = bnn.binarize %m {zero = 1 : i64} : (tensor<1x32xf32>) -> tensor<1x32x!bnn.bipolar>
+  // CHECK: bnn.pad
+  // CHECK-NEXT: bnn.neg
+  // CHECK-NEXT: bnn.binarize
+  func.return %s, %m : tensor<1x32x!bnn.bipolar>, tensor<1x32xf32>
+}
+
+// Near miss: the part begins in the middle of a word.
+// CHECK-LABEL: func.func @part_of_a_word
+func.func @part_of_a_word(%x: tensor<1x64xf32>) -> tensor<1x32x!bnn.bipolar> {
+  %a = bnn.relu %x : (tensor<1x64xf32>) -> tensor<1x64xf32>
+  %p = bnn.pad %a {low = array<i64: 0, -16>, high = array<i64: 0, -16>, value = 0.0 : f32} : (tensor<1x64xf32>) -> tensor<1x32xf32>
+  %s = bnn.binarize %p {zero = 1 : i64} : (tensor<1x32xf32>) -> tensor<1x32x!bnn.bipolar>
+  // CHECK: bnn.pad
+  // CHECK-NEXT: bnn.binarize
+  func.return %s : tensor<1x32x!bnn.bipolar>
+}
