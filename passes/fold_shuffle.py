@@ -28,7 +28,7 @@ from bnncc.passes.matching import (
     has_one_use,
     replace,
 )
-from bnncc.passes.recognize_shuffle import gathered, permutation_of
+from bnncc.passes.recognize_shuffle import gathered, permutation_of, unshuffled
 from bnncc.passes.sink_concat import joins_channels, range_left
 
 MOST_PIECES = 8
@@ -86,7 +86,7 @@ class MergeShuffles(RewritePattern):
         if (channels == np.arange(len(channels))).all():
             replace(rewriter, op, [], op.inputs[0])
         elif inner is not None:
-            replace(rewriter, op, gathered(op.inputs[0].owner.operands[0], inner[channels].tolist()))
+            replace(rewriter, op, gathered(unshuffled(op.inputs[0]), inner[channels].tolist()))
 
 
 class SinkShuffle(RewritePattern):
@@ -98,7 +98,7 @@ class SinkShuffle(RewritePattern):
         if not found or permutation_of(op) is not None:
             return
         value, channels = found[0]
-        inner, back = value.owner.operands[0], np.argsort(channels)
+        inner, back = unshuffled(value), np.argsort(channels)
         if takes_all_channels(op):
             assert isinstance(op, ops.Conv2d | ops.Dense)
             weight = constant_of(op.weight)
@@ -140,7 +140,7 @@ def by_element(op: Operation, channels: np.ndarray, back: np.ndarray) -> list[Op
     for value in op.operands:
         own = permutation_of(value)
         if own is not None and np.array_equal(own, channels):
-            operands.append(value.owner.operands[0])
+            operands.append(unshuffled(value))
             continue
         operand = of_channels(value, back, new)
         if operand is None:
@@ -166,7 +166,7 @@ class SinkThroughConcat(RewritePattern):
         for value, channels in zip(op.inputs, known, strict=True):
             start, count = len(order), shape_of(value)[-1]
             order += [start + int(c) for c in (range(count) if channels is None else channels)]
-            values.append(value if channels is None else value.owner.operands[0])
+            values.append(value if channels is None else unshuffled(value))
         joined = ops.Concat(values, op.axis.value.data)
         replace(rewriter, op, [joined, *gathered(joined.result, order)])
 
@@ -185,7 +185,7 @@ class SinkThroughCrop(RewritePattern):
         pieces = np.split(there, np.flatnonzero(np.diff(there) > 1) + 1)
         if len(pieces) > MOST_PIECES:
             return
-        whole = op.input.owner.operands[0]
+        whole = unshuffled(op.input)
         new: list[Operation] = [ops.Pad.crop(whole, axis, int(p[0]), len(p)) for p in pieces]
         new.append(ops.Concat([piece.results[0] for piece in new], axis))
         order = np.searchsorted(there, wanted).tolist()
@@ -202,6 +202,7 @@ class RaiseShuffle(RewritePattern):
         if channels is None or not (comes_from_layer(op.inputs[0]) or are_signs(op.inputs[0])):
             return
         before = op.inputs[0].owner
+        assert isinstance(before, Operation)
         if takes_all_channels(before) or is_depthwise(before):
             assert isinstance(before, ops.Conv2d | ops.Dense)
             weight, value = constant_of(before.weight), before.input
@@ -212,7 +213,7 @@ class RaiseShuffle(RewritePattern):
             return
         first = gathered(before.operands[0], channels.tolist())
         new = list(first)
-        operands = [first[-1].results[0]]
+        operands: list[SSAValue] = [first[-1].results[0]]
         for value in before.operands[1:]:
             operand = of_channels(value, channels, new)
             assert operand is not None, "other operands are constants"

@@ -52,6 +52,13 @@ def permutation_of(value: SSAValue | Operation, axis: int = -1) -> np.ndarray | 
     return whole if is_all and given % len(shape) == axis % len(shape) else None
 
 
+def unshuffled(value: SSAValue) -> SSAValue:
+    """What a Gather of all channels puts in another order."""
+    op = value.owner
+    assert isinstance(op, ops.Onnx)
+    return op.inputs[0]
+
+
 class RecognizeShuffle(RewritePattern):
     """The last Reshape of three nodes, or a Gather along the second dimension."""
 
