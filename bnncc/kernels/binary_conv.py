@@ -366,7 +366,7 @@ class _PackedThreshold:
     def store(self, tile: Tile, sums: Sums) -> None:
         """Emit comparisons and stores of a tile."""
         per_word = WORD_BITS // self.item_bits
-        if self.layout.form == "three-word":
+        if self.layout.form != "plain":
             self._store_rows(tile, sums, per_word)
             return
         for p, (row, column) in enumerate(tile.pixels()):

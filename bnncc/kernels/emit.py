@@ -257,11 +257,12 @@ def _through_memory(value: Value) -> Value:
     return load(cell, 0, lanes)
 
 
-def local(dtype: str, count: int, name: str = "cell") -> Buffer:
-    """`count` elements on the stack (registers, where every index is constant). Less than 1024 bytes: TVM
-    would allocate more than that from a run-time library that we do not have."""
+def local(dtype: str, count: int, name: str = "cell", is_volatile: bool = False) -> Buffer:
+    """`count` elements on the stack (registers, where every index is constant and it is not volatile). Less
+    than 1024 bytes: TVM would allocate more than that from a run-time library that we do not have."""
     assert count * tvm.DataType(dtype).itemsize < 1024, "larger than TVM keeps on the stack"
-    buffer = T.alloc_buffer((count,), dtype)
+    annotations = {"tirx.volatile": True} if is_volatile else None
+    buffer = T.alloc_buffer((count,), dtype, annotations=annotations)
     IRBuilder.name(name, buffer)
     return buffer
 

@@ -26,10 +26,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tvm
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit, fixed_neurons, functions
+from bnncc.kernels import emit, fixed_neurons, functions, neighbours
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
@@ -94,7 +95,8 @@ class Epilogue:
         self.isa = isa
         self.graph = Graph.of([output.expression for output in spec.outputs])
         self.layouts = tuple(output.layout for output in spec.outputs)
-        assert all(layout.form == "plain" for layout in self.layouts), "an epilogue writes the plain form"
+        writes_rows = isinstance(spec.root, BinaryConv) and not isa.is_scalar
+        assert writes_rows or all(layout.form == "plain" for layout in self.layouts), "rows have no end"
         self.writes_bits = spec.writes_bits
         self.is_bitwise = _is_bitwise(spec, self.graph)
         self.reserved = 1 if isinstance(spec.root, BinaryConv | ByteConv | RealConv | SpikeConv) else 0
@@ -115,6 +117,8 @@ class Epilogue:
             for i, layout in enumerate(self.layouts)
         )
         self._buffers: Buffers = {}
+        self._row: dict[tuple[int, int], list[tuple[Index, Value]]] = {}
+        """Bits in three-word form, by output and channel, that `end_row` will store, and where."""
         self._reads_numbers = any(
             isinstance(node.expression, Lookup)
             or (isinstance(node.expression, Operand) and spec.operands[node.expression.index].shape[3] > 1)
@@ -183,6 +187,13 @@ class Epilogue:
                 self._store_group(output, position, first, group, values)
         if isinstance(first, int) and first + count == self.spec.shape[3]:
             self._fill_last_word(position)
+
+    def end_row(self) -> None:
+        """Emit the stores of bits in three-word form, which `store` puts off: the calls since the last time
+        were for the same channels of pixels side by side, from left to right."""
+        for (output, _), stores in self._row.items():
+            self._store_neighbours(output, stores[0][0], [bits for _, bits in stores])
+        self._row = {}
 
     def prefetch(self, position: Position, first: Index, count: int) -> None:
         """Ask for the cache lines of the numbers that `store` will read and write. Where that is done before
@@ -308,13 +319,30 @@ class Epilogue:
         layout, buffer = self.layouts[output], self._buffers[f"output{output}"]
         if layout.element is Element.BIT:
             byte = _quotient(first, BYTE_BITS) + group[0].offset // BYTE_BITS
-            emit.store(buffer, _joined(group, values), emit.address(layout, *position, byte, 4))
+            place = emit.address(layout, *position, byte, 4)
+            if layout.form == "plain":
+                emit.store(buffer, _joined(group, values), place)
+            else:
+                self._row.setdefault((output, group[0].offset), []).append((place, values[0]))
             return
         for piece, value in zip(group, values, strict=True):
             for offset, lanes in emit.pieces(piece.valid, piece.lanes):
                 index = emit.address(layout, *position, first + piece.offset + offset)
                 part = emit.extract(value, offset, lanes)
                 emit.store(buffer, _stored_as(layout.element, part), index, layout.strides[3])
+
+    def _store_neighbours(self, output: int, place: Index, bits: Sequence[Value]) -> None:
+        """Bits of pixels side by side in three-word form, whole vectors of channels from byte `place` on."""
+        buffer, mask = self._buffers[f"output{output}"], str(bits[0].ty.dtype)
+        count = tvm.DataType(mask).bits // BYTE_BITS
+
+        def load(at: Index) -> Value:
+            return T.reinterpret(mask, emit.load(buffer, at, count))
+
+        def store(value: Value, at: Index) -> None:
+            emit.store(buffer, T.reinterpret(emit.vector_type("uint8", count), value), at)
+
+        neighbours.store_row(self.layouts[output], 4, place, bits, load, store)
 
     def _fill_last_word(self, position: Position) -> None:
         """Zeros in the bytes of the last word that hold no channel."""

@@ -151,7 +151,7 @@ class ThreeWords(Form):
         self.has_word_pairs = isa.has_byte_dot and self.plan.max_count * plan.root.grid.step < 1 << 15
         """Whether one instruction subtracts a multiple of a count."""
         root, window = plan.root, plan.root.window
-        self.is_ready = root.input.form == "three-word"
+        self.is_ready = root.input.form != "plain"
         self.stored = root.input if self.is_ready else _scratch_layout(plan.spec)
         self.corner = (window.top, window.left) if self.is_ready else (0, 0)
         """Where the window of output pixel (0, 0) starts, up and left of pixel (0, 0) of `stored`."""
@@ -176,7 +176,8 @@ class ThreeWords(Form):
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, 3, C/groups] in the stored form of `weight`."""
-        a, b, c = np.moveaxis(pack_channels(weight > 0, "uint32"), 2, 0)
+        bits = (weight > 0) ^ self.stored.stores_complements
+        a, b, c = np.moveaxis(pack_channels(bits, "uint32"), 2, 0)
         return interleave(np.stack((a ^ b, b ^ c, a ^ b ^ c), axis=-1), self.plan.channels)
 
     # --- The activations ----------------------------------------------------------------------------------

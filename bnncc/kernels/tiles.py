@@ -25,6 +25,8 @@ def store_tile(epilogue: Epilogue, pixels: Pixels, tile: Tile, value: RootValues
             _store_vectors_apart(epilogue, position, pixel, tile, value)
         else:
             _store_vectors_together(epilogue, position, pixel, tile, value)
+            if (pixel + 1) % tile.columns == 0:
+                epilogue.end_row()
 
 
 def _store_vectors_apart(

@@ -2,12 +2,20 @@
 """Which bits are stored in another form than the plain one: that which their readers count fastest.
 
 Where the processor has a popcount of vectors, convolutions whose windows are three columns wide read the
-three-word form (see `plan.layout`). Producers that end in a threshold write it if nobody else reads the bits.
-Elsewhere the plain form is kept, and each such convolution makes the other one for itself, a row at a time:
-that costs it one or two per cent. The sums are written 16 channels of a pixel at a time. That costs a
-threshold of 128 channels or more as much, one of fewer channels more, and a real-valued epilogue 5 to 10 %
-(QuickNet with its residual connections, Zen 4, busy machine: 131 microseconds with plain bits and 145
-so for 28x28x128; 147 and 161 for 7x7x512).
+three-word form (see `plan.layout`), of complements where padding is with ones. Binary convolutions write it
+if nobody else reads the bits. Elsewhere the plain form is kept, and each such convolution makes the other one
+for itself, a row at a time.
+
+Times in microseconds of layers of QuickNet, in the network (Zen 4): what is read and written.
+
+                                                          plain to plain   sums to sums   sums to plain
+    3x3 56x56x64, residual connection, numbers and bits            101.9          101.8           100.2
+    28x28x128                                                       94.2           93.9            93.9
+    14x14x256                                                       91.0           90.3            89.4
+    7x7x512                                                         88.8           88.8            88.4
+
+A real-valued convolution that writes sums takes 2 to 10 microseconds longer (1x1, 56x56 pixels: 73 for 63;
+its pixels are no longer one row), and its reader one less; pools and maps write whole words, not rows.
 """
 
 from __future__ import annotations
@@ -18,16 +26,12 @@ from dataclasses import replace
 from bnncc.lowering.lower import Lowered
 from bnncc.lowering.storage import Plane
 from bnncc.plan.arena import all_reads, planned
-from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Output
+from bnncc.plan.kernel import BinaryConv, FillHalo, Output
 from bnncc.plan.layout import WORD_BITS, Element, Layout
 from bnncc.plan.program import Buffer, Program, Step, whole
-from bnncc.plan.threshold import Threshold
 
 TAPS = 3
 """Columns of a window that reads the three-word form."""
-
-LEAST_CHANNELS = 128
-"""Of a layer that writes it."""
 
 
 def reads_three_words(root: object) -> bool:
@@ -62,12 +66,16 @@ def with_three_words(lowered: Lowered) -> Lowered:
         arena_lower_bound=arena.lower_bound,
     )
     placements = {
-        value: tuple(
-            Plane(plane.buffer, chosen[plane.buffer]) if plane.buffer in chosen else plane for plane in planes
-        )
+        value: tuple(_plane(plane, chosen) for plane in planes)
         for value, planes in lowered.placements.items()
     }
     return replace(lowered, program=program, placements=placements)
+
+
+def _plane(plane: Plane, chosen: dict[int, Layout]) -> Plane:
+    """The plane with the new layout."""
+    layout = chosen.get(plane.buffer)
+    return plane if layout is None else Plane(plane.buffer, layout, int(layout.stores_complements))
 
 
 def _chosen(program: Program) -> dict[int, Layout]:
@@ -98,7 +106,9 @@ def _layout(steps: Sequence[Step], index: int, buffer: Buffer) -> Layout | None:
     _, _, width, channels = layout.shape
     if layout.bytes != buffer.bytes or not layout.halo.left or width < 2 or channels % WORD_BITS:
         return None
-    return Layout.three_word(layout.shape, layout.halo)
+    root = readers[0].kernel.root
+    assert isinstance(root, BinaryConv)
+    return Layout.three_word(layout.shape, layout.halo, int(root.pad_value == root.grid.value(1)))
 
 
 def _read_layouts(step: Step, index: int) -> set[Layout | None]:
@@ -114,16 +124,11 @@ def _written_layouts(step: Step, index: int) -> set[Layout | None]:
     """How a step writes a buffer; None among them where it could not write the three-word form."""
     if isinstance(step.kernel.root, FillHalo):
         return {step.kernel.root.target}
-    if step.writes.count(index) != 1 or step.when_zero is not None or not _writes_rows(step.kernel):
+    if step.writes.count(index) != 1 or step.when_zero is not None:
+        return {None}
+    if not isinstance(step.kernel.root, BinaryConv):
         return {None}
     return {step.kernel.outputs[step.writes.index(index)].layout}
-
-
-def _writes_rows(spec: KernelSpec) -> bool:
-    """Whether the three-word form costs the kernel no more than the plain one costs its reader."""
-    if not isinstance(spec.root, BinaryConv) or spec.root.ternary_input:
-        return False
-    return spec.shape[3] >= LEAST_CHANNELS and Threshold.of(spec) is not None
 
 
 def _step(step: Step, chosen: dict[int, Layout]) -> Step:
@@ -141,5 +146,7 @@ def _step(step: Step, chosen: dict[int, Layout]) -> Step:
         spec = replace(spec, outputs=outputs)
     if step.reads and step.reads[0] in chosen:
         assert isinstance(spec.root, BinaryConv)
-        spec = replace(spec, root=replace(spec.root, input=chosen[step.reads[0]], halo_level=0))
+        layout = chosen[step.reads[0]]
+        root = replace(spec.root, input=layout, halo_level=int(layout.stores_complements))
+        spec = replace(spec, root=root)
     return step if spec is step.kernel else replace(step, kernel=spec)

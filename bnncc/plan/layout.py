@@ -11,8 +11,9 @@ WORD_BITS = 32
 """Packed values are stored in uint32 words; channel c is bit c % 32 of word c // 32."""
 
 
-Form = Literal["plain", "three-word"]
-"""What is stored of packed bits: the bits, or sums of neighbours (see Layout)."""
+Form = Literal["plain", "three-word", "three-word complement"]
+"""What is stored of packed bits: the bits, or sums of neighbours, of the bits or of their complements (see
+Layout)."""
 
 
 class Element(StrEnum):
@@ -102,7 +103,8 @@ class Layout:
     Of packed bits in "three-word" form, whose halo holds zeros, sums of pixels side by side are stored, from
     which a convolution counts three taps by a full adder. With b[x] the words of pixel x, u[x] = b[x]^b[x+1]
     is where the plain form has b[x], and s[x] = b[x]^b[x+1]^b[x+2] lies `sums_apart` words after it: the two
-    take turns, row by row. Those of the last pixel of a row, its halo included, mean nothing.
+    take turns, row by row. Those of the last pixel of a row, its halo included, mean nothing. Of complements,
+    the halo's zeros stand for ones.
     """
 
     element: Element
@@ -113,14 +115,15 @@ class Layout:
     form: Form = "plain"
 
     @staticmethod
-    def three_word(shape: tuple[int, int, int, int], halo: Halo) -> Layout:
+    def three_word(shape: tuple[int, int, int, int], halo: Halo, halo_bit: int = 0) -> Layout:
         """Packed bits [n, h, w, c] in three-word form, each image surrounded by its halo, which has at least
-        one column on the left: that of the first pixel's sums."""
+        one column on the left: that of the first pixel's sums. halo_bit: what the halo stands for."""
         assert halo.left > 0
         plain = Layout.packed(Element.BIT, shape, halo)
         _, row, pixel, _ = plain.strides
         strides = (2 * plain.strides[0], 2 * row, pixel, 1)
-        return Layout(Element.BIT, shape, strides, halo.top * 2 * row + halo.left * pixel, halo, "three-word")
+        form: Form = "three-word complement" if halo_bit else "three-word"
+        return Layout(Element.BIT, shape, strides, halo.top * 2 * row + halo.left * pixel, halo, form)
 
     @staticmethod
     def packed(element: Element, shape: tuple[int, int, int, int], halo: Halo = Halo()) -> Layout:
@@ -141,7 +144,12 @@ class Layout:
     @property
     def sums_apart(self) -> int:
         """Words from u to s of a pixel in three-word form; 0 in the plain one."""
-        return self.strides[1] // 2 if self.form == "three-word" else 0
+        return 0 if self.form == "plain" else self.strides[1] // 2
+
+    @property
+    def stores_complements(self) -> bool:
+        """Whether a stored bit is 1 where the tensor's is 0."""
+        return self.form == "three-word complement"
 
     @property
     def extent(self) -> int:

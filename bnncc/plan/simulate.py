@@ -57,7 +57,7 @@ def allocate(layout: Layout, fill: int = 0) -> np.ndarray:
 
 def load(layout: Layout, buffer: np.ndarray) -> np.ndarray:
     """The values [n, h, w, c] of a buffer (a copy); packed bits as bool."""
-    if layout.form == "three-word":
+    if layout.form != "plain":
         return _load_sums(layout, buffer)
     stored = _view(layout, buffer)
     if layout.element is not Element.BIT:
@@ -70,7 +70,7 @@ def load(layout: Layout, buffer: np.ndarray) -> np.ndarray:
 def store(layout: Layout, buffer: np.ndarray, values: np.ndarray) -> None:
     """Write [n, h, w, c]; bits beyond the channels become 0, what lies between and around stays. In
     three-word form the sums on the left of a row that its first pixels are part of are written, too."""
-    if layout.form == "three-word":
+    if layout.form != "plain":
         _store_sums(layout, buffer, values)
         return
     stored = _view(layout, buffer)
@@ -85,7 +85,7 @@ def _load_sums(layout: Layout, buffer: np.ndarray) -> np.ndarray:
     assert layout.halo.left > 0
     before = replace(layout, offset=layout.offset - layout.strides[2], form="plain")
     bits = load(before, buffer)
-    return np.logical_xor.accumulate(bits, axis=2)
+    return np.logical_xor.accumulate(bits, axis=2) ^ layout.stores_complements
 
 
 def _store_sums(layout: Layout, buffer: np.ndarray, values: np.ndarray) -> None:
@@ -93,7 +93,7 @@ def _store_sums(layout: Layout, buffer: np.ndarray, values: np.ndarray) -> None:
     left = min(2, layout.halo.left)
     n, h, w, c = layout.shape
     row = np.zeros((n, h, left + w + 2, c), bool)
-    row[:, :, left : left + w] = values
+    row[:, :, left : left + w] = values ^ layout.stores_complements
     u = row[:, :, :-1] ^ row[:, :, 1:]
     s = u[:, :, :-1] ^ row[:, :, 2:]
     first = layout.offset - left * layout.strides[2]
@@ -434,7 +434,7 @@ def _pool(root: Pool, x: np.ndarray, shape: tuple[int, int, int, int]) -> np.nda
 
 
 def _fill_halo(root: FillHalo, buffer: np.ndarray) -> None:
-    if root.target.form == "three-word":
+    if root.target.form != "plain":
         u = replace(root.target, form="plain")
         for plane in (u, replace(u, offset=u.offset + root.target.sums_apart)):
             _fill_halo(replace(root, target=plane), buffer)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +11,22 @@ import pytest
 
 from bnncc import driver, targets
 from bnncc.driver import Options
-from bnncc.lowering import Lowered, stored_forms
+from bnncc.lowering import Lowered
+from bnncc.plan.kernel import BinaryConv
 from bnncc.verify import verify_model
 from tests.cases import load_case
 
-NETWORKS = {"larq_binarynet_cifar": 2}
-"""How many tensors have the three-word form where any number of channels may have it."""
+NETWORKS = {"larq_binarynet_cifar": 2, "larq_quicknet_blocks": 1}
+"""How many tensors have the three-word form."""
 
 
 def _forms(lowered: Lowered) -> int:
     layouts = [output.layout for step in lowered.program.steps for output in step.kernel.outputs]
-    return sum(layout.form == "three-word" for layout in layouts)
-
-
-@pytest.fixture
-def any_channels(monkeypatch: pytest.MonkeyPatch):
-    """These networks are narrow."""
-    monkeypatch.setattr(stored_forms, "LEAST_CHANNELS", 1)
+    return sum(layout.form != "plain" for layout in layouts)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_layer_agrees(name: str, tmp_path: Path, any_channels: None):
+def test_every_layer_agrees(name: str, tmp_path: Path):
     if targets.native().popcount != "vector32":
         pytest.skip("this machine has no AVX-512 VPOPCNTDQ")
     case = load_case(name)
@@ -43,18 +39,24 @@ def test_every_layer_agrees(name: str, tmp_path: Path, any_channels: None):
     assert report.passed
 
 
-def test_where_the_plain_form_is_kept(tmp_path: Path, any_channels: None, monkeypatch: pytest.MonkeyPatch):
-    """For other processors, where portable C is made too, and for few channels; not for threads."""
+def test_where_the_plain_form_is_kept(tmp_path: Path):
+    """For other processors, and where portable C is made too; not for threads."""
     path = load_case("larq_binarynet_cifar").write_model(tmp_path)
     assert _forms(driver.lower_model(path, Options(target="znver4"))) == 2
     assert _forms(driver.lower_model(path, Options(target="znver4", threads=2))) == 2
     assert _forms(driver.lower_model(path, Options(target="x86-64-v3"))) == 0
     assert _forms(driver.lower_model(path, Options(target="znver4", emit=("c",)))) == 0
-    monkeypatch.setattr(stored_forms, "LEAST_CHANNELS", 10_000)
-    assert _forms(driver.lower_model(path, Options(target="znver4"))) == 0
 
 
-def test_a_reader_that_cannot_have_it_keeps_the_plain_form(tmp_path: Path):
-    """Residual connections end in real numbers, and their bits are plain."""
-    path = load_case("larq_zoo_birealnet_64px").write_model(tmp_path)
-    assert _forms(driver.lower_model(path, Options(target="znver4"))) == 0
+def test_residual_connections(tmp_path: Path):
+    """Real numbers and bits are written by one layer, of complements only where padding is with ones; what a
+    convolution with a stride reads is plain, and what a pool writes."""
+    expected = {
+        "larq_zoo_birealnet_64px": {(1, "plain"): 1, (1, "three-word"): 12, (2, "plain"): 3},
+        "larq_quicknetsmall_full": {(1, "plain"): 4, (1, "three-word complement"): 12},
+    }
+    for name, forms in expected.items():
+        path = load_case(name).write_model(tmp_path)
+        steps = driver.lower_model(path, Options(target="znver4")).program.steps
+        roots = [step.kernel.root for step in steps if isinstance(step.kernel.root, BinaryConv)]
+        assert Counter((root.window.stride_x, root.input.form) for root in roots) == forms

@@ -50,7 +50,7 @@ def _stream(operand: int) -> tuple:
     return (Element.F32, stream), (Element.BIT, Compare("ge", Binary("mul", stream, Channel(1)), Scalar(0.5)))
 
 
-def _with_residual(shape: Shape, **options) -> KernelSpec:
+def with_residual(shape: Shape, **options) -> KernelSpec:
     floats = (Element.F32, Element.F32)
     return binary_spec(shape, _stream(0), floats, (Layout.packed(Element.F32, shape.output),), **options)
 
@@ -146,9 +146,9 @@ def _cases() -> dict[str, KernelSpec]:
         "table": _with_table(plain),
         "table-tails": _with_table(Shape((1, 5, 6, 35), 43)),
         "table-dense": _with_table(dense(2, 70, 10)),
-        "stream": _with_residual(plain),
-        "stream-tails": _with_residual(Shape((1, 5, 6, 35), 43), halo_level=0),
-        "stream-dense": _with_residual(dense(3, 65, 24)),
+        "stream": with_residual(plain),
+        "stream-tails": with_residual(Shape((1, 5, 6, 35), 43), halo_level=0),
+        "stream-dense": with_residual(dense(3, 65, 24)),
     }
     return cases
 

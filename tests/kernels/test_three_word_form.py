@@ -13,21 +13,23 @@ from bnncc import targets
 from bnncc.kernels.build import make_kernel
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.parts import divided
+from bnncc.plan.expression import Accumulator, Compare, Scalar, ToFloat
 from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Output
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, load, random_buffer, random_reads, run_step, store
 from tests.kernels.contractions import Shape, binary_spec, dense, pointwise
 from tests.kernels.library import Library, aligned
-from tests.kernels.test_binary_conv import FLIPPED, INTEGERS, case_numbers
+from tests.kernels.test_binary_conv import FLIPPED, INTEGERS, case_numbers, with_residual
 
+SIGNS = ((Element.BIT, Compare("ge", ToFloat(Accumulator()), Scalar(0.5))),)
 AROUND = Halo(1, 1, 1, 1)
 WIDE = Halo(2, 3, 1, 2)
 
 
-def _writes(spec: KernelSpec, halo: Halo = AROUND) -> KernelSpec:
+def _writes(spec: KernelSpec, halo: Halo = AROUND, halo_bit: int = 0) -> KernelSpec:
     """The same kernel, its bits written in three-word form."""
     outputs = [
-        Output(Layout.three_word(o.layout.shape, halo), o.expression)
+        Output(Layout.three_word(o.layout.shape, halo, halo_bit), o.expression)
         if o.layout.element is Element.BIT
         else o
         for o in spec.outputs
@@ -36,18 +38,20 @@ def _writes(spec: KernelSpec, halo: Halo = AROUND) -> KernelSpec:
 
 
 def _reads(spec: KernelSpec) -> KernelSpec:
-    """The same convolution, reading the three-word form; its halo holds zeros."""
+    """The same convolution, reading the three-word form, of complements if the halo stands for ones."""
     root = spec.root
     assert isinstance(root, BinaryConv)
     halo = root.input.halo.union(Halo(left=1))
-    source = Layout.three_word(root.input.shape, halo)
-    return replace(spec, root=replace(root, input=source, halo_level=0))
+    source = Layout.three_word(root.input.shape, halo, root.halo_level)
+    return replace(spec, root=replace(root, input=source))
 
 
 PLAIN = Shape((1, 5, 9, 64), 64)
 READERS = {
     "reads": _reads(binary_spec(PLAIN)),
     "reads-plus-one": _reads(binary_spec(PLAIN, pad_value=1)),
+    "reads-zeros": _reads(binary_spec(PLAIN, halo_level=0)),
+    "reads-zeros-plus-one": _reads(binary_spec(PLAIN, INTEGERS, pad_value=1, halo_level=0)),
     "reads-i32": _reads(binary_spec(Shape((2, 4, 14, 96), 32), INTEGERS)),
     "reads-two-wide": _reads(binary_spec(Shape((3, 2, 2, 32), 32), INTEGERS)),
     "reads-unpadded": _reads(binary_spec(Shape((1, 5, 9, 64), 64, pads=(0, 0, 0, 0)), INTEGERS)),
@@ -63,6 +67,13 @@ WRITERS = {
     "two-wide": _writes(binary_spec(Shape((3, 2, 2, 32), 32))),
     "both": _writes(_reads(binary_spec(Shape((2, 6, 14, 64), 64)))),
     "rest-of-a-row": _writes(binary_spec(Shape((1, 3, 17, 64), 64))),
+    "threshold-complement": _writes(binary_spec(Shape((1, 3, 17, 64), 64)), AROUND, 1),
+    "real": _writes(with_residual(PLAIN)),
+    "real-complement": _writes(with_residual(PLAIN), WIDE, 1),
+    "real-pointwise": _writes(with_residual(pointwise(7, 64, 64))),
+    "real-rows-of-a-tile": _writes(with_residual(Shape((2, 6, 3, 32), 96))),
+    "real-both": _writes(_reads(with_residual(Shape((1, 3, 17, 64), 64)))),
+    "real-ternary": _writes(binary_spec(PLAIN, SIGNS, ternary_input=True)),
     "flipped": _writes(binary_spec(PLAIN, FLIPPED, (Element.I32, Element.I32))),
 }
 HALOS = {
@@ -129,18 +140,19 @@ def test_halos(name: str):
     assert np.count_nonzero(expected == 0xABABABAB) == pixels
 
 
+@pytest.mark.parametrize("halo_bit", [0, 1])
 @pytest.mark.parametrize("halo", [AROUND, WIDE, Halo(0, 1, 0, 0)])
-def test_what_is_stored(halo: Halo):
+def test_what_is_stored(halo: Halo, halo_bit: int):
     """The definition: sums of neighbours, zeros outside; and back."""
-    layout, rng = Layout.three_word((2, 3, 5, 32), halo), np.random.default_rng(1)
-    buffer = random_buffer(layout, rng)
-    bits = load(layout, buffer)
+    layout, rng = Layout.three_word((2, 3, 5, 32), halo, halo_bit), np.random.default_rng(1)
+    buffer = random_buffer(layout, rng, halo_bit)
+    bits = load(layout, buffer) ^ bool(halo_bit)
     padded = np.pad(bits, ((0, 0), (0, 0), (halo.left, halo.right), (0, 0)))
     u, s = _sums(layout, buffer)
     np.testing.assert_array_equal(u, padded[:, :, :-1] ^ padded[:, :, 1:])
     np.testing.assert_array_equal(s, padded[:, :, :-2] ^ padded[:, :, 1:-1] ^ padded[:, :, 2:])
-    store(layout, buffer, ~bits)
-    np.testing.assert_array_equal(load(layout, buffer), ~bits)
+    store(layout, buffer, bits)
+    np.testing.assert_array_equal(load(layout, buffer), bits)
 
 
 @cache
