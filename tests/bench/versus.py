@@ -112,7 +112,7 @@ def layer_row(extent: int, channels: int, turns: int, folder: Path) -> list[str]
     vectors = extent * extent * 9 * channels * channels / 512
     share = f"{ratios['limit'] * vectors / VECTORS_COUNTED:.0%}" if "limit" in calls else "-"
     columns = ("float", "int8", "larq", "IREE", "bit-serial", "TVM")
-    cells = [f"{micro[c]:.0f} ({ratios[c]:.1f}x)" if c in micro else "-" for c in columns]
+    cells = [f"{micro[c]:.0f} ({how_many(ratios[c])})" if c in micro else "-" for c in columns]
     return [f"3x3 {shape}", f"{micro['bnncc']:.1f}", share, *cells]
 
 
@@ -149,7 +149,7 @@ def network_row(name: str, turns: int, folder: Path) -> list[str]:
     cells = [cell(times, c) if c in calls else "-" for c in ("float", "int8", "larq")]
     cells += [cell(seldom, c) if c in slow else "-" for c in ("IREE", "TVM")]
     share = f"{limit(artifact, times):.0%}" if "counting" in calls else "-"
-    return [name, f"{1e3 * times.median('bnncc'):.3f}", share, *cells]
+    return [LARQ_NAMES.get(name, name), f"{1e3 * times.median('bnncc'):.2f}", share, *cells]
 
 
 def limit(artifact: Artifact, times: Times) -> float:
@@ -169,7 +169,12 @@ def iree_network(model: Path, inputs: list[np.ndarray]) -> Call:
 
 def cell(times: Times, name: str) -> str:
     """Milliseconds, and how many times bnncc's."""
-    return f"{1e3 * times.median(name):.1f} ({times.ratio(name, 'bnncc'):.1f}x)"
+    return f"{1e3 * times.median(name):.1f} ({how_many(times.ratio(name, 'bnncc'))})"
+
+
+def how_many(ratio: float) -> str:
+    """Times bnncc's, three digits or so."""
+    return f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x"
 
 
 def close(calls: Mapping[str, Call]) -> None:
