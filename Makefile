@@ -5,7 +5,9 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+# Stealing keeps the tests of a file together, which share what they compile.
 PYTEST := $(BIN)/python -m pytest -rs
+PARALLEL := -n $(JOBS) --dist worksteal
 SOURCES := bnncc passes targets runtime tests
 
 .PHONY: demo emulators test test-all check conformance fuzz bench format help clean
@@ -24,10 +26,10 @@ demo: $(VENV)/installed
 	@$(BIN)/python -m tests.demo
 
 test: $(VENV)/installed-test emulators
-	$(PYTEST) -n $(JOBS) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test-all: $(VENV)/installed-test emulators
-	$(PYTEST) -n $(JOBS)
+	$(PYTEST) $(PARALLEL)
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check $(SOURCES)
@@ -40,7 +42,7 @@ emulators: $(VENV)/installed-test
 	@$(BIN)/python -m tests.install
 
 conformance: $(VENV)/installed-test
-	@$(PYTEST) -n $(JOBS) -q tests/e2e/test_conformance.py
+	@$(PYTEST) $(PARALLEL) -q tests/e2e/test_conformance.py
 
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m tests.fuzzing --jobs $(JOBS)

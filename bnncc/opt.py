@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from xdsl.dialects import get_all_dialects
 from xdsl.dialects.builtin import Builtin
 from xdsl.dialects.func import Func
 from xdsl.xdsl_opt_main import xDSLOptMain
@@ -13,14 +14,20 @@ from xdsl.xdsl_opt_main import xDSLOptMain
 from bnncc.diagnostics import BnnccError
 from bnncc.universe import UNIVERSE
 
+UPSTREAM = ("arith", "linalg", "math", "memref", "tensor")
+"""Dialects of MLIR that convert-bnn-to-linalg writes, and that call-library-kernels reads."""
+
 
 class OptMain(xDSLOptMain):
-    """xDSL's driver with our dialect and our passes only."""
+    """xDSL's driver with our passes only."""
 
     def register_all_dialects(self) -> None:
-        """builtin, func and bnn."""
+        """builtin, func and bnn, and what linalg text is made of."""
         self.ctx.load_dialect(Builtin)
         self.ctx.load_dialect(Func)
+        known = get_all_dialects()
+        for name in UPSTREAM:
+            self.ctx.register_dialect(name, known[name])
         for name, factory in UNIVERSE.all_dialects.items():
             self.ctx.register_dialect(name, factory)
 
