@@ -9,6 +9,7 @@ with as many weights of each channel and adds the products up:
 - four as two pairs of 16 bits in lanes of 32 (PMADDWD), for weights so large that they would at once;
 - one in lanes of 16 or 32 bits, where there is no such instruction or no such neighbours;
 - four in lanes of 32 bits by NEON (`byte_neon`);
+- in depthwise layers, a few rows of a column (`byte_columns`), or one byte at a time;
 - four by Arm's DSP extension (`byte_rows`, `byte_taps`);
 - one after the other in plain loops (portable C).
 
@@ -26,7 +27,7 @@ from collections.abc import Iterator
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import byte_depthwise, byte_neon, byte_rows, byte_taps, emit
+from bnncc.kernels import byte_columns, byte_depthwise, byte_neon, byte_rows, byte_taps, emit
 from bnncc.kernels.byte_plan import BytePlan, as_int32, zeros
 from bnncc.kernels.byte_steps import add_products, load_item, load_weights, spread_item
 from bnncc.kernels.emit import Buffers, Index, Value
@@ -91,6 +92,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     accumulate = byte_depthwise.accumulate if plan.is_depthwise else _accumulate
     if plan.method.neon:
         accumulate = byte_neon.accumulate
+    elif plan.method.by_columns:
+        accumulate = byte_columns.accumulate
 
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)

@@ -33,7 +33,7 @@ def _accumulate_vectors(plan: BytePlan, tile: Tile, buffers: Buffers) -> Sums:
             place = vector.channel * plan.steps + number * vector.width
             weight = emit.bind(_widened(emit.load(buffers["weight"], place, vector.width)))
             for p, start in enumerate(starts):
-                x = _widened(_load_channels(plan, buffers, start + offset, vector))
+                x = _widened(load_channels(plan, buffers, start + offset, vector))
                 emit.store(sums[p, v], emit.load(sums[p, v], 0, vector.width) + x * weight, 0)
     return sums
 
@@ -42,7 +42,7 @@ def _widened(value: Value) -> Value:
     return T.Cast(emit.vector_type("int32", emit.lanes_of(value)), value)
 
 
-def _load_channels(plan: BytePlan, buffers: Buffers, pixel: Index, vector: Vector) -> Value:
+def load_channels(plan: BytePlan, buffers: Buffers, pixel: Index, vector: Vector) -> Value:
     """The input's channels of a vector; zeros beyond the last, where there may be no memory."""
     stride = plan.root.input.strides[3]
     first = pixel + vector.channel * stride

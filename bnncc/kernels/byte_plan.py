@@ -84,11 +84,12 @@ class BytePlan:
                 Level(window.width, window.dilation_x * strides[2]),
             )
         )
-        method = Method(1, 32, neon="pairs") if isa.is_neon else Method(1, 32)
+        pixels = Pixels.of(spec, window)
+        method = _method_by_channel(root, pixels, isa)
         lanes = 8 if isa.is_neon else default_lanes(spec, isa, method)
         unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
         channels = Channels(1, spec.shape[3], lanes, unit, narrowest=8 if isa.is_neon else 4)
-        return BytePlan(spec, root, channels, Pixels.of(spec, window), levels, 1, 1, method)
+        return BytePlan(spec, root, channels, pixels, levels, 1, 1, method)
 
     @property
     def lowest(self) -> int:
@@ -126,6 +127,8 @@ class BytePlan:
     @property
     def steps(self) -> int:
         """Steps of a window."""
+        if self.method.by_columns:
+            return self.root.window.width * -(-self.root.window.height // self.together)
         return self.runs * -(-self.run // self.together)
 
     def short_steps(self) -> int:
@@ -150,6 +153,8 @@ class BytePlan:
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, KW, C] to the stored form, flat."""
+        if self.method.by_columns:
+            return self.method.pack(grouped(weight, self.together), self.channels)
         runs = weight.reshape(len(weight), self.runs, self.run)
         rest = self.run % self.together
         parts = []
@@ -165,6 +170,28 @@ class BytePlan:
         """What each channel has to be added, because byte 0 stands for `lowest`: int32 [stored]."""
         total = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int32) * self.lowest
         return pad_lanes(total.astype(np.int32), self.channels)
+
+
+MOST_TAPS = 25
+"""Of windows whose columns stand unrolled."""
+
+
+def _method_by_channel(root: ByteConv, pixels: Pixels, isa: Isa) -> Method:
+    """How every channel is summed by itself."""
+    if isa.is_neon:
+        return Method(1, 32, neon="pairs")
+    height, width = root.window.height, root.window.width
+    is_image = pixels.order == "image" and root.input.strides[3] == 1
+    if isa.has_byte_pairs and is_image and height > 1 and height * width <= MOST_TAPS:
+        return Method(4, 32, by_columns=True) if isa.has_byte_dot else Method(2, 32, "int16", by_columns=True)
+    return Method(1, 32)
+
+
+def grouped(weight: np.ndarray, together: int) -> np.ndarray:
+    """int8 [C, KH, KW, 1] to [C, steps, rows of a group], for `byte_columns`."""
+    channels, height, _, _ = weight.shape
+    rows = np.pad(weight[..., 0].transpose(0, 2, 1), [(0, 0), (0, 0), (0, -height % together)])
+    return rows.reshape(channels, -1, together)
 
 
 def root_of(spec: KernelSpec) -> ByteConv:

@@ -52,6 +52,8 @@ class Method:
     lane_bits: int
     weight: str = "int8"
     neon: Literal["", "dot", "pairs"] = ""
+    by_columns: bool = False
+    """Whether the bytes of a step are neighbours in a column of one channel (`byte_columns`)."""
 
     @property
     def loads(self) -> tuple[int, ...]:

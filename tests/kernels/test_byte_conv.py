@@ -66,6 +66,10 @@ def _cases() -> dict[str, KernelSpec]:
             Shape((2, 9, 8, 64), 64, (5, 3), (2, 1), (1, 2), (2, 2, 2, 2), 64), weight_planes=8
         ),
         "depthwise-bits": byte_spec(Shape((1, 6, 6, 40), 40, groups=40), SIGNS, (Element.I32,), lowest=-8),
+        "depthwise-dilated": byte_spec(
+            Shape((1, 9, 9, 20), 20, (2, 3), (1, 2), (3, 2), (3, 2, 3, 2), 20), lowest=-9, weight_planes=8
+        ),
+        "depthwise-valid": byte_spec(Shape((1, 7, 8, 24), 24, pads=valid, groups=24), weight_planes=8),
         "int6": byte_spec(pointwise(4, 70, 40), weight_planes=6),
         "halo-beyond": byte_spec(
             Shape((1, 5, 6, 10), 70), SIGNS, (Element.I32,), output_halo=Halo(1, 1, 1, 1)
@@ -133,7 +137,17 @@ def test_equals_simulation(target: str, name: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["dense", "dense-batch", "pointwise-deep", "grey", "int8-pointwise", "int8-grey", "int6"]
+    "name",
+    [
+        "dense",
+        "dense-batch",
+        "pointwise-deep",
+        "grey",
+        "int8-pointwise",
+        "int8-grey",
+        "int6",
+        "depthwise-valid",
+    ],
 )
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("sign", [1, -1])
@@ -142,9 +156,10 @@ def test_the_largest_sums_do_not_overflow(target: str, name: str, sign: int):
     _check(CASES[name], kernels[name], library, _numbers(CASES[name], 4, sign))
 
 
-def test_every_tile_computes_the_same():
+@pytest.mark.parametrize("name", ["stem", "depthwise"])
+def test_every_tile_computes_the_same(name: str):
     target = targets.load("native")
-    isa, spec = Isa.of(target), CASES["stem"]
+    isa, spec = Isa.of(target), CASES[name]
     best = byte_conv.default(spec, isa)
     tiles = [asdict(best) | {"rows": rows, "pixels": pixels} for rows in (1, 2) for pixels in (1, 3)]
     kernels = [byte_conv.make(spec, isa, tile) for tile in tiles]
