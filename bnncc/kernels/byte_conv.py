@@ -65,9 +65,14 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
     return register_schedule(plan.pixels, spec.shape[3], plan.channels.lanes, accumulators)
 
 
-def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
-    """Schedules worth measuring, the default first."""
-    return schedules(default(spec, isa), BytePlan.of(spec, isa).pixels, spec.shape[3], range(3, 25))
+def candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
+    """Tile parameters worth measuring, the default first."""
+    plan = BytePlan.of(spec, isa)
+    if byte_rows.fits(plan, isa) or byte_taps.fits(plan, isa):
+        yield make(spec, isa).schedule
+        return
+    for schedule in schedules(default(spec, isa), plan.pixels, spec.shape[3], range(3, 25)):
+        yield schedule.parameters()
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:

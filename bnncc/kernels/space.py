@@ -37,7 +37,7 @@ def _candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
         case BinaryConv():
             yield from _binary(spec, isa)
         case ByteConv():
-            yield from (schedule.parameters() for schedule in byte_conv.candidates(spec, isa))
+            yield from byte_conv.candidates(spec, isa)
         case RealConv():
             yield from (schedule.parameters() for schedule in real_conv.candidates(spec, isa))
         case SpikeConv():

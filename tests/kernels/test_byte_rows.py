@@ -15,6 +15,7 @@ from bnncc import targets
 from bnncc.kernels import byte_conv, byte_rows
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.space import candidates
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element
 from bnncc.plan.simulate import allocate, run_step, store
@@ -86,6 +87,11 @@ def test_the_form_is_chosen_by_weights_and_processor():
     for name, is_taken in (("cortex-m4", True), ("cortex-m3", False), ("cortex-m0plus", False)):
         found = byte_conv.make(MORE["int7"], Isa.of(targets.load(name))).description
         assert ("SMLAD" in found) == is_taken
+
+
+def test_there_is_nothing_to_tune():
+    for name, count in (("int7", 1), ("depthwise-5x5", 1), ("int8", 2)):
+        assert (len(candidates(ALL[name], DSP)) > 1) == (count > 1)
 
 
 EMULATED = {
