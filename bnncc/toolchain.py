@@ -42,12 +42,13 @@ BARE_FLAGS = ("-ffreestanding", "-ffunction-sections", "-fdata-sections")
 @dataclass(frozen=True)
 class Toolchain:
     """Commands as lists: `compiler` compiles and links, `archiver` takes `rcsD ARCHIVE OBJECT...`; `linker`
-    makes programs where it is not the compiler."""
+    makes programs where it is not the compiler. is_apple: its shared libraries are in Apple's format."""
 
     compiler: tuple[str, ...]
     archiver: tuple[str, ...]
     c_flags: tuple[str, ...] = ()
     linker: tuple[str, ...] = ()
+    is_apple: bool = False
 
     @property
     def stack_flags(self) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ class Toolchain:
         """Objects to a shared library that shows `exported` and nothing else."""
         folder = objects[0].parent
         command = [*self.compiler, *self.c_flags, *flags, "-shared", *(path.name for path in objects)]
-        if sys.platform == "darwin":
+        if self.is_apple:
             names = folder / "exported.txt"
             names.write_text("".join(f"_{name}\n" for name in exported))
             command += [f"-Wl,-exported_symbols_list,{names.name}"]
@@ -153,11 +154,11 @@ def find(
     named = compiler or environment.get("CC")
     if named:
         command = _named(named, "--cc" if compiler else "CC")
-        return Toolchain(command, _archiver(command), flags)
+        return Toolchain(command, _archiver(command), flags, is_apple=target.is_apple)
     if not target.is_foreign:
         for name in ("cc", "gcc", "clang"):
             if path := shutil.which(name):
-                return Toolchain((path,), _archiver((path,)), flags)
+                return Toolchain((path,), _archiver((path,)), flags, is_apple=target.is_apple)
     if not _has_ziglang():
         what = f"for {target.architecture} " if target.is_foreign else ""
         raise BnnccError("", f"no C compiler {what}was found", INSTALL_HINT, ExitCode.FAILURE)
@@ -201,7 +202,7 @@ def _zig_toolchain(target: Target, flags: tuple[str, ...]) -> Toolchain:
     work: programs get the one for the whole architecture, the network's own code is compiled already."""
     command, archiver = _ziglang("cc"), _ziglang("ar")
     if not target.is_foreign:
-        return Toolchain(command, archiver, flags)
+        return Toolchain(command, archiver, flags, is_apple=target.is_apple)
     command += ("-target", target.zig_target or _zig_triple(target.triple))
     processor = (f"-mcpu={target.zig_cpu}",) if target.zig_cpu else ()
     if target.is_bare:

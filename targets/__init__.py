@@ -38,6 +38,12 @@ MAY_BE_ZERO = (
     "serial_address",
     "serial_clock",
 )
+ARM_FEATURES = {"asimddp": "+dotprod", "sve": "+sve"}
+"""What kernels for 64-bit Arm use beyond NEON, in LLVM's spelling, by Linux's."""
+
+LEAST_SCALABLE_BITS = 128
+"""Of SVE's vectors: every processor has as many."""
+
 TABLES = ("flash", "serial")
 """Tables of a file, whose keys are fields that begin with the table's name."""
 
@@ -109,6 +115,11 @@ class Target:
         return self.system in ("cortex_m", "riscv")
 
     @property
+    def is_apple(self) -> bool:
+        """Whether libraries are in Apple's format; without a triple they are for this machine."""
+        return "apple" in self.triple if self.triple else not self.is_bare and sys.platform == "darwin"
+
+    @property
     def is_foreign(self) -> bool:
         """Whether programs for it must be made by a cross compiler."""
         return self.is_bare or self.architecture not in ("", platform.machine())
@@ -151,19 +162,18 @@ def load(name_or_path: str | Path) -> Target:
 
 def native() -> Target:
     """The machine that runs this, named `native`."""
-    return detect(platform.machine(), sys.platform, cpu_flags())
+    return detect(platform.machine(), sys.platform, cpu_flags(), _scalable_bits())
 
 
-def detect(machine: str, system: str, flags: frozenset[str]) -> Target:
+def detect(machine: str, system: str, flags: frozenset[str], scalable_bits: int = 0) -> Target:
     """The target that suits a processor.
 
     machine: as `uname -m` says; system: as `sys.platform` says; flags: as /proc/cpuinfo lists them
-    (empty if unknown: then the target is generic)."""
+    (empty if unknown: then the target is generic); scalable_bits: of SVE's vectors there, 0 if unknown."""
     if machine == "x86_64" and system == "linux":
         return _detect_x86_64(flags)
     if machine == "aarch64" and system == "linux":
-        facts = {**load("aarch64").facts(), "description": "this machine: aarch64, generic"}
-        return from_facts("native", facts, "native")
+        return _detect_aarch64(flags, scalable_bits)
     return Target(
         name="native",
         kind="llvm",
@@ -172,6 +182,19 @@ def detect(machine: str, system: str, flags: frozenset[str]) -> Target:
         description=f"this machine: {machine}, generic",
         architecture=machine,
     )
+
+
+def _detect_aarch64(flags: frozenset[str], scalable_bits: int) -> Target:
+    """NEON, and what kernels use beyond it; the rest of a processor does not change what is compiled."""
+    facts = load("aarch64").facts()
+    found = [flag for flag in ARM_FEATURES if flag in flags]
+    facts["description"] = f"this machine: aarch64{''.join(f', {flag}' for flag in found) or ', generic'}"
+    facts["features"] = [ARM_FEATURES[flag] for flag in found]
+    facts["cpu_flags"] = found
+    if "sve" in found:
+        facts["scalable_bits"] = scalable_bits or LEAST_SCALABLE_BITS
+        facts["c_flags"] = ["-march=armv8.2-a+sve"]
+    return from_facts("native", facts, "native")
 
 
 def _detect_x86_64(flags: frozenset[str]) -> Target:
@@ -204,10 +227,22 @@ def _detect_x86_64(flags: frozenset[str]) -> Target:
 def cpu_flags() -> frozenset[str]:
     """The feature flags of this machine's first processor, as Linux names them; empty elsewhere."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        return flags_of(Path("/proc/cpuinfo").read_text())
     except OSError:
         return frozenset()
-    for line in text.splitlines():
+
+
+def _scalable_bits() -> int:
+    """The length of vectors that Linux gives programs which use SVE; 0 where it does not say."""
+    try:
+        return 8 * int(Path("/proc/sys/abi/sve_default_vector_length").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def flags_of(cpuinfo: str) -> frozenset[str]:
+    """The feature flags of the first processor in the text of /proc/cpuinfo."""
+    for line in cpuinfo.splitlines():
         if line.startswith(("flags", "Features")):
             return frozenset(line.partition(":")[2].split())
     return frozenset()

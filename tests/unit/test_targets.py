@@ -56,6 +56,42 @@ def test_detect_elsewhere():
     assert targets.detect("arm64", "darwin", frozenset()).kind == "llvm"
 
 
+PI_4 = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU part\t: 0xd08\n"
+PI_5 = PI_4.replace("crc32", "aes pmull sha1 sha2 crc32 atomics fphp asimdhp").replace(
+    "cpuid", "cpuid asimdrdm lrcpc dcpop asimddp"
+)
+GRAVITON_3 = PI_5.replace("asimddp", "asimddp sha512 sve asimdfhm dit uscat ilrcpc svei8mm svebf16 i8mm bf16")
+"""What /proc/cpuinfo says there."""
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "bits", "features", "scalable_bits"),
+    [
+        (PI_4, 0, (), 0),
+        (PI_5, 0, ("+dotprod",), 0),
+        (GRAVITON_3, 256, ("+dotprod", "+sve"), 256),
+        (GRAVITON_3, 0, ("+dotprod", "+sve"), 128),
+    ],
+)
+def test_detect_arm(cpuinfo: str, bits: int, features: tuple[str, ...], scalable_bits: int):
+    flags = targets.flags_of(cpuinfo)
+    target = targets.detect("aarch64", "linux", flags, bits)
+    assert (target.features, target.scalable_bits) == (features, scalable_bits)
+    assert frozenset(target.cpu_flags) <= flags and len(target.cpu_flags) == len(features)
+    assert ("-march=armv8.2-a+sve" in target.c_flags) == ("+sve" in features)
+    assert target.description.startswith("this machine: aarch64, ")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "runs"), [(PI_4, []), (PI_5, ["cortex-a76"]), (GRAVITON_3, ["cortex-a76", "neoverse-v1"])]
+)
+def test_what_runs_on_arm(cpuinfo: str, runs: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(targets.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(targets, "cpu_flags", lambda: targets.flags_of(cpuinfo))
+    found = {name for name in targets.names() if name != "native" and targets.load(name).runs_here()}
+    assert found == {"aarch64", "c", "cortex-a53", "cortex-a72", *runs}
+
+
 def test_runs_here(monkeypatch: pytest.MonkeyPatch):
     assert targets.native().runs_here()
     assert targets.load("c").runs_here()

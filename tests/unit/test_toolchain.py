@@ -98,6 +98,29 @@ def test_a_command_that_cannot_run(tmp_path: Path):
         toolchain.Toolchain((str(program),), ("ar",)).version()
 
 
+@pytest.mark.parametrize(
+    ("system", "triple", "apple"),
+    [
+        ("darwin", "", True),
+        ("darwin", "aarch64-unknown-linux-gnu", False),
+        ("linux", "arm64-apple-darwin", True),
+    ],
+)
+def test_shared_libraries_are_those_of_the_target(
+    system: str, triple: str, apple: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Not those of the machine that links them."""
+    commands: list[str] = []
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(toolchain.Toolchain, "_run", lambda self, command, folder: commands.extend(command))
+    tools = toolchain.find(replace(NATIVE, triple=triple), "cc", {})
+    tools.link_shared([tmp_path / "a.o"], tmp_path / "a.so", ["run"])
+    found = [word for word in commands if "exported" in word]
+    assert found == [
+        "-Wl,-exported_symbols_list,exported.txt" if apple else "-Wl,--version-script=exported.map"
+    ]
+
+
 @pytest.mark.parametrize("target", ["native", "c"])
 def test_ziglang_makes_whole_artifacts(tmp_path: Path, target: str):
     compiler = f"{sys.executable} -m ziglang cc"
