@@ -7,7 +7,7 @@ of the turns' ratios. A call costs some 0.5 microseconds on top of the kernel. C
 - ours: the default schedule. limit: the time that the processor takes to count the bits of as many 512-bit
   vectors and do nothing else. An exclusive-or and an addition go with each count, so a processor that starts
   two vector operations a cycle, but one count, cannot get below 1.5 times the limit.
-- bound: what counting, epilogue and memory of a 1x1 layer take at least, by the model of `bound.py`.
+- bound: what a layer takes at least, epilogue and memory included: see `bound.py`.
 - plain, best: prototypes of the folder that the environment variable BNNCC_PROTOTYPES names, where they have
   the layer: `binary_conv.py` (AVX-512) or `binary_conv_bytes.py`, and the fastest, `three_word_avx512.py` or
   `pair_lookup.py`, which read activations in the form they want and end in a threshold.
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,9 +45,18 @@ from bnncc.plan.kernel import BinaryConv, ByteConv, Grid, KernelSpec, Map, Outpu
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.simulate import allocate, random_buffer
 from bnncc.targets import Target
-from tests.bench.bound import Bound
+from tests.bench.bound import Bound, further_cycles
 from tests.bench.prototypes import prototypes
-from tests.bench.timing import VECTORS_COUNTED, Call, measure, pin_to_one_core, popcount_loop, processor
+from tests.bench.timing import (
+    VECTORS_COUNTED,
+    Call,
+    Times,
+    measure,
+    moving_loop,
+    pin_to_one_core,
+    popcount_loop,
+    processor,
+)
 from tests.kernels.contractions import Shape, binary_spec, byte_spec, dense, pointwise, real_spec
 from tests.kernels.library import Library, aligned
 
@@ -80,7 +89,12 @@ def residual_spec(shape: Shape) -> KernelSpec:
     scaled = Binary("add", Binary("mul", Unary("relu", ToFloat(Accumulator())), Channel(1)), Channel(2))
     stream = Binary("add", scaled, Operand(0))
     epilogue = ((Element.F32, stream), (Element.BIT, Compare("ge", stream, Scalar(0.0))))
-    return binary_spec(shape, epilogue, TWO, (Layout.packed(Element.F32, shape.output),))
+    return binary_spec(shape, epilogue, TWO, (Layout.packed(Element.F32, shape.output),), pad_value=1)
+
+
+def in_place(spec: KernelSpec) -> KernelSpec:
+    """The first output written over the operand, as the compiler has it where nothing else reads that."""
+    return replace(spec, in_place=((0, 0),))
 
 
 def binary_layers() -> list[Layer]:
@@ -93,6 +107,7 @@ def binary_layers() -> list[Layer]:
             Layer(f"{name} threshold, zero padding", binary_spec(shape), "zero-pad"),
             Layer(f"{name} scale and bias", binary_spec(shape, FLOAT, TWO, pad_value=1), "one-pad"),
             Layer(f"{name} residual, two outputs", residual_spec(shape), "one-pad"),
+            Layer(f"{name} residual, in place", in_place(residual_spec(shape)), "one-pad"),
         ]
     for size, channels in ((56, 64), (28, 128), (14, 256), (7, 512)):
         shape, name = pointwise(size, channels, channels), f"{size}x{size}x{channels} 1x1"
@@ -100,6 +115,7 @@ def binary_layers() -> list[Layer]:
             Layer(f"{name} threshold", binary_spec(shape)),
             Layer(f"{name} scale and bias", binary_spec(shape, FLOAT, TWO)),
             Layer(f"{name} residual, two outputs", residual_spec(shape)),
+            Layer(f"{name} residual, in place", in_place(residual_spec(shape))),
         ]
     return [
         *layers,
@@ -195,6 +211,8 @@ def call_ours(kernel: Kernel, library: Library, rng: np.random.Generator) -> Cal
     packed = [aligned(array) for array in kernel.pack(random_constants(spec, rng))]
     lent = [aligned(np.zeros(kernel.scratch_bytes, np.uint8))] if kernel.scratch_bytes else []
     writes = [aligned(allocate(output.layout)) for output in spec.outputs]
+    for operand, output in spec.in_place:
+        writes[output] = reads[len(spec.inputs) + operand]
     return library.bind(kernel, *reads, *packed, *writes, *lent)
 
 
@@ -289,18 +307,40 @@ def table(title: str, layers: list[Layer], target: Target, turns: int, make_prot
         calls |= {"onnxruntime": peer} if peer else {}
         if counting:
             calls["limit"] = counting
-        times = measure(calls, turns)
-        values = {name: times.median(name) * 1e6 for name in calls}
-        values |= {f"ours/{name}": times.ratio("ours", name) for name in calls if name != "ours"}
-        if counting:
-            scales = {"limit": _bits(layer.spec) / 512}
-            if layer.spec.root.window == Window(1, 1):  # type: ignore[union-attr]
-                scales["bound"] = Bound.of(layer.spec).cycles
-            for name, vectors in scales.items():
-                values[name] = times.median("limit") * 1e6 * vectors / VECTORS_COUNTED
-                values[f"ours/{name}"] = times.ratio("ours", "limit") * VECTORS_COUNTED / vectors
+            calls |= moving_call(layer.spec)
+        times = with_limits(measure(calls, turns), layer.spec)
+        values = {name: times.median(name) * 1e6 for name in times.turns}
+        values |= {f"ours/{name}": times.ratio("ours", name) for name in times.turns if name != "ours"}
         cells = (f"{values[column]:.2f}" if column in values else "" for column in columns)
         print(f"{layer.name:44}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
+
+
+def moving_call(spec: KernelSpec) -> dict[str, Call]:
+    """A loop that moves the numbers of an epilogue; none where there are none."""
+    numbers = [output.layout for output in spec.outputs if output.layout.element is Element.F32]
+    if not numbers:
+        return {}
+    written = aligned(allocate(numbers[0]))
+    read = written if spec.in_place else aligned(allocate((*spec.operands, numbers[0])[0]))
+    return {"moving": moving_loop(read if spec.operands else read[:16], written)}
+
+
+def with_limits(times: Times, spec: KernelSpec) -> Times:
+    """The times, the limit being that of this layer, and its bound."""
+    if "limit" not in times.turns:
+        return times
+    turns = dict(times.turns)
+    cycle = [seconds / VECTORS_COUNTED for seconds in turns["limit"]]
+    turns["limit"] = [_bits(spec) / 512 * each for each in cycle]
+    if spec.root.window == Window(1, 1):  # type: ignore[union-attr]
+        turns["bound"] = [Bound.of(spec).cycles * each for each in cycle]
+    elif "best" in turns:
+        further, moving = further_cycles(spec), turns.get("moving", [0.0] * len(cycle))
+        turns["bound"] = [
+            best + further * each + moved
+            for best, each, moved in zip(turns["best"], cycle, moving, strict=True)
+        ]
+    return Times(turns)
 
 
 def level_table(target: Target, turns: int) -> None:
