@@ -13,7 +13,7 @@ from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.space import candidates, layer_key
 from bnncc.plan.kernel import KernelSpec
 from bnncc.targets import Target
-from bnncc.tuning.database import Database
+from bnncc.tuning.database import Database, Key
 
 SHIPPED = targets.FOLDER / "tuned"
 """Databases that `python -m tests.bench.defaults` wrote, one for each family of targets (`Isa.name`): only
@@ -61,16 +61,16 @@ class Tuned:
         key = layer_key(spec, self.target)
         if self.database is not None and self.database.trials(key):
             self.known += 1
-            parameters = self._of(self.database, spec)
+            parameters = self._of(self.database, key, spec)
             self.used += parameters is not None
             return parameters
-        parameters = self._of(self._shipped, spec) if self._shipped else None
+        parameters = self._of(self._shipped, key, spec) if self._shipped else None
         self.shipped += parameters is not None
         return parameters
 
-    def _of(self, database: Database, spec: KernelSpec) -> TileParameters | None:
-        parameters = database.best(layer_key(spec, self.target))
-        return parameters if parameters in candidates(spec, self.target) else None
+    def _of(self, database: Database, key: Key, spec: KernelSpec) -> TileParameters | None:
+        parameters = database.best(key)
+        return parameters if parameters and parameters in candidates(spec, self.target) else None
 
     def facts(self) -> dict[str, str]:
         """For the report: what was used."""

@@ -19,6 +19,7 @@ from bnncc.tuning.devices import Device, Emulated, Local
 from bnncc.tuning.measure import Subject, measure, measure_together
 from tests.kernels.contractions import Shape, real_spec
 from tests.kernels.test_real_conv import ONE, SIGNS
+from tests.tuning.bad_candidates import misbehave, only_the_second_fails
 from tests.tuning.layers import NATIVE, layer, numbers, spikes
 
 REAL = real_spec(Shape((1, 8, 8, 3), 32), SIGNS, ONE)
@@ -73,21 +74,6 @@ def test_instructions_are_counted_exactly():
     assert first == again
 
 
-def misbehave(monkeypatch: pytest.MonkeyPatch, statement: str, condition: str = "if (which == 1) ") -> None:
-    """Candidate 1 of every program with more than one executes a statement before its call; with "" all
-    do."""
-    header = program._header
-
-    def changed(kernels, *arguments):
-        text = header(kernels, *arguments)
-        guard = condition if len(kernels) > 1 else ""
-        start = "static void call_kernel(uint32_t which, void **p)\n{\n"
-        assert start in text
-        return text.replace(start, f"{start}    {guard}{{ {statement} }}\n")
-
-    monkeypatch.setattr(program, "_header", changed)
-
-
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
@@ -103,9 +89,7 @@ def test_a_bad_candidate_costs_itself_only(monkeypatch: pytest.MonkeyPatch, stat
     misbehave(monkeypatch, statement)
     monkeypatch.setattr(measuring, "SECONDS", 0.5)
     choices = candidates(SUBJECT.spec, NATIVE)[:4]
-    good, bad, *others = measure(SUBJECT, choices, Local(NATIVE), NATIVE)
-    assert bad.score is None and problem in bad.problem
-    assert all(outcome.score and not outcome.problem for outcome in (good, *others))
+    only_the_second_fails(measure(SUBJECT, choices, Local(NATIVE), NATIVE), problem)
 
 
 def test_what_cannot_be_generated_is_a_failure_of_its_own():

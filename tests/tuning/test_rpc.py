@@ -22,8 +22,8 @@ from bnncc.tuning.devices import open_device
 from bnncc.tuning.measure import Subject, measure
 from bnncc.tuning.rpc import Rpc
 from bnncc.tuning.tuner import Limits, tune
+from tests.tuning.bad_candidates import misbehave, only_the_second_fails
 from tests.tuning.layers import NATIVE, layer, numbers, steps
-from tests.tuning.test_measure import misbehave
 
 SUBJECT = Subject.of(layer(), numbers(layer()))
 KEY = "board"
@@ -79,9 +79,7 @@ def test_candidates_are_measured_on_a_server(tracker: str):
 def test_a_bad_candidate_costs_itself_only(tracker: str, monkeypatch: pytest.MonkeyPatch, statement: str):
     misbehave(monkeypatch, statement)
     monkeypatch.setattr(measuring, "SECONDS", 2)
-    good, bad, other = measure(SUBJECT, candidates(SUBJECT.spec, NATIVE)[:3], _device(tracker), NATIVE)
-    assert good.score and other.score, (good, other)
-    assert bad.score is None and bad.problem
+    only_the_second_fails(measure(SUBJECT, candidates(SUBJECT.spec, NATIVE)[:3], _device(tracker), NATIVE))
 
 
 def test_servers_work_side_by_side(tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -112,6 +110,8 @@ def test_two_servers_measure_nearly_twice_as_many(
     """Candidates are built beforehand, and the boards' time is what counts: each call of a kernel waits for a
     while, as it would for another processor."""
     misbehave(monkeypatch, "extern int usleep(unsigned); usleep(10000);", "")
+    # One call at a time: waiting takes nothing of the processor, whose time is measured.
+    monkeypatch.setitem(measuring.SLICES, "s", 1e-9)
     device, choices = _device(tracker), candidates(SUBJECT.spec, NATIVE)[:16]
     parts = [choices[start : start + 4] for start in range(0, 16, 4)]
     build, built = measuring._build, {}
@@ -130,7 +130,7 @@ def test_two_servers_measure_nearly_twice_as_many(
         start = time.monotonic()
         with ThreadPoolExecutor(servers) as threads:
             found = list(threads.map(lambda part: measure(SUBJECT, part, device, NATIVE), parts))
-        assert all(outcome.score and outcome.score > 0.009 for part in found for outcome in part)
+        assert all(outcome.score and not outcome.problem for part in found for outcome in part)
         return time.monotonic() - start
 
     seconds(1)

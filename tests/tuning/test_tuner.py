@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -16,7 +17,6 @@ import pytest
 
 from bnncc import cli, targets
 from bnncc import tune as tune_module
-from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.kernels import space
 from bnncc.kernels.kernel import TileParameters
@@ -25,7 +25,6 @@ from bnncc.tuning import confirm, report, tuner
 from bnncc.tuning.database import Database
 from bnncc.tuning.devices import Emulated, Local
 from bnncc.tuning.measure import Outcome, Subject
-from bnncc.tuning.program import Requests
 from bnncc.tuning.tuner import Limits, Tuning, tune
 from bnncc.tuning.units import Unit
 from tests.cases import load_case
@@ -37,6 +36,31 @@ SMALL = Shape((1, 4, 4, 32), 32)
 
 def quiet(_message: str) -> None:
     pass
+
+
+Score = Callable[[KernelSpec, int], float | None]
+
+
+def by_index(_: KernelSpec, index: int) -> float:
+    """Every candidate is a little better than those before it in the list."""
+    return 1000.0 - index
+
+
+def told(answer: Score, monkeypatch: pytest.MonkeyPatch, gone: range = range(0)) -> None:
+    """Scores by layer and the position of a candidate in its list, instead of measuring; None: it fails.
+    gone: numbers of the programs during which the device is not there."""
+    programs = itertools.count(1)
+
+    def outcomes(subject: Subject, chosen: Sequence[TileParameters], *_: object) -> list[Outcome]:
+        if next(programs) in gone:
+            raise BnnccError("--device", "the board is gone", exit_code=ExitCode.FAILURE)
+        everything = space.candidates(subject.spec, ARM)
+        found = [(tile, answer(subject.spec, everything.index(dict(tile)))) for tile in chosen]
+        return [Outcome(tile, score, "" if score else "no room") for tile, score in found]
+
+    monkeypatch.setattr(tuner, "measure", outcomes)
+    monkeypatch.setattr(confirm, "measure", outcomes)
+    monkeypatch.setattr(tuner, "PAUSES", (0, 0, 0))
 
 
 def counted(database: Path, trials: int) -> Tuning:
@@ -52,20 +76,25 @@ def test_from_a_bad_default_it_finds_the_best_there_is(tmp_path: Path, monkeypat
     order = Database(tmp_path / "all.json").trials(space.layer_key(layer(), ARM))
     choices = [order[i].parameters for i in worst_first]
     monkeypatch.setattr(tuner, "candidates", lambda spec, target: choices)
+    listed = space.candidates(layer(), ARM)
+    known = {listed.index(dict(trial.parameters)): trial.score for trial in order}
+    told(lambda spec, index: known[index], monkeypatch)
     found = counted(tmp_path / "bad.json", 64).layers[0]
     assert found.default == max(score for score in everything.scores if score)
     assert found.best is not None and found.best <= 1.03 * min(score for score in everything.scores if score)
     assert found.gain > 1.5
 
 
-def test_what_is_known_is_not_measured_again(tmp_path: Path):
+def test_what_is_known_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told(by_index, monkeypatch)
     first = counted(tmp_path / "db.json", 6)
     again = counted(tmp_path / "db.json", 6)
     assert (first.trials, again.trials) == (6, 0) and first.layers == again.layers
     assert counted(tmp_path / "db.json", 9).trials == 3
 
 
-def test_layers_of_the_same_kind_are_measured_once(tmp_path: Path):
+def test_layers_of_the_same_kind_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told(by_index, monkeypatch)
     network = steps(layer(), layer(SMALL), layer())
     found = tune(network, ARM, Emulated(ARM), Database(tmp_path / "db.json"), Limits(2), quiet)
     assert [len(result.nodes) for result in found.layers] == [2, 1]
@@ -106,58 +135,34 @@ def test_time_is_kept_and_shared(
     assert found.seconds <= max(0, seconds, (tuner.LEAST + tuner.BESIDE) * pace)
 
 
-def test_progress_tells_trials_best_and_time(tmp_path: Path):
+def test_progress_tells_trials_best_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told(by_index, monkeypatch)
     said: list[str] = []
     tune(steps(layer()), ARM, Emulated(ARM), Database(tmp_path / "db.json"), Limits(17), said.append)
     assert said[0] == "layer 1 of 1, net.onnx:/0/Conv: 0 of 17 trials"
     assert any("16 of 17 trials, best " in text and text.endswith("s left") for text in said)
 
 
-class Vanishing(Emulated):
-    """A device that is gone between some programs."""
-
-    gone: range = range(0)
-    programs = 0
-
-    def run(self, program: Path, requests: Requests, seconds: float) -> Execution:
-        self.programs += 1
-        if self.programs in self.gone:
-            raise BnnccError("--device", "the board is gone", exit_code=ExitCode.FAILURE)
-        return super().run(program, requests, seconds)
-
-
-@pytest.fixture
-def vanishing(monkeypatch: pytest.MonkeyPatch) -> Vanishing:
-    monkeypatch.setattr(tuner, "PAUSES", (0, 0, 0))
-    return Vanishing(ARM)
-
-
-def test_a_device_that_vanishes_for_good_costs_nothing_that_was_found(tmp_path: Path, vanishing: Vanishing):
-    vanishing.gone = range(3, 100)
+def test_a_device_that_vanishes_for_good_costs_nothing_that_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told(by_index, monkeypatch, gone=range(3, 100))
     with pytest.raises(BnnccError, match="the board is gone"):
-        tune(steps(layer()), ARM, vanishing, Database(tmp_path / "db.json"), Limits(64), quiet)
+        counted(tmp_path / "db.json", 64)
     kept = Database(tmp_path / "db.json").size
     assert kept == 2 * tuner.BATCH
+    told(by_index, monkeypatch)
     assert counted(tmp_path / "db.json", kept + 1).trials == 1
 
 
-def test_a_device_that_comes_back_costs_nothing(tmp_path: Path, vanishing: Vanishing):
-    vanishing.gone, said = range(2, 5), []
-    found = tune(steps(layer()), ARM, vanishing, Database(tmp_path / "db.json"), Limits(16), said.append)
+def test_a_device_that_comes_back_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+    told(by_index, monkeypatch, gone=range(2, 5))
+    database = Database(tmp_path / "db.json")
+    found = tune(steps(layer()), ARM, Emulated(ARM), database, Limits(16), said.append)
+    told(by_index, monkeypatch)
     assert found.layers == counted(tmp_path / "other.json", 16).layers
     assert sum("the board is gone; once more" in text for text in said) == 3
-
-
-def told(answer: Callable[[KernelSpec, int], float | None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores by layer and the position of a candidate in its list, instead of measuring; None: it fails."""
-
-    def outcomes(subject: Subject, chosen: Sequence[TileParameters], *_: object) -> list[Outcome]:
-        everything = space.candidates(subject.spec, ARM)
-        found = [(tile, answer(subject.spec, everything.index(dict(tile)))) for tile in chosen]
-        return [Outcome(tile, score, "" if score else "no room") for tile, score in found]
-
-    monkeypatch.setattr(tuner, "measure", outcomes)
-    monkeypatch.setattr(confirm, "measure", outcomes)
 
 
 class Board(Emulated):

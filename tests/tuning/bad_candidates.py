@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs one of whose kernels crashes, hangs or lies, and what that may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from bnncc.tuning import program
+from bnncc.tuning.measure import Outcome
+
+
+def misbehave(monkeypatch: pytest.MonkeyPatch, statement: str, condition: str = "if (which == 1) ") -> None:
+    """Candidate 1 of every program with more than one executes a statement before its call; with "" all
+    do."""
+    header = program._header
+
+    def changed(kernels, *arguments):
+        text = header(kernels, *arguments)
+        guard = condition if len(kernels) > 1 else ""
+        start = "static void call_kernel(uint32_t which, void **p)\n{\n"
+        assert start in text
+        return text.replace(start, f"{start}    {guard}{{ {statement} }}\n")
+
+    monkeypatch.setattr(program, "_header", changed)
+
+
+def only_the_second_fails(outcomes: Sequence[Outcome], problem: str = "") -> None:
+    """Check that, and how it did."""
+    good, bad, *others = outcomes
+    assert all(outcome.score and not outcome.problem for outcome in (good, *others)), outcomes
+    assert bad.score is None and bad.problem and problem in bad.problem, bad
