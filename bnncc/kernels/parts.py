@@ -15,7 +15,8 @@ of time in order, or call functions that write themselves, are computed whole.
 
 Which loop: threads that write neighbouring channels of the same pixels would take the cache lines of packed
 bits from each other, so pixels are shared where there are more bytes of outputs than of weights; else
-channels, so that each thread reads weights of its own.
+channels, so that each thread reads weights of its own. Where there are few iterations, and not as many for
+each thread, those of the loop inside are counted through with them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ from bnncc.plan.kernel import FillHalo, Opaque, SpikeConv
 
 ITERATIONS_PER_THREAD = 4
 """The outermost loop with as many iterations for each thread is shared; else the one with the most."""
+
+UNEVEN = 16
+"""Iterations for each thread: where there are fewer, and not as many for each, those of the loop inside are
+shared with them (14 rows between four threads are four for some)."""
 
 NAMES = ("first", "end", "pieces", "stage")
 """The parameters, int32, after the pointers. The first piece and the one after the last, and how many there
@@ -57,7 +62,7 @@ def divided(kernel: Kernel, threads: int) -> Kernel:
         return kernel
     if isinstance(kernel.spec.root, Opaque | FillHalo | SpikeConv):
         return kernel
-    splitter = _Splitter(kernel, ITERATIONS_PER_THREAD * threads)
+    splitter = _Splitter(kernel, threads)
     function: Any = kernel.function
     body = splitter.function_body(function.body)
     if body is None:
@@ -77,10 +82,12 @@ class _Split:
 
 
 class _Splitter:
-    """Shares the nests of a kernel between `pieces`. wanted: as many iterations are enough."""
+    """Shares the nests of a kernel between `pieces`, for so many threads."""
 
-    def __init__(self, kernel: Kernel, wanted: int):
-        self.wanted = wanted
+    def __init__(self, kernel: Kernel, threads: int):
+        self.threads = threads
+        self.wanted = ITERATIONS_PER_THREAD * threads
+        """As many iterations are enough."""
         self.has_scratch = bool(kernel.scratch_bytes)
         """Whether the last parameter is scratch memory."""
         self.prefers_pixels = _output_bytes(kernel) > _weight_bytes(kernel)
@@ -166,13 +173,31 @@ class _Splitter:
             return inner
         if extent == 1 or str(statement.loop_var.name).startswith(self.ordered):
             return inner
+        inside = self.only_loop(statement) if self.is_uneven(extent) else None
+        if inside is not None:
+            return _Split(self.share_both(statement, inside), extent * int(inside.extent))
         return _Split(self.share(statement), extent + self.beside)
+
+    def is_uneven(self, extent: int) -> bool:
+        """Whether some threads would get noticeably more iterations than others."""
+        return extent % self.threads != 0 and extent < UNEVEN * self.threads and not self.beside
+
+    def only_loop(self, loop: Statement) -> Statement | None:
+        """The nest that is all there is in a loop besides names, if its iterations may be shared, too."""
+        *names, inner = _sequence(loop.body)
+        is_loop = isinstance(inner, tirx.For) and isinstance(inner.extent, tirx.IntImm)
+        if not is_loop or not all(isinstance(statement, tirx.Bind) for statement in names):
+            return None
+        is_ordered = str(inner.loop_var.name).startswith(self.ordered)
+        return None if is_ordered or not self.writes_outputs(inner) else inner
 
     def looks_inside(self, loop: Statement) -> bool:
         """Whether a loop in it may be the better one to share."""
-        name = str(loop.loop_var.name)
-        is_other = (self.prefers_pixels and name.startswith(CHANNEL_LOOPS)) or name.startswith(self.ordered)
-        return is_other or int(loop.extent) < self.wanted
+        name, extent = str(loop.loop_var.name), int(loop.extent)
+        if (self.prefers_pixels and name.startswith(CHANNEL_LOOPS)) or name.startswith(self.ordered):
+            return True
+        is_evened = self.prefers_pixels and extent >= self.threads and self.only_loop(loop) is not None
+        return extent < self.wanted and not is_evened
 
     def inside(self, loop: Statement) -> _Split | None:
         """The loop with its body shared, where that is nothing but nests."""
@@ -193,23 +218,43 @@ class _Splitter:
 
     def share(self, loop: Statement) -> Statement:
         """The loop over its share of iterations, which begins at 0."""
-        extent, counter = int(loop.extent), loop.loop_var
-        start, step = (
-            tirx.Var(f"first_{counter.name}", "int32"),
-            tirx.Var(f"{counter.name}_of_share", "int32"),
-        )
+        extent = int(loop.extent)
         begin, end = (
             tirx.truncdiv(piece * (extent + self.beside), self.pieces) for piece in (self.first, self.end)
         )
         if self.beside:
             end = tirx.min(end, tirx.const(extent, "int32"))
-        body = _joined([tirx.Bind(counter, start + step), *_sequence(loop.body)])
-        return _joined(
-            [
-                tirx.Bind(start, begin),
-                tirx.For(step, tirx.const(0, "int32"), end - start, loop.kind, body),
-            ]
+        return _over(loop, begin, end, _sequence(loop.body))
+
+    def share_both(self, outer: Statement, inner: Statement) -> Statement:
+        """Two loops over their share of the iterations of both."""
+        number = int(inner.extent)
+        begin, end = (tirx.Var(f"{name}_{inner.loop_var.name}", "int32") for name in ("begin", "end"))
+        row, count = outer.loop_var, int(outer.extent) * number
+        done = tirx.max(begin - row * number, tirx.const(0, "int32"))
+        last = tirx.min(end - row * number, tirx.const(number, "int32"))
+        *names, _ = _sequence(outer.body)
+        body = _over(inner, done, last, _sequence(inner.body))
+        whole = _over(
+            outer,
+            tirx.truncdiv(begin, number),
+            tirx.truncdiv(end + (number - 1), number),
+            [*names, *_sequence(body)],
         )
+        bounds = ((begin, self.first), (end, self.end))
+        return _joined(
+            [*(tirx.Bind(var, tirx.truncdiv(piece * count, self.pieces)) for var, piece in bounds), whole]
+        )
+
+
+def _over(loop: Statement, begin: Value, end: Value, body: Sequence[Statement]) -> Statement:
+    """The loop from `begin` to `end`; it counts from 0, as TVM's loops do."""
+    counter = loop.loop_var
+    start, step = tirx.Var(f"first_{counter.name}", "int32"), tirx.Var(f"{counter.name}_of_share", "int32")
+    inside = _joined([tirx.Bind(counter, start + step), *body])
+    return _joined(
+        [tirx.Bind(start, begin), tirx.For(step, tirx.const(0, "int32"), end - start, loop.kind, inside)]
+    )
 
 
 def _output_bytes(kernel: Kernel) -> int:

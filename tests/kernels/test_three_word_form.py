@@ -12,7 +12,7 @@ import pytest
 from bnncc import targets
 from bnncc.kernels.build import make_kernel
 from bnncc.kernels.kernel import Kernel
-from bnncc.kernels.parts import divided
+from bnncc.kernels.parts import ALL, divided
 from bnncc.plan.expression import Accumulator, Compare, Scalar, ToFloat
 from bnncc.plan.kernel import BinaryConv, FillHalo, KernelSpec, Output
 from bnncc.plan.layout import Element, Halo, Layout
@@ -181,6 +181,25 @@ def test_threads_share_rows_and_channels(name: str):
             pieces_library.bind(kernel, *buffers, pieces=(first, first + 1, count, stage))()
     for want, have in zip(expected, actual, strict=True):
         np.testing.assert_array_equal(have, want)
+
+
+def test_shares_are_even():
+    """Of 14 rows four threads cannot have as many each, but of the 28 tiles in them; three have 9 or 10."""
+    _library()
+    target, spec = targets.native(), binary_spec(Shape((1, 14, 14, 64), 64), INTEGERS)
+    kernel = divided(make_kernel(spec, target), 4)
+    library = Library([kernel], target)
+    reads, constants = _numbers(spec)
+    outputs = [np.full(output.layout.extent, 1 << 30, np.int32) for output in spec.outputs]
+    lent = aligned(np.zeros(kernel.scratch_bytes, np.uint8))
+    buffers = (*map(aligned, reads), *map(aligned, kernel.pack(constants)), *outputs, lent)
+    for threads, tiles in ((4, (7, 7, 7, 7)), (3, (9, 9, 10))):
+        outputs[0].fill(1 << 30)
+        written = [0]
+        for first in range(threads):
+            library.bind(kernel, *buffers, pieces=(first, first + 1, threads, ALL))()
+            written.append(np.count_nonzero(outputs[0] != 1 << 30))
+        np.testing.assert_array_equal(np.diff(written), [7 * 64 * count for count in tiles])
 
 
 def test_columns_are_not_shared():
