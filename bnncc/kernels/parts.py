@@ -91,11 +91,8 @@ class _Splitter:
         self.has_scratch = bool(kernel.scratch_bytes)
         """Whether the last parameter is scratch memory."""
         self.prefers_pixels = _output_bytes(kernel) > _weight_bytes(kernel)
-        self.ordered = tuple(
-            name
-            for name in COLUMN_LOOPS
-            if any(output.layout.form == "three-word" for output in kernel.spec.outputs)
-        )
+        writes_rows = any(output.layout.form != "plain" for output in kernel.spec.outputs)
+        self.ordered = COLUMN_LOOPS if writes_rows else ()
         """What loops are called whose iterations come one after the other."""
         self.first: Value
         self.end: Value
