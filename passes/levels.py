@@ -22,7 +22,6 @@ from bnncc.dialect.types import (
     domain_values,
     element_of,
     level_type,
-    shape_of,
     ui8,
 )
 from bnncc.passes.matching import ELEMENTWISE, producer, uniform_value
@@ -295,13 +294,11 @@ def _is_softsign(op: ops.Div) -> bool:
 
 
 def has_kernel(op: ops.Conv2d | ops.Dense, domain: Attribute) -> bool:
-    """Whether integers of a domain can be summed: those that bytes hold in one group or one for each channel,
-    and with padding where 0 is one of them."""
+    """Whether integers of a domain can be summed: those that bytes hold with padding only where 0 is one of
+    them."""
     if not isinstance(domain, Level) or not domain.is_byte or isinstance(op, ops.Dense):
         return True
-    is_inside = not any(ops.unpack(op.pads)) or domain.lowest <= 0 <= domain.highest
-    groups = op.groups.value.data
-    return (groups == 1 or groups == shape_of(op.input)[3] == shape_of(op.result)[3]) and is_inside
+    return not any(ops.unpack(op.pads)) or domain.lowest <= 0 <= domain.highest
 
 
 def domain_of(known: Range, bits: int = LEVEL_BITS) -> Attribute | None:

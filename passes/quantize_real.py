@@ -24,7 +24,7 @@ from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.sources import location_text
 from bnncc.dialect.types import Level, element_of, level_type, shape_of
 from bnncc.passes.infer_domains import InferDomainsPass
-from bnncc.passes.levels import has_kernel, weight_levels
+from bnncc.passes.levels import weight_levels
 from bnncc.passes.matching import constant_of, has_one_use
 from bnncc.passes.quantize_weights import quantized
 from bnncc.plan import byte_costs
@@ -93,8 +93,9 @@ def layer_kind(op: ops.Conv2d | ops.Dense) -> LayerKind:
     """What bytes cost depends on."""
     if isinstance(op, ops.Dense):
         return "dense"
-    _, height, width, channels = shape_of(op.weight)
-    if op.groups.value.data > 1:
+    _, height, width, depth = shape_of(op.weight)
+    channels, groups = shape_of(op.input)[3], op.groups.value.data
+    if depth == 1 and groups > 1:
         return "depthwise"
     if height == width == 1:
         return "pointwise"
@@ -155,8 +156,6 @@ class QuantizeRealPass(ModulePass):
             return f"{where} stays in float32: what it reads is 0 in all samples"
         weight = constant_of(op.weight)
         assert weight is not None
-        if not has_kernel(op, quantizer.domain):
-            return f"{where} stays in float32: sums of bytes have no kernel for its groups"
         reader = first_reader(op)
         made = quantizer.operations(reader.operands[0])
         _insert(made, reader, op)

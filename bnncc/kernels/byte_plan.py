@@ -12,7 +12,7 @@ from tvm.script.ir_builder import tirx as T
 from bnncc.kernels import emit
 from bnncc.kernels.byte_steps import CENTRE, Method, method_of
 from bnncc.kernels.emit import Index, Value
-from bnncc.kernels.interleave import pad_lanes
+from bnncc.kernels.interleave import merge_groups, pad_lanes
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
 from bnncc.kernels.nest import Channels, Level, Levels, Pixels, Tile, count_steps, each_lane, fuse
@@ -36,7 +36,7 @@ class Stage:
 @dataclass(frozen=True)
 class BytePlan:
     """Facts of a contraction of bytes. outer: the walk over the runs of the window; run: bytes of a run,
-    `stride` apart."""
+    `stride` apart. joined: groups merged into one of `channels.groups`, with zero weights between them."""
 
     spec: KernelSpec
     root: ByteConv
@@ -46,6 +46,7 @@ class BytePlan:
     run: int
     stride: int
     method: Method
+    joined: int = 1
 
     @property
     def together(self) -> int:
@@ -59,20 +60,25 @@ class BytePlan:
         window, strides = root.window, root.input.strides
         if is_depthwise(root, spec.shape[3]):
             return BytePlan._by_channel(spec, root, isa)
-        levels = fuse(
-            (
-                Level(window.height, window.dilation_y * strides[1]),
-                Level(window.width, window.dilation_x * strides[2]),
-                Level(root.input.shape[3], strides[3]),
+        depth, outputs = root.input.shape[3] // root.groups, spec.shape[3] // root.groups
+        for joined in (m for m in range(1, root.groups + 1) if root.groups % m == 0):
+            levels = fuse(
+                (
+                    Level(window.height, window.dilation_y * strides[1]),
+                    Level(window.width, window.dilation_x * strides[2]),
+                    Level(depth * joined, strides[3]),
+                )
             )
-        )
-        last = levels[-1] if levels else Level(1, 1)
-        method = method_of(isa, last, root.weight_planes)
-        lanes = default_lanes(spec, isa, method)
-        unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
-        channels = Channels(1, spec.shape[3], lanes, unit, narrowest=8 if method.together == 2 else 4)
+            last = levels[-1] if levels else Level(1, 1)
+            method = method_of(isa, last, root.weight_planes)
+            lanes = default_lanes(spec, isa, method, outputs)
+            unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
+            if outputs * joined % unit == 0:
+                break
+        narrowest = 8 if method.together == 2 else 4
+        channels = Channels(root.groups // joined, outputs * joined, lanes, unit, narrowest)
         pixels = Pixels.of(spec, window)
-        return BytePlan(spec, root, channels, pixels, levels[:-1], last.extent, last.stride, method)
+        return BytePlan(spec, root, channels, pixels, levels[:-1], last.extent, last.stride, method, joined)
 
     @staticmethod
     def _by_channel(spec: KernelSpec, root: ByteConv, isa: Isa) -> BytePlan:
@@ -86,7 +92,7 @@ class BytePlan:
         )
         pixels = Pixels.of(spec, window)
         method = _method_by_channel(root, pixels, isa)
-        lanes = 8 if isa.is_neon else default_lanes(spec, isa, method)
+        lanes = 8 if isa.is_neon else default_lanes(spec, isa, method, spec.shape[3])
         unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
         channels = Channels(1, spec.shape[3], lanes, unit, narrowest=8 if isa.is_neon else 4)
         return BytePlan(spec, root, channels, pixels, levels, 1, 1, method)
@@ -149,12 +155,17 @@ class BytePlan:
 
     def starts(self, tile: Tile) -> list[Index]:
         """Where in the input's buffer the window of each pixel starts."""
-        return [self.start(tile.image, row, column) for row, column in tile.pixels()]
+        starts = [self.start(tile.image, row, column) for row, column in tile.pixels()]
+        if self.channels.groups == 1:
+            return starts
+        depth = self.root.input.shape[3] // self.channels.groups
+        return [start + tile.group * (depth * self.root.input.strides[3]) for start in starts]
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, KW, C] to the stored form, flat."""
         if self.method.by_columns:
             return self.method.pack(grouped(weight, self.together), self.channels)
+        weight = merge_groups(weight, self.root.groups, self.joined)
         runs = weight.reshape(len(weight), self.runs, self.run)
         rest = self.run % self.together
         parts = []
@@ -200,10 +211,10 @@ def root_of(spec: KernelSpec) -> ByteConv:
     return spec.root
 
 
-def default_lanes(spec: KernelSpec, isa: Isa, method: Method) -> int:
-    """Output channels of a vector; in scalar code, of an inner loop."""
+def default_lanes(spec: KernelSpec, isa: Isa, method: Method, outputs: int) -> int:
+    """Output channels of a vector; in scalar code, of an inner loop. outputs: of a group."""
     if isa.is_scalar:
-        return WORD_BITS if spec.writes_bits else min(16, spec.shape[3])
+        return WORD_BITS if spec.writes_bits else min(16, outputs)
     return isa.vector_bits // method.lane_bits
 
 

@@ -45,7 +45,7 @@ PRODUCTS, WIDEN, JOIN = "bnncc_byte_products", "bnncc_byte_widen", "bnncc_byte_j
 def fits(plan: BytePlan, isa: Isa) -> bool:
     """Whether this form computes a contraction."""
     small = plan.root.weight_planes <= SIGNED_PLANES
-    return isa.is_scalar and "+dsp" in isa.features and small and plan.stride == 1 and not plan.is_depthwise
+    return isa.is_scalar and "+dsp" in isa.features and small and plan.stride == plan.root.groups == 1
 
 
 def make(plan: BytePlan, isa: Isa) -> Kernel:

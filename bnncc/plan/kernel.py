@@ -91,7 +91,7 @@ class BinaryConv:
 class ByteConv:
     """The same sum over levels of 8 bits: x = q + lowest for the bytes q of `input`, whose halo holds the
     byte that stands for 0. Constant 0 is the weight, int8 [O, KH, KW, C/groups], below 2^weight_planes in
-    magnitude (8: any). There is one group, or one for every channel, in and out."""
+    magnitude (8: any)."""
 
     input: Layout
     window: Window

@@ -72,6 +72,13 @@ def test_signed_activations(by_channel: bool, tmp_path: Path) -> None:
     check_exactly(path, "native", (1, 8, 7, 9))
 
 
+@pytest.mark.parametrize("target", ["native", "c"])
+def test_groups_of_channels(target: str, tmp_path: Path) -> None:
+    path = write(tmp_path, quantised_conv(zero=100, groups=4))
+    assert domains(path) == ["-100..155 x s8"]
+    check_exactly(path, target, (1, 8, 7, 9))
+
+
 def test_between_two_layers_there_are_bytes_only(tmp_path: Path) -> None:
     program = lower_model(quantised(tmp_path, "QDQ", "QUInt8", True), Options()).program
     inner = [step for step in program.steps if isinstance(step.kernel.root, ByteConv)]

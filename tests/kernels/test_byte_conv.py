@@ -70,6 +70,12 @@ def _cases() -> dict[str, KernelSpec]:
             Shape((1, 9, 9, 20), 20, (2, 3), (1, 2), (3, 2), (3, 2, 3, 2), 20), lowest=-9, weight_planes=8
         ),
         "depthwise-valid": byte_spec(Shape((1, 7, 8, 24), 24, pads=valid, groups=24), weight_planes=8),
+        "groups": byte_spec(Shape((1, 6, 7, 24), 48, groups=3), lowest=-77, weight_planes=7),
+        "groups-small": byte_spec(
+            Shape((2, 5, 6, 20), 30, stride=(2, 1), groups=10), SCALED, THREE, lowest=-128, weight_planes=8
+        ),
+        "groups-bits": byte_spec(Shape((1, 5, 5, 12), 72, groups=3), SIGNS, (Element.I32,), lowest=-3),
+        "groups-of-one": byte_spec(Shape((1, 6, 5, 6), 12, groups=6), lowest=-9, weight_planes=8),
         "int6": byte_spec(pointwise(4, 70, 40), weight_planes=6),
         "halo-beyond": byte_spec(
             Shape((1, 5, 6, 10), 70), SIGNS, (Element.I32,), output_halo=Halo(1, 1, 1, 1)

@@ -23,7 +23,7 @@ from tests.kernels.test_byte_conv import CASES, _numbers
 SOME = (
     *("stem", "dilated", "channels-first", "below-zero", "dense-batch", "halo-beyond"),
     *("int8", "int8-deep", "int8-pointwise", "int8-grey", "int8-short", "int6"),
-    *("depthwise", "depthwise-stride", "depthwise-bits"),
+    *("depthwise", "depthwise-stride", "depthwise-bits", "groups", "groups-small"),
 )
 NEON = {name: CASES[name] for name in SOME} | {
     "int7": byte_spec(Shape((1, 9, 11, 3), 37), lowest=-128, weight_planes=7),

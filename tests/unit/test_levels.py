@@ -344,9 +344,11 @@ def test_other_offsets_stay_real(activation: Quantiser, weight: np.ndarray, tmp_
     assert domains(network(activation, weight, tmp_path)) == ["f32 x f32"]
 
 
-def test_bytes_in_groups_stay_real(tmp_path: Path) -> None:
-    result = network(quant(8, 1, 0), RNG.choice([-1.0, 1.0], (40, 2, 3, 3)), tmp_path, group=20)
-    assert domains(result) == ["f32 x f32"]
+def test_bytes_in_groups_are_summed(tmp_path: Path) -> None:
+    weight = RNG.choice([-1.0, 1.0], (40, 2, 3, 3))
+    result = network(quant(8, 1, 0), weight, tmp_path, group=20, pads=[1, 1, 1, 1])
+    assert domains(result) == ["s8 x bipolar"]
+    check(result, {"x": X * 20})
 
 
 def test_bytes_channel_by_channel_are_summed(tmp_path: Path) -> None:
