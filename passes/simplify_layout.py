@@ -9,6 +9,7 @@ Reshapes sink too, and a dense over a flattened image becomes a convolution with
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from xdsl.context import Context
@@ -233,6 +234,38 @@ class SinkReshape(RewritePattern):
         replace(rewriter, op, [inner, ops.Reshape(inner.results[0], after)])
 
 
+class SinkReshapeThroughConcat(RewritePattern):
+    """concat(reshape(a), reshape(b)) is reshape(concat(a, b)) where as much lies before and behind the joined
+    dimension as did: images of one pixel, whose transposes are reshapes, go on like larger ones."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Concat, rewriter: PatternRewriter) -> None:
+        """Find the dimension along which the inputs of the reshapes are joined."""
+        reshapes = [r for value in op.inputs if (r := producer(value, ops.Reshape)) is not None]
+        if len(reshapes) < len(op.inputs) or any(rests_at_input(r.input) for r in reshapes):
+            return
+        axes = {joined_dimension(reshape, op.axis.value.data) for reshape in reshapes}
+        (axis, *others) = axes
+        if others or axis is None:
+            return
+        rest = {shape_of(r.input)[:axis] + shape_of(r.input)[axis + 1 :] for r in reshapes}
+        if len(rest) == 1:
+            joined = ops.Concat([reshape.input for reshape in reshapes], axis)
+            replace(rewriter, op, [joined, ops.Reshape(joined.result, shape_of(op.result))])
+
+
+def joined_dimension(reshape: ops.Reshape, axis: int) -> int | None:
+    """The dimension before a reshape that is as long as `axis` is after it, with as many values in front of
+    it and behind it; None if there is none."""
+    before, after = shape_of(reshape.input), shape_of(reshape.result)
+    outer, inner = prod(after[:axis]), prod(after[axis + 1 :])
+    for candidate, extent in enumerate(before):
+        fits = prod(before[:candidate]) == outer and prod(before[candidate + 1 :]) == inner
+        if fits and extent == after[axis]:
+            return candidate
+    return None
+
+
 def rests_at_input(value: SSAValue) -> bool:
     """Whether the value is an input of the network, perhaps transposed."""
     transpose = producer(value, ops.Transpose)
@@ -321,6 +354,7 @@ LAYOUT_PATTERNS = (
     RaiseTranspose(),
     DenseToConv2d(),
     SinkReshape(),
+    SinkReshapeThroughConcat(),
     MergePads(),
     *LOOP_PATTERNS,
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -264,7 +265,30 @@ class Region:
             if (neuron and name not in names) or (neuron is None and _is_epilogue(op, self.root)):
                 names.append(name)
         first = [describe(self.root)] if self.root is not None else []
-        return " + ".join(first + names) or "copy"
+        return " + ".join(first + counted(names)) or "copy"
+
+
+def counted(names: Sequence[str]) -> list[str]:
+    """Names in order, those that repeat themselves said once: "3 x (mul + add)"."""
+    found, at = [], 0
+    while at < len(names):
+        period, times = _repetition(names[at:])
+        several = names[at : at + period]
+        text = " + ".join(several)
+        found.append(text if times == 1 else f"{times} x ({text})" if period > 1 else f"{times} x {text}")
+        at += period * times
+    return found
+
+
+def _repetition(names: Sequence[str]) -> tuple[int, int]:
+    """How many names at the beginning are said how often; (1, 1) where nothing repeats itself."""
+    for period in range(1, len(names) // 2 + 1):
+        times = 1
+        while names[times * period : (times + 1) * period] == names[:period]:
+            times += 1
+        if times > 1:
+            return period, times
+    return 1, 1
 
 
 def _is_epilogue(op: Operation, root: Operation | None) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from bnncc.lowering.region import counted
 from bnncc.plan.kernel import BinaryConv
 from tests import loop_models
 from tests.memory import memory_problems
@@ -238,3 +239,14 @@ def test_the_noise_matters(tmp_path: Path) -> None:
         result.program.offsets[buffer] = 0
     with pytest.raises(AssertionError):
         check(result, {"x": RNG.standard_normal((1, 32, 6, 5)).astype(np.float32)})
+
+
+def test_operations_that_repeat_themselves_are_said_once() -> None:
+    assert counted(["add", *["mul", "add", "binarize"] * 3, "relu"]) == [
+        "add",
+        "3 x (mul + add + binarize)",
+        "relu",
+    ]
+    assert counted(["threshold", "threshold", "mul"]) == ["2 x threshold", "mul"]
+    assert counted(["mul", "add", "mul"]) == ["mul", "add", "mul"]
+    assert counted([]) == []

@@ -105,3 +105,27 @@ func.func @near_misses(%x: tensor<1x4x4x1xf32>, %w: tensor<1x3x3x1xf32>) -> (ten
   // CHECK-NEXT: bnn.softmax
   func.return %1, %3, %5 : tensor<1x4x4x1xf32>, tensor<1x2xf32>, tensor<4x1x4x1xf32>
 }
+
+// Images of one pixel: the transposes that are reshapes go through a concatenation, too.
+// CHECK-LABEL: func.func @joined_pixels
+func.func @joined_pixels(%x: tensor<2x1x1x4xf32>, %y: tensor<2x1x1x3xf32>) -> tensor<2x7x1x1xf32> {
+  %a = bnn.relu %x : (tensor<2x1x1x4xf32>) -> tensor<2x1x1x4xf32>
+  %b = bnn.relu %y : (tensor<2x1x1x3xf32>) -> tensor<2x1x1x3xf32>
+  %0 = bnn.reshape %a : (tensor<2x1x1x4xf32>) -> tensor<2x4x1x1xf32>
+  %1 = bnn.reshape %b : (tensor<2x1x1x3xf32>) -> tensor<2x3x1x1xf32>
+  %2 = bnn.concat %0, %1 {axis = 1 : i64} : (tensor<2x4x1x1xf32>, tensor<2x3x1x1xf32>) -> tensor<2x7x1x1xf32>
+  // CHECK: %[[C:.+]] = bnn.concat %{{.+}}, %{{.+}} {axis = 3 : i64}
+  // CHECK-NEXT: bnn.reshape %[[C]] : (tensor<2x1x1x7xf32>) -> tensor<2x7x1x1xf32>
+  func.return %2 : tensor<2x7x1x1xf32>
+}
+
+// Near miss: values of the second dimension lie behind the joined one after the reshape only.
+// CHECK-LABEL: func.func @other_rows
+func.func @other_rows(%x: tensor<4x2xf32>) -> tensor<2x8xf32> {
+  %a = bnn.relu %x : (tensor<4x2xf32>) -> tensor<4x2xf32>
+  %0 = bnn.reshape %a : (tensor<4x2xf32>) -> tensor<2x4xf32>
+  %2 = bnn.concat %0, %0 {axis = 1 : i64} : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x8xf32>
+  // CHECK: bnn.reshape
+  // CHECK-NEXT: bnn.concat
+  func.return %2 : tensor<2x8xf32>
+}
