@@ -18,7 +18,8 @@ def same_extent(g: Generator, x: Value, outputs: int) -> Value:
     binary = g.binarize(g.batch_norm(x) if g.chance(0.7) else x)
     size = g.pick([1, 3])
     weight = g.binary_weight((outputs, x.shape[1], size, size))
-    return g.node("Conv", [binary, weight], (x.shape[0], outputs, *x.shape[2:]), pads=[size // 2] * 4)
+    more = {"pads": [size // 2] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1}
+    return g.node("Conv", [binary, weight], (x.shape[0], outputs, *x.shape[2:]), **more)
 
 
 def cut(g: Generator, x: Value, start: int, stop: int) -> Value:

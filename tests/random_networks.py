@@ -352,7 +352,7 @@ class Generator:
             return self.activation(x)
         n, c, height, width = x.shape
         size, stride = self.pick([2, 3]), self.pick([1, 2])
-        kind = self.pick(["MaxPool", "AveragePool", "GlobalAveragePool"], [2, 1, 2])
+        kind = self.pick(["MaxPool", "AveragePool", "GlobalAveragePool"], [2, 2, 3])
         if kind == "GlobalAveragePool":
             if self.exact and (height * width) & (height * width - 1):
                 return self.activation(x)
@@ -388,7 +388,7 @@ class Generator:
             (self.batch_norm, 2),
             (self.activation, 2),
             (self.affine, 1),
-            (self.pool, 3),
+            (self.pool, 5),
             (self.residual, 2),
             (self.concat, 1),
             (partial(dense_block, self), 1),
