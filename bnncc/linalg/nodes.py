@@ -50,19 +50,22 @@ def _slice(op: ops.Onnx, number: Number) -> SSAValue | None:
 
 
 def _gather(op: ops.Onnx, number: Number) -> SSAValue | None:
-    """Of one index, or of several in a row."""
+    """Of constant indices; those in a row are taken together."""
     x, indices = _operand(op, 0), _known(op, 1)
     if indices is None or not indices.size:
         return None
-    shape = shape_of(x)
+    shape = list(shape_of(x))
     axis = _parameter(op, "axis", 0) % len(shape)
-    at = (indices.reshape(-1) % shape[axis]).tolist()
-    if at != list(range(at[0], at[0] + len(at))):
-        return None
-    offsets, extents = [0] * len(shape), list(shape)
-    offsets[axis], extents[axis] = at[0], len(at)
-    part = b.extract(number(x), offsets, extents)
-    whole = b.copied(part, b.empty(extents, element_of(part)))
+    at = indices.reshape(-1) % shape[axis]
+    parts = []
+    for run in np.split(at, np.flatnonzero(np.diff(at) != 1) + 1):
+        offsets = [int(run[0]) if d == axis else 0 for d in range(len(shape))]
+        parts.append(b.extract(number(x), offsets, [*shape[:axis], len(run), *shape[axis + 1 :]]))
+    extents = [*shape[:axis], len(at), *shape[axis + 1 :]]
+    if len(parts) == 1:
+        whole = b.copied(parts[0], b.empty(extents, element_of(parts[0])))
+    else:
+        whole = joined(parts, extents, axis)
     return b.reshape(whole, shape_of(op.outputs[0]))
 
 
