@@ -13,7 +13,7 @@ from typing import Any
 import bnncc
 from bnncc.artifact import FORMAT, GENERATOR
 from bnncc.codegen import stateful
-from bnncc.codegen.entry import Network
+from bnncc.codegen.calls import Network
 from bnncc.codegen.header import ABI_VERSION, arena_bytes
 from bnncc.codegen.text import port_type
 from bnncc.plan.budget import FlashSizes

@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol
 import bnncc
 from bnncc import artifact, elf, runtime, targets, toolchain
 from bnncc.codegen import entry, threads
+from bnncc.codegen.calls import KernelFacts, Kernels, Network, connect
 from bnncc.codegen.ecosystems import PACKAGES, Parts, package_files
-from bnncc.codegen.entry import KernelFacts, Kernels, Network, connect
 from bnncc.codegen.header import header_text
 from bnncc.codegen.manifest import Manifest, list_files, make_manifest, manifest_text
 from bnncc.codegen.output import replacing

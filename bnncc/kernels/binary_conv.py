@@ -30,7 +30,8 @@ from bnncc.kernels import binary_along, emit, neighbours
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.counting import Form, as_int32, extent_of
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
-from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
 from bnncc.kernels.naming import kernel_symbol

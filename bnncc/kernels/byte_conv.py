@@ -31,7 +31,8 @@ from bnncc.kernels import byte_columns, byte_depthwise, byte_neon, byte_rows, by
 from bnncc.kernels.byte_plan import BytePlan, as_int32, zeros
 from bnncc.kernels.byte_steps import add_products, load_item, load_weights, spread_item
 from bnncc.kernels.emit import Buffers, Index, Value
-from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol

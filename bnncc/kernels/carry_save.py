@@ -32,7 +32,8 @@ from bnncc.kernels.binary_conv import border_case
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.c_helpers import ADD_BYTES, BROADCAST
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
-from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.interleave import pack_channels
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters

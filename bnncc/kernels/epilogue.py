@@ -22,54 +22,40 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tvm
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit, fixed_neurons, functions, neighbours
+from bnncc.kernels import emit, fixed_neurons, neighbours
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
+from bnncc.kernels.epilogue_values import (
+    BYTE_BITS,
+    Accumulate,
+    Position,
+    Scope,
+    Threshold,
+    Values,
+    Words,
+    is_boolean,
+    quotient,
+)
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
 from bnncc.kernels.nest import each_lane
 from bnncc.plan.expression import (
     Accumulator,
-    Binary,
-    BitOf,
-    Channel,
-    Compare,
     Flip,
-    FromBit,
-    Integer,
     Lookup,
-    MulShift,
     Operand,
-    Scalar,
-    Select,
-    ToFloat,
-    ToInteger,
-    ToLevel,
-    Unary,
 )
 from bnncc.plan.graph import Graph, Node
 from bnncc.plan.kernel import BinaryConv, ByteConv, Constant, KernelSpec, Pool, RealConv, SpikeConv
 from bnncc.plan.layout import WORD_BITS, Element, Layout, words
 
-Position = tuple[Index, Index, Index]
-"""n, y, x of an output pixel."""
-
-Accumulate = Callable[[Index, int], Value]
-"""(offset, lanes) -> the root's values of channels first + offset, ..., `lanes` of them. The offset is a
-Python int in vector code and a loop variable in scalar code."""
-
-Threshold = Callable[[int, Index, int], Value]
-"""(index, offset, lanes) -> the booleans "accumulator >= constant `index`" of these channels."""
-
-COMPARISONS = {"ge": tirx.GE, "gt": tirx.GT, "le": tirx.LE, "lt": tirx.LT, "eq": tirx.EQ, "ne": tirx.NE}
-BYTE_BITS = 8
 CACHE_LINE = 64
 """Bytes."""
 
@@ -116,7 +102,7 @@ class Epilogue:
             emit.layout_parameter(f"output{i}", layout, is_const=False, dtype=self._bit_type(layout))
             for i, layout in enumerate(self.layouts)
         )
-        self._buffers: Buffers = {}
+        self._scope = Scope(spec, self.graph, isa, {})
         self._row: dict[tuple[int, int], list[tuple[Index, Value]]] = {}
         """Bits in three-word form, by output and channel, that `end_row` will store, and where."""
         self._reads_numbers = any(
@@ -152,7 +138,7 @@ class Epilogue:
         """Use these parameters. An output that shares the buffer of an operand is written through the
         operand's pointer, so that no memory is reached through two pointers."""
         shared = {f"output{output}": buffers[f"operand{operand}"] for operand, output in self.spec.in_place}
-        self._buffers = {**buffers, **shared}
+        self._scope = replace(self._scope, buffers={**buffers, **shared})
 
     def store(
         self,
@@ -181,7 +167,9 @@ class Epilogue:
         for group in self._groups(first, count, available or count):
             results = []
             for piece in group:
-                values = _Values(self, position, first, piece.offset, piece.lanes, accumulator, threshold)
+                values = Values(
+                    self._scope, position, first, piece.offset, piece.lanes, accumulator, threshold
+                )
                 results.append([self._settled(values.value(root), piece) for root in self.graph.roots])
             for output, values in enumerate(zip(*results, strict=True)):
                 self._store_group(output, position, first, group, values)
@@ -212,11 +200,11 @@ class Epilogue:
         lanes) gives uint32 words."""
         assert self.is_bitwise
         for offset, lanes in emit.pieces(count, self.isa.lanes):
-            values = _Words(self, position, first, offset, lanes, accumulator, None)
+            values = Words(self._scope, position, first, offset, lanes, accumulator, None)
             results = [emit.bind(values.value(root)) for root in self.graph.roots]
             for output, result in enumerate(results):
                 index = emit.address(self.layouts[output], *position, first + offset)
-                emit.store(self._buffers[f"output{output}"], result, index)
+                emit.store(self._scope.buffers[f"output{output}"], result, index)
 
     # --- Parameters ---------------------------------------------------------------------------------------
 
@@ -266,7 +254,9 @@ class Epilogue:
             return
         position, first, count = part
         for offset in range(0, count, CACHE_LINE // layout.element.bytes):
-            emit.prefetch(self._buffers[name], emit.address(layout, *position, first + offset), is_written)
+            emit.prefetch(
+                self._scope.buffers[name], emit.address(layout, *position, first + offset), is_written
+            )
 
     def _groups(self, first: Index, count: int, available: int) -> list[list[Piece]]:
         """What is computed before it is stored: one vector each, then narrower ones, then the single
@@ -298,7 +288,7 @@ class Epilogue:
 
     def _settled(self, value: Value, piece: Piece) -> Value:
         """The value, computed before anything is stored: an output may lie where an operand was read."""
-        if not _is_boolean(value):
+        if not is_boolean(value):
             return emit.bind(value)
         if piece.lanes == 1:
             return emit.bind(T.Cast("uint8", value))
@@ -316,9 +306,9 @@ class Epilogue:
         group: Sequence[Piece],
         values: Sequence[Value],
     ) -> None:
-        layout, buffer = self.layouts[output], self._buffers[f"output{output}"]
+        layout, buffer = self.layouts[output], self._scope.buffers[f"output{output}"]
         if layout.element is Element.BIT:
-            byte = _quotient(first, BYTE_BITS) + group[0].offset // BYTE_BITS
+            byte = quotient(first, BYTE_BITS) + group[0].offset // BYTE_BITS
             place = emit.address(layout, *position, byte, 4)
             if layout.form == "plain":
                 emit.store(buffer, _joined(group, values), place)
@@ -333,7 +323,7 @@ class Epilogue:
 
     def _store_neighbours(self, output: int, place: Index, bits: Sequence[Value]) -> None:
         """Bits of pixels side by side in three-word form, whole vectors of channels from byte `place` on."""
-        buffer, mask = self._buffers[f"output{output}"], str(bits[0].ty.dtype)
+        buffer, mask = self._scope.buffers[f"output{output}"], str(bits[0].ty.dtype)
         count = tvm.DataType(mask).bits // BYTE_BITS
 
         def load(at: Index) -> Value:
@@ -351,7 +341,7 @@ class Epilogue:
             if layout.element is Element.BIT:
                 for byte in range(-(-channels // BYTE_BITS), 4 * words(channels)):
                     index = emit.address(layout, *position, byte, 4)
-                    T.buffer_store(self._buffers[f"output{output}"], tirx.const(0, "uint8"), [index])
+                    T.buffer_store(self._scope.buffers[f"output{output}"], tirx.const(0, "uint8"), [index])
 
     # --- Scalars ------------------------------------------------------------------------------------------
 
@@ -366,10 +356,10 @@ class Epilogue:
         if self.neuron is not None:
 
             def value(node: int, offset: Index) -> Value:
-                return _Values(self, position, first, offset, 1, accumulator, threshold).value(node)
+                return Values(self._scope, position, first, offset, 1, accumulator, threshold).value(node)
 
             fixed_neurons.store(
-                self.neuron, self.spec, self.graph, self._buffers, position, first, count, value
+                self.neuron, self.spec, self.graph, self._scope.buffers, position, first, count, value
             )
             return
         chunk = WORD_BITS if self.writes_bits else count
@@ -383,14 +373,14 @@ class Epilogue:
                 T.buffer_store(word, tirx.const(0, "uint32"), [0])
             for lane in each_lane(min(chunk, count - start)):
                 offset = start + lane if start else lane
-                values = _Values(self, position, first, offset, 1, accumulator, threshold)
+                values = Values(self._scope, position, first, offset, 1, accumulator, threshold)
                 results = [values.value(root) for root in self.graph.roots]
-                results = [r if _is_boolean(r) else emit.bind(r) for r in results]
+                results = [r if is_boolean(r) else emit.bind(r) for r in results]
                 for output, result in enumerate(results):
                     self._store_scalar(output, position, first + offset, lane, result, packed)
             for output, word in packed.items():
                 index = emit.address(self.layouts[output], *position, first // WORD_BITS + start // WORD_BITS)
-                T.buffer_store(self._buffers[f"output{output}"], word[0], [index])
+                T.buffer_store(self._scope.buffers[f"output{output}"], word[0], [index])
 
     def _store_scalar(
         self,
@@ -407,234 +397,7 @@ class Epilogue:
             return
         index = emit.address(self.layouts[output], *position, channel)
         value = _stored_as(self.layouts[output].element, value)
-        T.buffer_store(self._buffers[f"output{output}"], value, [index])
-
-
-class _Values:
-    """The nodes of the graph at one position, for `lanes` channels from first + offset on."""
-
-    def __init__(
-        self,
-        epilogue: Epilogue,
-        position: Position,
-        first: Index,
-        offset: Index,
-        lanes: int,
-        accumulator: Accumulate | None,
-        threshold: Threshold | None,
-    ):
-        self.epilogue = epilogue
-        self.position = position
-        self.first = first
-        self.offset = offset
-        self.lanes = lanes
-        self.accumulator = accumulator
-        self.threshold = threshold
-        self.is_c = epilogue.isa.is_scalar
-        self.known: dict[int, Value] = {}
-
-    @property
-    def channel(self) -> Index:
-        """The first channel."""
-        return self.first + self.offset
-
-    def value(self, number: int) -> Value:
-        """The value of a node; named, if it is used more than once."""
-        if number not in self.known:
-            node = self.epilogue.graph.nodes[number]
-            value = self.evaluate(node)
-            can_bind = self.is_c or not _is_boolean(value)
-            if node.uses > 1 and can_bind and not isinstance(node.expression, Scalar | Integer):
-                value = emit.bind(value)
-            self.known[number] = value
-        return self.known[number]
-
-    def evaluate(self, node: Node) -> Value:
-        """The node from its operands."""
-        match node.expression:
-            case Accumulator():
-                assert self.accumulator is not None, "this kernel has no accumulator"
-                return self.accumulator(self.offset, self.lanes)
-            case Operand(index=index):
-                return self.operand(index)
-            case Channel(index=index):
-                return self.constant(index)
-            case Integer(value=value):
-                return emit.constant(value, "int32", self.lanes)
-            case Scalar(value=value):
-                return functions.number(value, self.lanes, self.is_c)
-            case Flip(index=index):
-                return _differ(self.value(node.operands[0]), self.flags(index))
-            case Compare() if self.threshold is not None and self.is_threshold(node):
-                right = self.epilogue.graph.nodes[node.operands[1]].expression
-                assert isinstance(right, Channel)
-                return self.threshold(right.index, self.offset, self.lanes)
-            case Binary(kind="max" | "min") if len(set(node.operands)) == 1:
-                return self.value(node.operands[0])
-            case expression:
-                values = [self.value(operand) for operand in node.operands]
-                return self.apply(expression, values)
-
-    def apply(self, expression: object, values: list[Value]) -> Value:
-        """An operation on numbers or booleans."""
-        match expression, values:
-            case ToFloat(), [x]:
-                return self.as_float(x)
-            case ToLevel(), [x]:
-                return self.as_level(x)
-            case ToInteger(), [x]:
-                return T.Cast(emit.vector_type("int32", self.lanes), self.as_float(x))
-            case MulShift(shift=shift), [left, right]:
-                return self.mul_shift(left, right, shift)
-            case Lookup(index=index), [place]:
-                return self.epilogue._buffers[f"constant{index}"][place]
-            case BitOf(plane=plane), [x]:
-                bit, zero = (emit.constant(v, "int32", self.lanes) for v in (1 << plane, 0))
-                return tirx.NE(x & bit, zero)
-            case FromBit(low=low, high=high), [x]:
-                yes, no = (functions.number(v, self.lanes, self.is_c) for v in (high, low))
-                return tirx.Select(x, yes, no)
-            case Unary(kind=kind), [x]:
-                return functions.unary(kind, emit.bind(self.as_float(x)), self.is_c)
-            case Binary(kind=kind), [left, right]:
-                return self.binary(kind, *self.alike(left, right))
-            case Compare(kind=kind), [left, right]:
-                return COMPARISONS[kind](*self.alike(left, right))
-            case Select(), [condition, then, otherwise]:
-                if _is_boolean(then):
-                    return tirx.Or(tirx.And(condition, then), tirx.And(tirx.Not(condition), otherwise))
-                return tirx.Select(condition, *self.alike(then, otherwise))
-        raise AssertionError(f"no code for {expression}")
-
-    def mul_shift(self, left: Value, right: Value, shift: int) -> Value:
-        """A product without its lowest bits, rounded."""
-        wide, narrow = ("int64" if shift > 16 else "int32"), "int32"
-        factors = [
-            T.Cast(emit.vector_type(wide, self.lanes), x) if wide != narrow else x for x in (left, right)
-        ]
-        half, bits = (emit.constant(v, wide, self.lanes) for v in (1 << shift - 1, shift))
-        result = T.shift_right(factors[0] * factors[1] + half, bits)
-        return T.Cast(emit.vector_type(narrow, self.lanes), result) if wide != narrow else result
-
-    def binary(self, kind: str, left: Value, right: Value) -> Value:
-        """An arithmetic operation on two numbers of one type."""
-        match kind:
-            case "add":
-                return left + right
-            case "sub":
-                return left - right
-            case "mul":
-                return left * right
-            case "div":
-                return left / right
-            case "pow":
-                return functions.power(left, right)
-        left, right = emit.bind(left), emit.bind(right)
-        if emit.is_number(right):
-            left, right = right, left
-        # The comparison is false for NaN, which so survives from the right side, the one that is no number.
-        condition = left > right if kind == "max" else left < right
-        return tirx.Select(condition, left, right)
-
-    def is_threshold(self, node: Node) -> bool:
-        """Whether the node is accumulator >= channel constant."""
-        nodes = self.epilogue.graph.nodes
-        left, right = (nodes[operand].expression for operand in node.operands)
-        is_ge = isinstance(node.expression, Compare) and node.expression.kind == "ge"
-        return is_ge and isinstance(left, Accumulator) and isinstance(right, Channel)
-
-    def operand(self, index: int) -> Value:
-        """Operand `index` at this position."""
-        layout = self.epilogue.spec.operands[index]
-        buffer = self.epilogue._buffers[f"operand{index}"]
-        if layout.element is Element.BIT:
-            return self.bits(layout, buffer)
-        place = emit.address(layout, *self.position, self.channel)
-        stride = layout.strides[3] if layout.shape[3] > 1 else 0
-        value = emit.load(buffer, place, self.lanes, stride)
-        if layout.element in (Element.U8, Element.I8, Element.I16):
-            return T.Cast(emit.vector_type("int32", self.lanes), value)
-        return value
-
-    def bits(self, layout: Layout, buffer: Buffer) -> Value:
-        """Booleans from packed bits."""
-        if layout.shape[3] == 1:
-            unit = 1 if self.is_c else 4
-            word = buffer[emit.address(layout, *self.position, 0, unit)]
-            return _spread(T.Cast("int32", word), 0, self.lanes, is_one=True)
-        if self.is_c:
-            word = buffer[emit.address(layout, *self.position, _quotient(self.channel, WORD_BITS))]
-            bit = T.Cast("uint32", _remainder(self.channel, WORD_BITS))
-            one, zero = tirx.const(1, "uint32"), tirx.const(0, "uint32")
-            return tirx.NE(T.shift_right(word, bit) & one, zero)
-        assert isinstance(self.offset, int)
-        byte, bit = self.first // BYTE_BITS + self.offset // BYTE_BITS, self.offset % BYTE_BITS
-        place = emit.address(layout, *self.position, byte, 4)
-        if self.lanes <= BYTE_BITS:
-            return _spread(T.Cast("int32", buffer[place]), bit, self.lanes)
-        mask = emit.load(buffer, place, self.lanes // BYTE_BITS)
-        return _spread(T.reinterpret(f"uint{self.lanes}", mask), 0, self.lanes)
-
-    def constant(self, index: int) -> Value:
-        """Channel constant `index`."""
-        return emit.load(self.epilogue._buffers[f"constant{index}"], self.channel, self.lanes)
-
-    def flags(self, index: int) -> Value:
-        """Channel constant `index` as booleans."""
-        return tirx.NE(self.constant(index), emit.constant(0, "int32", self.lanes))
-
-    def as_float(self, x: Value) -> Value:
-        """A number as float32."""
-        if x.ty.dtype.startswith("float"):
-            return x
-        return T.Cast(emit.vector_type("float32", self.lanes), x)
-
-    def as_level(self, x: Value) -> Value:
-        """A number as int32, 0 where it is not above 0: the conversion of NaN would not be defined."""
-        x, zero = emit.bind(self.as_float(x)), functions.number(0.0, self.lanes, self.is_c)
-        return T.Cast(emit.vector_type("int32", self.lanes), tirx.Select(x > zero, x, zero))
-
-    def alike(self, left: Value, right: Value) -> tuple[Value, Value]:
-        """Both as float32 unless both are integers."""
-        if _is_integer(left) and _is_integer(right):
-            return left, right
-        return self.as_float(left), self.as_float(right)
-
-
-class _Words(_Values):
-    """The same on whole words of bits; `first` and `offset` count words."""
-
-    def evaluate(self, node: Node) -> Value:
-        """The node from its operands."""
-        if isinstance(node.expression, Flip):
-            return self.value(node.operands[0]) ^ self.constant(node.expression.index)
-        return super().evaluate(node)
-
-    def operand(self, index: int) -> Value:
-        """Words of an operand."""
-        place = emit.address(self.epilogue.spec.operands[index], *self.position, self.channel)
-        return emit.load(self.epilogue._buffers[f"operand{index}"], place, self.lanes)
-
-
-def bits_of_word(word: Value, offset: Index, lanes: int) -> Value:
-    """Booleans from bits offset, offset + 1, ... of a uint32 word."""
-    if lanes == 1:
-        one, zero = tirx.const(1, "uint32"), tirx.const(0, "uint32")
-        return tirx.NE(T.shift_right(word, T.Cast("uint32", _expression(offset))) & one, zero)
-    assert isinstance(offset, int)
-    return _spread(T.shift_right(word, tirx.const(offset, "uint32")), 0, lanes)
-
-
-def _spread(bits: Value, first: int, lanes: int, is_one: bool = False) -> Value:
-    """Lane i: whether bit first + i of an integer of at most 32 bits is set; bit `first` in every lane if
-    is_one."""
-    ones = emit.constant(1, "uint32", lanes)
-    zeros = emit.constant(0, "uint32", lanes)
-    word = emit.broadcast(T.Cast("uint32", bits), lanes)
-    if is_one or lanes == 1:
-        return tirx.NE(word & emit.constant(1 << first, "uint32", lanes), zeros)
-    numbers = T.Cast(emit.vector_type("uint32", lanes), T.Ramp(tirx.const(first, "int32"), 1, lanes))
-    return tirx.NE(word & T.shift_left(ones, numbers), zeros)
+        T.buffer_store(self._scope.buffers[f"output{output}"], value, [index])
 
 
 def _stored_as(element: Element, value: Value) -> Value:
@@ -673,34 +436,3 @@ def _is_bitwise(spec: KernelSpec, graph: Graph) -> bool:
 
     outputs_bits = all(output.layout.element is Element.BIT for output in spec.outputs)
     return bool(spec.outputs) and outputs_bits and all(is_bits(node) for node in graph.nodes)
-
-
-def _differ(left: Value, right: Value) -> Value:
-    """Booleans that are not equal; TVM's own comparison takes them for floats. LLVM makes it one
-    exclusive-or."""
-    return tirx.Or(tirx.And(left, tirx.Not(right)), tirx.And(tirx.Not(left), right))
-
-
-def _is_boolean(value: Value) -> bool:
-    return value.ty.dtype.startswith("bool")
-
-
-def _is_integer(value: Value) -> bool:
-    return value.ty.dtype.startswith("int")
-
-
-def _expression(index: Index) -> Value:
-    return tirx.const(index, "int32") if isinstance(index, int) else index
-
-
-def _quotient(index: Index, divisor: int) -> Index:
-    """index / divisor, a power of two; index is not negative."""
-    if isinstance(index, int):
-        return index // divisor
-    return T.shift_right(index, tirx.const(divisor.bit_length() - 1, "int32"))
-
-
-def _remainder(index: Index, divisor: int) -> Index:
-    if isinstance(index, int):
-        return _expression(index % divisor)
-    return index & tirx.const(divisor - 1, "int32")

@@ -14,7 +14,8 @@ import numpy as np
 
 from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffers
-from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol

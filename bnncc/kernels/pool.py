@@ -16,7 +16,8 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import count_pool, emit, functions
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
-from bnncc.kernels.epilogue import Epilogue, bits_of_word
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import bits_of_word
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol

@@ -12,7 +12,8 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
-from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.interleave import interleave, merge_groups, merged_groups
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel

@@ -22,7 +22,8 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, spike_list, spike_scatter, spike_slide, spike_table
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
-from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.events import EventIsa, as_index
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters

@@ -21,7 +21,8 @@ from tvm.script.ir_builder import tirx as T
 from bnncc.kernels import emit
 from bnncc.kernels.c_helpers import ADD_ROWS, ROW_ORDER
 from bnncc.kernels.emit import Buffer, Buffers, Index
-from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.events import EventIsa
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters

@@ -22,7 +22,8 @@ from tvm.script.ir_builder import tirx as T
 from bnncc.kernels import emit
 from bnncc.kernels.bias import bias_of, without_bias
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
-from bnncc.kernels.epilogue import BYTE_BITS, Epilogue
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import BYTE_BITS
 from bnncc.kernels.events import EventIsa, Word, as_index
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffer, Index
-from bnncc.kernels.epilogue import Position
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.events import EventIsa, Word
 from bnncc.kernels.nest import each, tiles
 from bnncc.plan.kernel import SpikeConv

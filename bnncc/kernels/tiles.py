@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffer, Index, Value
-from bnncc.kernels.epilogue import Epilogue, Position
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.epilogue_values import Position
 from bnncc.kernels.nest import Pixels, Tile
 
 Sums = dict[tuple[int, int], Buffer]

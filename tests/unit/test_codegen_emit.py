@@ -10,7 +10,8 @@ import pytest
 
 import bnncc
 from bnncc import codegen, targets
-from bnncc.codegen.entry import connect, library_entry
+from bnncc.codegen.calls import connect
+from bnncc.codegen.entry import library_entry
 from bnncc.codegen.header import header_text
 from bnncc.codegen.manifest import batch_of
 from bnncc.codegen.package import EmitOptions, banner

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program with its kernels and weights: which kernel every step calls, and with which C arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bnncc.codegen import stateful, threads
+from bnncc.codegen.text import in_comment, port_type, wrapped
+from bnncc.codegen.weights import WeightPool, Weights
+from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.program import Buffer, Program, Step
+
+
+class ParameterFacts(Protocol):
+    """What the entry needs of a kernel's parameter."""
+
+    @property
+    def c_type(self) -> str:
+        """What the pointer points to."""
+        ...
+
+    @property
+    def is_const(self) -> bool:
+        """Whether the kernel only reads it."""
+        ...
+
+    @property
+    def declaration(self) -> str:
+        """As in a C prototype."""
+        ...
+
+    @property
+    def doc(self) -> str:
+        """What lies there, for a comment."""
+        ...
+
+
+class KernelFacts(Protocol):
+    """What the entry needs of a `bnncc.kernels.kernel.Kernel`."""
+
+    @property
+    def symbol(self) -> str:
+        """The function's name, without the library's."""
+        ...
+
+    @property
+    def parameters(self) -> Sequence[ParameterFacts]:
+        """Inputs, operands, constants, outputs."""
+        ...
+
+    @property
+    def function(self) -> object:
+        """The code before compilation; printed by `--emit tir`."""
+        ...
+
+    @property
+    def schedule(self) -> Mapping[str, int]:
+        """The tile parameters."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One line for the report."""
+        ...
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Of memory lent for the call."""
+        ...
+
+    @property
+    def pieces(self) -> int:
+        """Parts that threads may compute at the same time; above 1 there are four parameters more."""
+        ...
+
+    @property
+    def stages(self) -> int:
+        """All pieces of a stage come before the next one."""
+        ...
+
+    def pack(self, constants: tuple[np.ndarray, ...], /) -> tuple[np.ndarray, ...]:
+        """The stored form of a step's constants."""
+        ...
+
+
+Kernels = Mapping[KernelSpec, KernelFacts]
+"""One kernel for every KernelSpec of the program."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a kernel: its C arguments, and the weights among them."""
+
+    symbol: str
+    arguments: tuple[str, ...]
+    weights: tuple[Weights, ...]
+    is_divided: bool = False
+    """Whether the kernel wants to be told which pieces it computes."""
+    pieces: int = 1
+    """How many threads share; 1 where they do not."""
+    stages: int = 1
+    """All pieces of a stage come before the next one."""
+
+    def text(self, indent: int, pieces: tuple[str, str, str, str] = ("0", "1", "1", "2")) -> str:
+        """The statement, its first line to stand at column `indent`; pieces: the first, the one after the
+        last, of how many, which stage (2: all)."""
+        arguments = (*self.arguments, *(pieces if self.is_divided else ()))
+        return f"{wrapped(self.symbol, arguments, indent)};"
+
+
+@dataclass(frozen=True)
+class StepCalls:
+    """What one step does: `plain`, or `masked` instead where the mask plane has a zero."""
+
+    plain: Call
+    masked: Call | None = None
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """All arrays that the step refers to."""
+        return self.plain.weights + (self.masked.weights if self.masked else ())
+
+
+@dataclass(frozen=True)
+class Network:
+    """A program with its kernels chosen and its weights stored: all that the generated files tell."""
+
+    program: Program
+    kernels: Kernels
+    pool: WeightPool
+    calls: tuple[StepCalls, ...]
+    threads: int = 1
+    """That a run uses, the caller's among them."""
+
+    @property
+    def distinct_kernels(self) -> tuple[KernelFacts, ...]:
+        """Each kernel once, in the order of first use."""
+        specs: dict[KernelSpec, None] = {}
+        for step in self.program.steps:
+            specs[step.kernel] = None
+            if step.when_zero:
+                specs[step.when_zero.kernel] = None
+        by_symbol = {self.kernels[spec].symbol: self.kernels[spec] for spec in specs}
+        return tuple(by_symbol.values())
+
+
+def connect(program: Program, kernels: Kernels, threads: int = 1) -> Network:
+    """Store the weights in each kernel's form and write down every call. threads: that share large steps."""
+    pool = WeightPool(program.name)
+    stored = {
+        index: pool.add(buffer.data, in_comment(buffer.name))
+        for index, buffer in enumerate(program.buffers)
+        if buffer.place == "constant" and buffer.data is not None
+    }
+    calls = tuple(_step_calls(program, kernels, pool, stored, step, threads) for step in program.steps)
+    return Network(program, kernels, pool, calls, threads)
+
+
+def _step_calls(
+    program: Program,
+    kernels: Kernels,
+    pool: WeightPool,
+    stored: Mapping[int, Weights],
+    step: Step,
+    number_of_threads: int,
+) -> StepCalls:
+    def call(spec: KernelSpec, reads: tuple[int, ...]) -> Call:
+        kernel = kernels[spec]
+        first = len(reads)
+        packed = [
+            pool.add(array, f"{comment(step)}: {in_comment(parameter.doc)}")
+            for array, parameter in zip(kernel.pack(step.constants), kernel.parameters[first:], strict=False)
+        ]
+        pointers = [
+            *(_pointer(program, stored, index) for index in reads),
+            *(Pointer(weights.symbol, weights.c_type) for weights in packed),
+            *(_pointer(program, stored, index) for index in step.writes),
+            *(
+                (_pointer(program, stored, step.scratch),)
+                if step.scratch is not None and kernel.scratch_bytes
+                else ()
+            ),
+        ]
+        assert len(pointers) == len(kernel.parameters), (kernel.symbol, pointers)
+        arguments = tuple(p.passed_to(q) for p, q in zip(pointers, kernel.parameters, strict=True))
+        constants = tuple(stored[index] for index in reads if index in stored)
+        pieces = threads.pieces(program, step, kernel.pieces, number_of_threads)
+        symbol = f"{program.name}_{kernel.symbol}"
+        return Call(symbol, arguments, (*packed, *constants), kernel.pieces > 1, pieces, kernel.stages)
+
+    plain = call(step.kernel, step.reads)
+    if step.when_zero is None:
+        return StepCalls(plain)
+    return StepCalls(plain, call(step.when_zero.kernel, step.when_zero.reads))
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A pointer as a C expression, and what it points to ("void" converts by itself)."""
+
+    expression: str
+    c_type: str
+
+    def passed_to(self, parameter: ParameterFacts) -> str:
+        """The expression, converted to the parameter's type where the two differ."""
+        if self.c_type in ("void", parameter.c_type):
+            return self.expression
+        const = "const " if parameter.is_const else ""
+        return f"({const}{parameter.c_type} *)({const}void *){self.expression}"
+
+
+def _pointer(program: Program, stored: Mapping[int, Weights], index: int) -> Pointer:
+    buffer = program.buffers[index]
+    match buffer.place:
+        case "part":
+            return _part(program, _pointer(program, stored, buffer.base), buffer)
+        case "state":
+            return Pointer(f"(void *)(memory->state + {stateful.place(program, index)})", "void")
+        case "arena":
+            return Pointer(f"(void *)(memory->arena + {program.offsets[index]})", "void")
+        case "input":
+            port = program.inputs[buffer.index]
+            return Pointer(f"memory->{port.c_name}", port_type(port))
+        case "output":
+            port = program.outputs[buffer.index]
+            return Pointer(f"memory->{port.c_name}", port_type(port))
+        case "constant":
+            return Pointer(stored[index].symbol, stored[index].c_type)
+
+
+def _part(program: Program, base: Pointer, buffer: Buffer) -> Pointer:
+    """Where the part of a buffer lies in this trip of the loop."""
+    if buffer.stride == 0:
+        return base
+    read_only = program.buffers[program.whole(buffer.base)].place in ("input", "constant")
+    const = "const " if read_only else ""
+    start = f"({const}unsigned char *){base.expression}"
+    return Pointer(f"({const}void *)({start} + memory->time * {buffer.stride})", "void")
+
+
+def comment(step: Step) -> str:
+    """What a step does, and for which node."""
+    about = f"{step.operation} ({step.domains})" if step.domains else step.operation
+    return in_comment(": ".join(part for part in (step.location or step.name, about) if part))
