@@ -172,7 +172,7 @@ def check(path: Path, artifact: Artifact) -> Artifact:
 @pytest.mark.parametrize("kind", ["plain", "batch first"])
 def test_the_code_does_not_grow_with_the_steps(kind: str, tmp_path: Path):
     sizes = []
-    for steps in (10, 20):
+    for steps in (20, 40):  # LLVM unrolls loops over fewer.
         folder = tmp_path / str(steps)
         folder.mkdir()
         artifact = compiled(folder, unrolled(steps, kind))

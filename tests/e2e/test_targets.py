@@ -104,9 +104,10 @@ def test_a_damaged_library_gives_other_answers(target: str, digits: Path, tmp_pa
     bnncc.compile(digits, target=target, output=tmp_path / "digits")
     archive = tmp_path / "digits" / "libmodel_layers.a"
     code = bytearray(archive.read_bytes())
-    weights = code.index(b"model_weights.o")
-    start = code.index(bytes(64), weights) + 4096  # within the weights: far behind the headers
-    for at in range(start, start + 512):
+    weights = code.index(b"\x7fELF", code.index(b"model_weights.o/"))
+    for at in range(
+        weights + 2048, weights + 2560
+    ):  # Behind the header, which is followed by 11 KB of weights.
         code[at] ^= 0xFF
     archive.write_bytes(code)
     assert case.differences(Artifact(tmp_path / "digits").run(dict(case.inputs))) != []
