@@ -6,8 +6,8 @@ float32: medians of turns, the mean of the layers of a kind, the rounding of an 
 counted in. Between two turns other layers go through the caches, as in a network: a depthwise layer whose
 input is still there would take up to 1.4 times as long in bytes.
 
-On NEON by instructions under QEMU and llvm-mca. Processors that are missing were not measured: there bytes are
-taken everywhere.
+On NEON by instructions under QEMU and llvm-mca. Processors that are missing were not measured: there bytes
+are taken everywhere.
 """
 
 from __future__ import annotations
