@@ -32,12 +32,12 @@ from bnncc.linalg.schedule import parts_of
 from bnncc.lowering import Lowered, lower
 from bnncc.lowering.stored_forms import with_three_words
 from bnncc.lowering.upstream import lower_upstream
-from bnncc.options import Goal, Options
+from bnncc.options import Options
 from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.passes.tabulate_counts import LARGEST_TABLE
 from bnncc.plan import byte_costs
-from bnncc.plan.budget import FlashExceeded
+from bnncc.plan.budget import FlashExceeded, Goal
 from bnncc.plan.density import Costs, Crossover, Form
 from bnncc.plan.names import check_library_name, library_name
 from bnncc.plan.program import Program
@@ -58,7 +58,7 @@ Say = Callable[[str], None]
 
 def front(path: str | Path, options: Options, progress: Say | None = None) -> ModuleOp:
     """Model file to a module of fused regions. Imports no TVM. Raises BnnccError for the user's mistakes."""
-    say = progress or _quiet
+    say = progress or quiet
     say("reading the model")
     module = read(path, options)
     if is_fused(module):
@@ -211,7 +211,7 @@ def compile_module(
     progress: Say | None = None,
 ) -> Artifact:
     """PyTorch module to an artifact, through an ONNX file that is gone afterwards. Raises BnnccError."""
-    say = progress or _quiet
+    say = progress or quiet
     say("exporting the module")
     with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
         return compile_model(export_module(module, export, Path(folder)), output, options, progress)
@@ -225,7 +225,7 @@ def build(
     progress: Say | None = None,
 ) -> Artifact:
     """The second half: kernels, library, header, manifest, report."""
-    say = progress or _quiet
+    say = progress or quiet
     target = targets.load(options.target)
     codegen.check_emit(options.emit)
     codegen.check_package(options.package)
@@ -357,5 +357,5 @@ def _ir_printer(passes: tuple[str, ...]) -> After | None:
     return show
 
 
-def _quiet(_message: str) -> None:
+def quiet(_message: str) -> None:
     """The default progress: none."""

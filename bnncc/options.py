@@ -12,10 +12,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.frontend.camera import CameraInput
 from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.passes.pipeline import Rounded
-from bnncc.plan.budget import Budgets
-
-Goal = Literal["size", "speed"] | None
-"""What kernels are chosen for; None: a balance."""
+from bnncc.plan.budget import Budgets, Goal
 
 Road = Literal["tvm", "mlir"]
 """Which compiler makes the kernels."""

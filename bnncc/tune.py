@@ -46,7 +46,7 @@ def tune_model(
 
     trials: of each kind of layer; seconds: of all together; flash: the command that writes programs to a
     board at a serial port, if not the target's. Raises BnnccError."""
-    say, start = progress or _quiet, time.monotonic()
+    say, start = progress or driver.quiet, time.monotonic()
     _check(path, options)
     target = targets.load(options.target)
     from bnncc.tuning import confirm
@@ -176,7 +176,3 @@ class _Networks:
         if self._default is None:
             self._default = driver.build(self._lowered, self._path, None, self._options)
         return self._default
-
-
-def _quiet(_message: str) -> None:
-    """Say nothing."""

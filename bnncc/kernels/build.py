@@ -35,8 +35,9 @@ from bnncc.kernels import (
 )
 from bnncc.kernels.c_helpers import POPCOUNT, VECTOR, helpers
 from bnncc.kernels.functions import LITERAL, LONG_LITERAL
-from bnncc.kernels.isa import Goal, Isa, TargetFacts
+from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters
+from bnncc.plan.budget import Goal
 from bnncc.plan.c_values import float_literal
 from bnncc.plan.kernel import (
     BinaryConv,

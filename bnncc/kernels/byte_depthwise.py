@@ -14,11 +14,8 @@ from bnncc.kernels import emit
 from bnncc.kernels.byte_plan import BytePlan, zeros
 from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.isa import Isa
-from bnncc.kernels.nest import Tile, Vector, each_lane, walk
+from bnncc.kernels.nest import UNROLLED_TAPS, Tile, Vector, each_lane, walk
 from bnncc.kernels.tiles import Sums
-
-UNROLLED_TAPS = 9
-"""Taps that stand unrolled, so that neighbouring pixels share their loads."""
 
 
 def accumulate(plan: BytePlan, tile: Tile, buffers: Buffers, isa: Isa) -> Sums:

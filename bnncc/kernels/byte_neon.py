@@ -21,14 +21,20 @@ from bnncc.kernels.byte_plan import BytePlan, Stage, zeros
 from bnncc.kernels.byte_steps import CENTRE
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.isa import Isa
-from bnncc.kernels.nest import Schedule, Tile, Vector, even_tile, register_schedule, walk, walk_chunks
+from bnncc.kernels.nest import (
+    UNROLLED_TAPS,
+    Schedule,
+    Tile,
+    Vector,
+    even_tile,
+    register_schedule,
+    walk,
+    walk_chunks,
+)
 from bnncc.kernels.tiles import Sums
 
 SIGNED_PLANES = 7
 """Weights below 2^7 in magnitude: two products with activations of -128 to 127 fit 16 bits."""
-
-UNROLLED_TAPS = 9
-"""Taps of a depthwise window that stand unrolled, so that neighbouring pixels share their loads."""
 
 
 ACCUMULATORS = {"dot": 20, "pairs": 12}

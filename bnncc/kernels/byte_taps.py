@@ -21,7 +21,7 @@ from bnncc.kernels.epilogue import Epilogue
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.naming import kernel_symbol
-from bnncc.kernels.nest import each, pixel_tiles, walk
+from bnncc.kernels.nest import UNROLLED_TAPS, each, pixel_tiles, walk
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import WORD_BITS
 
@@ -31,8 +31,6 @@ BLOCK = 4
 CHANNELS = WORD_BITS
 """Whose sums are kept at a time: a word of bits, where those are written."""
 
-UNROLLED_TAPS = 9
-"""Taps that stand unrolled."""
 
 TAP = "bnncc_byte_tap"
 """(sums, bytes, weight): adds the products of four channels."""

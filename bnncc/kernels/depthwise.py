@@ -16,6 +16,7 @@ from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.nest import (
+    UNROLLED_TAPS,
     Channels,
     Level,
     Pixels,
@@ -32,9 +33,6 @@ from bnncc.kernels.real_plan import RealPlan
 from bnncc.kernels.tiles import Sums
 from bnncc.plan.kernel import KernelSpec, RealConv
 from bnncc.plan.layout import WORD_BITS
-
-UNROLLED_TAPS = 9
-"""Taps that stand unrolled, so that neighbouring pixels share their loads."""
 
 
 def fits(spec: KernelSpec) -> bool:

@@ -8,10 +8,9 @@ from typing import Literal, Protocol
 
 import tvm
 
-Popcount = Literal["vector32", "bytes", "words", "scalar", "none"]
+from bnncc.plan.budget import Goal
 
-Goal = Literal["size", "speed"] | None
-"""What matters most; None: a balance of both."""
+Popcount = Literal["vector32", "bytes", "words", "scalar", "none"]
 
 
 class TargetFacts(Protocol):

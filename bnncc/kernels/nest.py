@@ -20,6 +20,9 @@ from bnncc.kernels.emit import Index
 from bnncc.plan.kernel import KernelSpec, Window
 from bnncc.plan.layout import Layout
 
+UNROLLED_TAPS = 9
+"""Taps of a depthwise window that stand unrolled, so that neighbouring pixels share their loads."""
+
 
 def tiles(extent: int, size: int, name: str = "i") -> Iterator[tuple[Index, int]]:
     """(first, count) of tiles of `size`, in a loop, and of the rest, if any. The loop counts `name` (if its

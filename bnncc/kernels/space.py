@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 
 from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv, spike_conv
 from bnncc.kernels.binary_plan import BinaryPlan
-from bnncc.kernels.isa import Goal, Isa, TargetFacts
+from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.naming import layer_name, spec_digest
 from bnncc.kernels.nest import Pixels
+from bnncc.plan.budget import Goal
 from bnncc.plan.kernel import BinaryConv, ByteConv, KernelSpec, Map, Pool, RealConv, SpikeConv
 
 TEMPLATES_VERSION = 2

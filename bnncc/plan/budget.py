@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.plan import arena
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Program, Step
+
+Goal = Literal["size", "speed"] | None
+"""What kernels are chosen for; None: a balance of both."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from bnncc import targets
 from bnncc.diagnostics import BnnccError
-from bnncc.kernels.isa import Goal, Isa
+from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.space import candidates, layer_key
+from bnncc.plan.budget import Goal
 from bnncc.plan.kernel import KernelSpec
 from bnncc.targets import Target
 from bnncc.tuning.database import Database, Key
