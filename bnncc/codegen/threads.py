@@ -15,6 +15,9 @@ from bnncc.targets import Target
 MOST = 64
 """Threads that a library may use; a layer is never cut into more pieces than that is good for."""
 
+LARGEST_INT = 2**31 - 1
+"""Of an int32."""
+
 PIECES_PER_THREAD = 16
 """At most: they even out what other work on the machine takes from a thread, and that it may begin late."""
 
@@ -57,7 +60,9 @@ def pieces(program: Program, step: Step, most: int, threads: int) -> int:
     if threads == 1 or most == 1 or size < least:
         return 1
     each = size // (threads * max(1, least))
-    return min(most, threads * min(max(1, each), PIECES_PER_THREAD))
+    # The kernel multiplies a piece's number with that of its iterations, in 32 bits.
+    most = min(most, LARGEST_INT // most)
+    return max(1, min(most, threads * min(max(1, each), PIECES_PER_THREAD)))
 
 
 def _size(program: Program, step: Step) -> tuple[int, int]:
@@ -96,13 +101,9 @@ int {name}_threads(int count)
     return {upper}_OK;
 }}
 
-/* When the program ends, or the library is unloaded: no thread must be left in its code. */
 __attribute__((destructor)) static void {name}_end_threads(void)
 {{
-    if (pthread_mutex_trylock(&{name}_pool.owner) == 0) {{
-        bnncc_stop_workers(&{name}_pool);
-        pthread_mutex_unlock(&{name}_pool.owner);
-    }}
+    bnncc_end_threads(&{name}_pool);
 }}"""
 
 

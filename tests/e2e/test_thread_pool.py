@@ -11,6 +11,7 @@ from bnncc import runtime
 PROGRAM = """\
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 
 enum { THREADS = 7, MOST = 300, JOBS = 20000 };
@@ -68,7 +69,7 @@ static int jobs(int threads)
 /* The run's own thread sleeps in the first half of its share: the rest of it is another's. */
 static int helped(void)
 {
-    static struct job job = {64, 0, {0}, {0}};
+    struct job job = {64, 0, {0}, {0}};
     struct bnncc_pool *taken;
     bnncc_set_threads(&pool, 2);
     taken = bnncc_begin(&pool);
@@ -77,15 +78,47 @@ static int helped(void)
     return all_once(&job) && pthread_equal(job.by[0], job.by[15]) && !pthread_equal(job.by[0], job.by[31]);
 }
 
+static void *run_long(void *work)
+{
+    struct bnncc_pool *taken = bnncc_begin(&pool);
+    bnncc_compute(taken, compute, work, 64);
+    bnncc_end(taken);
+    return 0;
+}
+
+/* A child that is forked while another thread runs: it has a copy of a pool that is taken, with pieces left. */
+static int forked(void)
+{
+    static struct job job = {64, 0, {0}, {0}};
+    const struct timespec moment = {0, 50000000};
+    pthread_t other;
+    pid_t child;
+    int status = -1;
+    bnncc_set_threads(&pool, 2);
+    pthread_create(&other, 0, run_long, &job);
+    nanosleep(&moment, 0);
+    child = fork();
+    if (child == 0) {
+        struct job before = job;
+        alarm(10);
+        _exit(!jobs(3) || !helped() || memcmp(&before, &job, sizeof job));
+    }
+    waitpid(child, &status, 0);
+    pthread_join(other, 0);
+    return status == 0 && all_once(&job);
+}
+
 int main(void)
 {
     int threads;
     if (!helped())
         return 20;
+    if (!forked())
+        return 21;
     for (threads = 1; threads <= THREADS; threads += 2)
         if (!jobs(threads))
             return threads;
-    bnncc_set_threads(&pool, 1);
+    bnncc_end_threads(&pool);
     puts("every piece once");
     return 0;
 }
@@ -118,6 +151,11 @@ def test_two_threads_that_take_the_same_pieces_are_noticed(tmp_path: Path) -> No
     """Near miss. The run may then wait for ever."""
     hasty = "(nanosleep(&(struct timespec){0, 1}, 0), __atomic_store_n(share, rest, __ATOMIC_RELEASE), 1)"
     assert run(tmp_path, (TAKEN, hasty)).returncode != 0
+
+
+def test_a_child_that_takes_the_pool_for_its_own_is_noticed(tmp_path: Path) -> None:
+    """Near miss. It may then wait for ever."""
+    assert run(tmp_path, ("const pid_t here = getpid();", "const pid_t here = 1;")).returncode != 0
 
 
 def test_that_nobody_helps_is_noticed(tmp_path: Path) -> None:

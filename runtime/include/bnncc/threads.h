@@ -44,7 +44,7 @@ struct bnncc_pool {
     int most; /* Workers that there is room for. */
     int wanted; /* Workers to start when a run begins. */
     int started;
-    pid_t process; /* Where they were started: they do not live on in a forked child. */
+    pid_t process; /* Whose all this is; 0 at first, -1 while it becomes another's. */
     int running; /* Whether a run is on. */
     int stopping;
     uint32_t job;
@@ -141,21 +141,36 @@ static void *bnncc_worker_main(void *argument)
     }
 }
 
+/* Whether the pool is this process's, which a forked child makes it first: there are no workers in it, and whatever
+ * run the parent was in, whose mutexes, sleepers and shares the child has a copy of, ends in the parent. Returns 0
+ * while another thread is about that. */
+static int bnncc_is_ours(struct bnncc_pool *pool)
+{
+    const pid_t here = getpid();
+    pid_t known = __atomic_load_n(&pool->process, __ATOMIC_ACQUIRE);
+    int i;
+    if (known == here)
+        return 1;
+    if (known == -1 || !__atomic_compare_exchange_n(&pool->process, &known, -1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        return 0;
+    pthread_mutex_init(&pool->owner, 0);
+    pthread_mutex_init(&pool->lock, 0);
+    pthread_cond_init(&pool->wake, 0);
+    for (i = 0; i <= pool->most; ++i)
+        pool->shares[i].left = 0;
+    pool->started = pool->running = pool->stopping = 0;
+    __atomic_store_n(&pool->process, here, __ATOMIC_RELEASE);
+    return 1;
+}
+
 /* As many workers as can be had; signals are none of theirs. */
 static void bnncc_start_workers(struct bnncc_pool *pool)
 {
     sigset_t all, before;
-    if (pool->started && pool->process != getpid()) {
-        /* What the condition knows of sleepers is of the parent's. */
-        pthread_mutex_init(&pool->lock, 0);
-        pthread_cond_init(&pool->wake, 0);
-        pool->started = 0;
-    }
     if (pool->started >= pool->wanted)
         return;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pool->process = getpid();
     while (pool->started < pool->wanted) {
         struct bnncc_worker *worker = &pool->workers[pool->started];
         worker->pool = pool;
@@ -171,7 +186,7 @@ static void bnncc_start_workers(struct bnncc_pool *pool)
 static void bnncc_stop_workers(struct bnncc_pool *pool)
 {
     int i;
-    if (pool->started && pool->process == getpid()) {
+    if (pool->started) {
         pthread_mutex_lock(&pool->lock);
         pool->stopping = 1;
         pthread_cond_broadcast(&pool->wake);
@@ -186,16 +201,27 @@ static void bnncc_stop_workers(struct bnncc_pool *pool)
 /* From now on `count` threads, the caller's one of them; those there were end. */
 static void bnncc_set_threads(struct bnncc_pool *pool, int count)
 {
+    while (!bnncc_is_ours(pool))
+        sched_yield();
     pthread_mutex_lock(&pool->owner);
     bnncc_stop_workers(pool);
     pool->wanted = count - 1;
     pthread_mutex_unlock(&pool->owner);
 }
 
+/* Where the program ends, or the library is unloaded: no thread must be left in its code. */
+static void bnncc_end_threads(struct bnncc_pool *pool)
+{
+    if (pool->process == getpid() && pthread_mutex_trylock(&pool->owner) == 0) {
+        bnncc_stop_workers(pool);
+        pthread_mutex_unlock(&pool->owner);
+    }
+}
+
 /* Where a run begins: the pool, if it is free and has workers, else 0. */
 static struct bnncc_pool *bnncc_begin(struct bnncc_pool *pool)
 {
-    if (pthread_mutex_trylock(&pool->owner) != 0)
+    if (!bnncc_is_ours(pool) || pthread_mutex_trylock(&pool->owner) != 0)
         return 0;
     bnncc_start_workers(pool);
     if (pool->started == 0) {
