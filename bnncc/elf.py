@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ELF objects: hide and rename what they define, list what they expect, and how large they are."""
+"""ELF objects: hide and rename what they define, list what they expect, what they are for and how large."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ LOADED = 1
 LOCAL = 0
 HIDDEN = 2
 UNDEFINED = 0
+
+
+MACHINES = {
+    (3, 1): "i386",
+    (40, 1): "arm",
+    (62, 2): "x86_64",
+    (183, 2): "aarch64",
+    (243, 1): "riscv32",
+    (243, 2): "riscv64",
+}
+"""Architectures by e_machine and class (1: 32 bits)."""
+HEAD = 20
+"""Bytes of a file up to e_machine and with it."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,14 @@ def memory_image(code: bytes, first: int) -> bytes:
     for _, offset, _, address, length, *_ in loaded:
         memory[address - first : address - first + length] = code[offset : offset + length]
     return bytes(memory)
+
+
+def architecture(head: bytes) -> str:
+    """What processors a file of which these are the first HEAD bytes is for, as in MACHINES; "" if it is no
+    little-endian ELF file, or for others."""
+    if len(head) < HEAD or head[:4] != b"\x7fELF" or head[5] != 1:
+        return ""
+    return MACHINES.get((struct.unpack_from("<H", head, 18)[0], head[4]), "")
 
 
 def undefined_symbols(code: bytes) -> set[str]:

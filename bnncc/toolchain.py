@@ -2,8 +2,8 @@
 """The C compiler and the archiver: found on this machine, called so that output does not depend on where.
 
 In this order: what the user names (`--cc`), the environment variable CC, `cc`, `gcc` or `clang` on PATH,
-and `python -m ziglang cc`, which pip installs. A target of another architecture always takes ziglang,
-unless the user names a compiler.
+and `python -m ziglang cc`, which pip installs. A target of another architecture takes ziglang, unless the user
+names a compiler, or CC names one that makes code for it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bnncc import runtime
+from bnncc import elf, runtime
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
 
 INSTALL_HINT = "install one: `pip install ziglang`, or `apt-get install gcc`; or name yours with --cc or CC"
+WRONG_COMPILER = (
+    "name a compiler for the target with --cc or CC; without both, ziglang is one for every target"
+)
 ERROR_LINES = 12
 
 COMMON_FLAGS = ("-ffp-contract=off", "-g0")
@@ -35,20 +39,25 @@ COMPACT_FLAGS = ("-nostartfiles", "-Wl,-z,noseparate-code")
 """Few resident pages: no start-up code, of which the libraries have no use, and with `-z now` a single page
 that is written; code and weights follow each other within a page. ziglang's linker does much of it anyway
 and does not know the words."""
-BARE_FLAGS = ("-ffreestanding", "-ffunction-sections", "-fdata-sections")
-"""Without an operating system: what a program does not call is left out of it."""
+BARE_FLAGS = (
+    *("-ffreestanding", "-ffunction-sections", "-fdata-sections"),
+    *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
+)
+"""Without an operating system: what a program does not call is left out of it, and nobody unwinds the stack."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
     """Commands as lists: `compiler` compiles and links, `archiver` takes `rcsD ARCHIVE OBJECT...`; `linker`
-    makes programs where it is not the compiler. is_apple: its shared libraries are in Apple's format."""
+    makes programs where it is not the compiler. is_apple: its shared libraries are in Apple's format.
+    architecture: what objects must be for, as `uname -m` says there; "" if any will do."""
 
     compiler: tuple[str, ...]
     archiver: tuple[str, ...]
     c_flags: tuple[str, ...] = ()
     linker: tuple[str, ...] = ()
     is_apple: bool = False
+    architecture: str = ""
 
     @property
     def stack_flags(self) -> tuple[str, ...]:
@@ -58,9 +67,13 @@ class Toolchain:
 
     def compile(self, source: Path, object_file: Path, flags: Sequence[str] = ()) -> None:
         """One C file to one object. The compiler is called in the file's folder with its bare name, so
-        that no path gets into the object."""
+        that no path gets into the object. Raises BnnccError, also where it is one for another processor."""
         command = (*self.compiler, "-std=c99", "-O2", *self.c_flags, *flags)
         self._run((*command, "-c", source.name, "-o", str(object_file.resolve())), source.parent)
+        made = _architecture(object_file)
+        if not _is_for(made, self.architecture):
+            message = f"{shlex.join(self.compiler)} makes code for {made}, the target is {self.architecture}"
+            raise BnnccError("", message, WRONG_COMPILER, ExitCode.FAILURE)
 
     def archive(self, objects: Sequence[Path], archive: Path) -> None:
         """Objects to a static library without dates and owners."""
@@ -151,26 +164,70 @@ def find(
 
     compiler: a command with its arguments, as a shell would split it, or None to search."""
     flags = (*COMMON_FLAGS, *(BARE_FLAGS if target.is_bare else HOSTED_FLAGS), *target.c_flags)
-    named = compiler or environment.get("CC")
-    if named:
-        command = _named(named, "--cc" if compiler else "CC")
-        return Toolchain(command, _archiver(command), flags, is_apple=target.is_apple)
-    if not target.is_foreign:
-        for name in ("cc", "gcc", "clang"):
-            if path := shutil.which(name):
-                return Toolchain((path,), _archiver((path,)), flags, is_apple=target.is_apple)
+    command = _chosen(target, compiler, environment)
+    if command:
+        archiver = _archiver(command)
+        return Toolchain(command, archiver, flags, is_apple=target.is_apple, architecture=target.architecture)
     if not _has_ziglang():
         what = f"for {target.architecture} " if target.is_foreign else ""
         raise BnnccError("", f"no C compiler {what}was found", INSTALL_HINT, ExitCode.FAILURE)
     return _zig_toolchain(target, flags)
 
 
+def _chosen(target: Target, compiler: str | None, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The compiler that the user names, or this machine's; none if ziglang's is to be taken."""
+    if compiler:
+        return _named(compiler, "--cc")
+    if named := environment.get("CC"):
+        command = _named(named, "CC")
+        # Often it is the one for this machine, which says nothing of others.
+        if not target.is_foreign or _is_for(_probed(command), target.architecture, unknown=False):
+            return command
+    if target.is_foreign:
+        return ()
+    return next(((path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), ())
+
+
 def _named(command: str, option: str) -> tuple[str, ...]:
-    words = tuple(shlex.split(command))
-    if not words or shutil.which(words[0]) is None:
+    """The words of a command. A path is made absolute: compilers are called in other folders."""
+    try:
+        program, *arguments = shlex.split(command)
+    except ValueError as error:
+        message = f"'{command}' is no command: {str(error).lower() or 'it is empty'}"
+        raise BnnccError(option, message, "quote it as for a shell") from error
+    path = shutil.which(program)
+    if path is None:
         message = f"the C compiler '{command}' was not found"
         raise BnnccError(option, message, INSTALL_HINT, ExitCode.FAILURE)
-    return words
+    return (os.path.abspath(path) if os.path.dirname(program) else program, *arguments)
+
+
+@lru_cache
+def _probed(command: tuple[str, ...]) -> str:
+    """What a compiler makes code for; "" if that is not known."""
+    with tempfile.TemporaryDirectory(prefix="bnncc-") as folder:
+        source = Path(folder) / "probe.c"
+        source.write_text("int probe;\n", encoding="utf-8")
+        try:
+            Toolchain(command, ()).compile(source, source.with_suffix(".o"))
+        except BnnccError:
+            return ""
+        return _architecture(source.with_suffix(".o"))
+
+
+def _architecture(file: Path) -> str:
+    with file.open("rb") as opened:
+        return elf.architecture(opened.read(elf.HEAD))
+
+
+def _is_for(made: str, wanted: str, unknown: bool = True) -> bool:
+    """Whether code for one architecture is for another, as `uname -m` says it; unknown: where it is not known
+    what code is for."""
+    if not made or not wanted:
+        return unknown
+    return (
+        made == wanted or (made == "arm" and wanted.startswith("armv")) or (made, wanted) == ("i386", "i686")
+    )
 
 
 def _archiver(compiler: tuple[str, ...]) -> tuple[str, ...]:

@@ -82,6 +82,42 @@ def test_a_named_compiler_must_exist(environment: dict[str, str]):
     assert caught.value.location == ("CC" if environment else "--cc")
 
 
+def test_code_for_another_processor_is_refused(tmp_path: Path):
+    """It would be in one archive with the kernels'. CC alone, often this machine's compiler, is left out."""
+    bare = targets.load("cortex-m0plus")
+    assert "ziglang" in toolchain.find(bare, None, {"CC": "cc"}).compiler
+    (tmp_path / "a.c").write_text("int a;\n")
+    with pytest.raises(BnnccError, match=r"cc makes code for \w+, the target is arm\n.*--cc"):
+        toolchain.find(bare, "cc", {}).compile(tmp_path / "a.c", tmp_path / "a.o")
+    cross = f"{sys.executable} -m ziglang cc -target thumb-freestanding-eabi"
+    for tools in (toolchain.find(bare, cross, {}), toolchain.find(bare, None, {"CC": cross})):
+        assert tools.compiler[-1] == "thumb-freestanding-eabi"
+        tools.compile(tmp_path / "a.c", tmp_path / "a.o")
+
+
+def test_a_command_with_an_open_quote_is_told():
+    with pytest.raises(BnnccError, match="is no command: no closing quotation"):
+        toolchain.find(NATIVE, 'gcc "', {})
+
+
+def test_a_relative_path_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Compilers are called in folders of ours."""
+    (tmp_path / "mycc").write_text('#!/bin/sh\nexec cc "$@"\n')
+    (tmp_path / "mycc").chmod(0o755)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a.c").write_text("int a;\n")
+    monkeypatch.chdir(tmp_path)
+    toolchain.find(NATIVE, "./mycc -O1", {}).compile(tmp_path / "work" / "a.c", tmp_path / "work" / "a.o")
+
+
+@pytest.mark.parametrize("name", ["cortex-m4", "rv32imc"])
+def test_firmware_has_nothing_to_unwind_its_stack_with(name: str, tmp_path: Path):
+    source, code = tmp_path / "a.c", tmp_path / "a.o"
+    source.write_text("int f(int); int g(int x) { return f(x) + 1; }\n")
+    toolchain.find(targets.load(name), None, {}).compile(source, code)
+    assert b".eh_frame" not in code.read_bytes() and elf.undefined_symbols(code.read_bytes()) == {"f"}
+
+
 def test_a_failing_command_is_shown(tmp_path: Path):
     source = tmp_path / "wrong.c"
     source.write_text("int f(void) { return undeclared; }\n")
