@@ -2,8 +2,8 @@
 """The C compiler and the archiver: found on this machine, called so that output does not depend on where.
 
 In this order: what the user names (`--cc`), the environment variable CC, `cc`, `gcc` or `clang` on PATH,
-and `python -m ziglang cc`, which pip installs. A target of another architecture takes ziglang, unless the user
-names a compiler, or CC names one that makes code for it.
+and `python -m ziglang cc`, which pip installs. A target of another architecture takes ziglang, unless the
+user names a compiler, or CC names one that makes code for it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BARE_FLAGS = (
     *("-ffreestanding", "-ffunction-sections", "-fdata-sections"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
 )
-"""Without an operating system: what a program does not call is left out of it, and nobody unwinds the stack."""
+"""Without an operating system: what a program does not call is left out of it, and nobody unwinds stacks."""
 
 
 @dataclass(frozen=True)

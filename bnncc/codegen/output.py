@@ -69,15 +69,32 @@ def _move(fresh: Path, directory: Path) -> None:
         fresh.rename(directory)
         return
     ours = _listed(directory)
+    _check_kept(directory, fresh, ours)
     old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
-    directory.rename(old)
     try:
+        directory.rename(old)
         fresh.rename(directory)
-    except OSError:
-        old.rename(directory)
+    except BaseException:
+        if directory.exists():
+            old.rmdir()
+        else:
+            old.rename(directory)
         raise
     _keep(old, directory, ours)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_kept(directory: Path, fresh: Path, ours: frozenset[str]) -> None:
+    """Raise a BnnccError where a file of the user's has the name of a new one."""
+    for path in sorted(fresh.rglob("*")):
+        name = path.relative_to(fresh).as_posix()
+        there = directory / name
+        if name not in ours and there.exists() and not (path.is_dir() and there.is_dir()):
+            raise BnnccError(
+                str(there),
+                "this file is not bnncc's, and would be overwritten",
+                "move it, or choose another directory with -o",
+            )
 
 
 def _keep(old: Path, new: Path, ours: frozenset[str], inside: str = "") -> None:

@@ -23,8 +23,32 @@ KEYWORDS = frozenset(
 )
 """Of C and of C++, as the header serves both."""
 
-RESERVED = KEYWORDS | {"arena", "linux", "unix", "i386", "NULL", "EOF", "I", "INFINITY", "NAN"}
-"""Also the first parameter of every generated function, and macros of common compilers and headers."""
+TYPES = frozenset(f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64, "ptr")) | {"size_t"}
+"""Which parameters after one of that name could not be of."""
+
+RESERVED = (
+    KEYWORDS
+    | TYPES
+    | frozenset(
+        """
+    arena linux unix i386 NULL EOF I INFINITY NAN errno stdin stdout stderr
+    INPUT OUTPUT HIGH LOW DEFAULT EXTERNAL INTERNAL PI HALF_PI TWO_PI DEG_TO_RAD RAD_TO_DEG EULER
+    """.split()
+    )
+)
+"""Also the first parameter of every generated function, and macros of common compilers and headers, in the
+second line those of Arduino."""
+
+HEADERS = frozenset(
+    """
+    aio assert complex cpio ctype dirent dlfcn errno fcntl features fenv float fnmatch ftw glob grp iconv
+    inttypes iso646 langinfo libgen limits locale malloc math memory monetary mqueue ndbm netdb poll pthread
+    pwd regex sched search semaphore setjmp signal spawn stdalign stdarg stdatomic stdbool stddef stdint stdio
+    stdlib stdnoreturn string strings stropts syslog tar termios tgmath threads time trace uchar ulimit unistd
+    utime utmpx wchar wctype wordexp
+    """.split()
+)
+"""Of C and POSIX: where `string.h` is a library's, a program that includes <string.h> may get it."""
 
 
 def c_identifier(name: str) -> str:
@@ -64,16 +88,23 @@ def library_name(model: str | PurePath) -> str:
     text = re.sub(r"[^0-9A-Za-z]+", "_", stem).strip("_")[:MAXIMUM_LENGTH].rstrip("_")
     if not text:
         return "model"
-    return f"model_{text}" if text[0].isdigit() or text in KEYWORDS else text
+    return f"model_{text}" if text[0].isdigit() or _is_taken(text) else text
+
+
+def _is_taken(name: str) -> bool:
+    """Whether a library's name would be another's: a keyword, a header, or what generated code begins its own
+    names with. Some file systems know no capitals."""
+    return name in KEYWORDS or name.lower() in HEADERS | {"bnncc"}
 
 
 def check_library_name(name: str) -> str:
     """The name, if C symbols may begin with it; a BnnccError otherwise."""
-    if re.fullmatch(r"[A-Za-z][0-9A-Za-z_]*", name) and name not in KEYWORDS and len(name) <= MAXIMUM_LENGTH:
+    is_spelled = re.fullmatch(r"[A-Za-z][0-9A-Za-z_]*", name) and len(name) <= MAXIMUM_LENGTH
+    if is_spelled and not _is_taken(name):
         return name
     raise BnnccError(
         "--name",
         f"'{name}' is not a name that C symbols can begin with",
         f"letters, digits and underscores, a letter first, at most {MAXIMUM_LENGTH} characters, no keyword "
-        f"of C or C++; for example {library_name(name)}",
+        f"of C or C++ and no header of theirs; for example {library_name(name)}",
     )

@@ -10,6 +10,9 @@ record's trace samples each tile parameter, its run time is in seconds (cycles a
 instructions under an emulator), 1e10
 of a candidate that failed. The workload stands for the layer by its key (`bnncc.kernels.space.layer_key`), so
 that the same layer of another model finds the record.
+
+A file is read as plain JSON: it may be anybody's, and TVM's parsers, given what TVM did not write, may end
+the process.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -77,13 +81,14 @@ class Database:
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']}, {FORMAT} was expected")
             for layer in data["layers"]:
-                workload = Workload.from_json(layer["workload"])
-                trials = [_read_trial(trial, workload) for trial in layer["trials"]]
+                if not isinstance(layer["key"], dict):
+                    raise ValueError("a layer's key is no object")
+                trials = [_read_trial(trial) for trial in layer["trials"]]
                 self._layers[_text(layer["key"])] = (layer["key"], trials)
         except OSError as error:
             raise BnnccError(str(path), f"cannot be read: {error.strerror}") from error
         except Exception as error:
-            # Whatever TVM's parsers throw: it is the file.
+            # Whatever is missing, of another type or too deep: it is the file.
             why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             message = f"is no tuning database: {why}"
             raise BnnccError(str(path), message, "give another file, or remove this one") from error
@@ -93,7 +98,7 @@ class Database:
         try:
             if self.path.exists() and not os.access(self.path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            with tempfile.TemporaryFile(dir=self.path.absolute().parent):
+            with tempfile.TemporaryFile(dir=self.path.resolve().parent):
                 pass
         except OSError as error:
             raise self._unwritable(error) from error
@@ -150,7 +155,7 @@ class Database:
     def save(self) -> None:
         """Write the file, whole or not at all, with what others have put there meanwhile. Raises
         BnnccError."""
-        folder = self.path.absolute().parent
+        folder = self.path.resolve().parent
         try:
             with _alone_in(folder):
                 if _stamp(self.path) != self._stamp:
@@ -163,18 +168,21 @@ class Database:
             raise self._unwritable(error) from error
 
     def _write(self, text: str, folder: Path) -> None:
+        mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o644
+        prefix = f".{self.path.name}."
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=folder, prefix=f".{self.path.name}.", delete=False
+            "w", encoding="utf-8", dir=folder, prefix=prefix, delete=False
         ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, self.path)
-        except OSError:
-            os.unlink(file.name)
-            raise
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, mode)
+                # Where the path is a link, what it leads to is replaced.
+                os.replace(file.name, self.path.resolve())
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
 
     def _take_over(self, other: Database) -> None:
         """What another run measured: of each layer those devices that this one has not."""
@@ -258,15 +266,19 @@ def _record(trial: Trial, workload: Workload) -> TuningRecord:
     return TuningRecord(schedule.trace, workload, [score])
 
 
-def _read_trial(data: Mapping[str, Any], workload: Workload) -> Trial:
-    record = TuningRecord.from_json(data["record"], workload)
-    score = float(record.run_secs[0]) if record.run_secs else FAILED
-    values = [int(instruction.attrs[0][0]) for instruction in record.trace.insts]
+def _read_trial(data: Mapping[str, Any]) -> Trial:
+    (instructions, _), seconds, *_ = data["record"]
+    score = float(seconds[0]) if seconds else FAILED
+    values = [sampled[0] for _, _, (sampled, _), _ in instructions]
     parameters = dict(zip(sorted(data["parameters"]), values, strict=True))
     if parameters != data["parameters"]:
         raise ValueError("a record samples other parameters than stand beside it")
-    failed = score >= FAILED
-    return Trial(data["device"], data["unit"], parameters, None if failed else score, data["problem"])
+    device, unit, problem = data["device"], data["unit"], data["problem"]
+    if not isinstance(device, str) or not isinstance(problem, str) or unit not in UNITS:
+        raise ValueError("a trial's device, unit or problem is none")
+    if not all(type(value) is int for value in values):
+        raise ValueError("a parameter is no integer")
+    return Trial(device, unit, parameters, score if 0 <= score < FAILED else None, problem)
 
 
 def _plain(value: Any) -> Any:

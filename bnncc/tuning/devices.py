@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shlex
 import shutil
 import tempfile
 import uuid
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -99,6 +101,12 @@ class Emulated:
 UNREACHABLE = 255
 """The exit status of ssh where it fails itself."""
 
+SSH_ADDRESS = re.compile(
+    r"(?!-)(?P<user>[^@\s]+@)?(?:\[(?P<address6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^-@:\s\[\]][^@:\s]*))"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+"""What follows ssh://. A user or host with a dash in front would be an option."""
+
 MEETING = 30
 """Seconds that a board may take to let us in."""
 
@@ -127,8 +135,11 @@ class Ssh:
             *("-o", "ControlMaster=auto", "-o", f"ControlPath={control}", "-o", "ControlPersist=60"),
             *self._port,
             *options,
-            destination,
+            *("--", destination),
         )
+        # The kept connection is a process of its own, which would wait for more.
+        leave = (*self._ssh[:-2], "-O", "exit", *self._ssh[-2:])
+        self._closing = weakref.finalize(self, boards.run, leave, Path("/"), b"", MEETING)
 
     def run(self, program: Path, requests: Requests, seconds: float) -> Execution:
         """As Device says. `timeout` on the board ends a program that hangs there."""
@@ -188,12 +199,12 @@ def _meant(text: str) -> str:
 
 def _ssh(address: str, target: Target) -> Device:
     _refuse_bare(target)
-    host, colon, port = address.rpartition(":")
-    if not (colon and port.isdigit()):
-        host, port = address, ""
-    if not host or host.startswith("-"):
-        raise BnnccError("--device", f"'ssh://{address}' names no host", "ssh://[user@]host[:port]")
-    board = Ssh(host, int(port) if port else None)
+    match = SSH_ADDRESS.fullmatch(address)
+    if match is None:
+        hint = "ssh://[user@]host[:port], an IPv6 address in brackets"
+        raise BnnccError("--device", f"'ssh://{address}' names no host", hint)
+    user, address6, host, port = match.groups(default="")
+    board = Ssh(user + (address6 or host), int(port) if port else None)
     board.meet()
     return board
 

@@ -55,11 +55,13 @@ class Rpc:
             with socket.create_connection(self.address, timeout=10):
                 pass
             summary = rpc.connect_tracker(host, port).summary()
-        except (OSError, RuntimeError) as error:
+            found = [str(info["key"]).removeprefix("server:") for info in summary["server_info"]]
+        except Exception as error:
+            # Whatever answers there need not be a tracker.
             raise self._gone(f"no tracker answers: {_last(error)}") from error
-        self.servers = sum(f"server:{key}" == info["key"] for info in summary["server_info"])
+        self.servers = found.count(key)
         if not self.servers:
-            keys = sorted({info["key"].removeprefix("server:") for info in summary["server_info"]})
+            keys = sorted(set(found))
             raise self._gone(
                 f"no server has the key '{key}'" + (f", there are {', '.join(keys)}" if keys else "")
             )

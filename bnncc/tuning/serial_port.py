@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import shlex
 import struct
 import tempfile
@@ -28,6 +29,7 @@ from bnncc.tuning.units import Unit
 
 EXTRAS = "pip install 'bnncc[serial]'"
 VERSION = 1
+BAUD = re.compile(r"[1-9][0-9]{0,8}")
 COUNTERS = {1: "CYCCNT", 2: "SysTick", 3: "mcycle"}
 
 WAKING = 10
@@ -41,6 +43,9 @@ FLASHING = 300
 
 USUAL_CLOCK = 100_000_000
 """Hertz of a core that does not say."""
+
+STARTED = 12
+"""Bytes of the answer to START."""
 
 LIMIT_UNIT = 1 << 24
 """Cycles; limits of calls are multiples."""
@@ -73,7 +78,9 @@ class Hello:
             raise BnnccError(
                 "--device", "the board has no counter of cycles that runs", exit_code=ExitCode.FAILURE
             )
-        return Hello(payload[24:].decode(errors="replace"), COUNTERS[counter], clock, ram, ram_bytes)
+        # It stands in messages and files: a board must not write more than its name there.
+        core = re.sub(r"[^\w .+()-]", "?", payload[24:].decode(errors="replace"))
+        return Hello(core, COUNTERS[counter], clock, ram, ram_bytes)
 
 
 class Serial:
@@ -144,13 +151,14 @@ class Serial:
             elif request.operation == READ:
                 for at in range(0, request.b, PAYLOAD):
                     count = min(PAYLOAD, request.b - at)
-                    answer += link.ask(Operation.READ, struct.pack("<II", pool + request.a + at, count))
+                    piece = link.ask(Operation.READ, struct.pack("<II", pool + request.a + at, count))
+                    answer += _of(count, piece)
             else:
                 assert request.operation == CALL
                 seconds = max(0.0, deadline - time.monotonic())
                 limit = 1 + math.ceil(seconds * (self.hello.clock or USUAL_CLOCK) / LIMIT_UNIT)
                 head = struct.pack("<III", request.a, request.b, limit)
-                answer += link.call(head + request.data, seconds)
+                answer += _of(8, link.call(head + request.data, seconds))
 
     def _write(self, at: int, data: bytes) -> None:
         room = PAYLOAD - 4
@@ -268,12 +276,19 @@ def _filled(word: str, places: dict[str, str]) -> str:
     return word
 
 
+def _of(size: int, answer: bytes) -> bytes:
+    """An answer of so many bytes. Raises Failed for any other."""
+    if len(answer) != size:
+        raise Failed(f"the board answered {len(answer)} bytes, {size} were asked for")
+    return answer
+
+
 def _pool(started: bytes) -> int:
-    return struct.unpack_from("<I", started)[0]
+    return struct.unpack_from("<I", _of(STARTED, started))[0]
 
 
 def _number(started: bytes) -> int:
-    return struct.unpack_from("<I", started, 8)[0]
+    return struct.unpack_from("<I", _of(STARTED, started), 8)[0]
 
 
 def _why(error: Exception) -> str:
@@ -287,7 +302,10 @@ def _open(path: str, baud: int) -> Port:
         import serial
     except ImportError as error:
         raise BnnccError("--device", "serial ports need pyserial", EXTRAS, ExitCode.FAILURE) from error
-    return serial.Serial(path, baud, timeout=0.02, write_timeout=WAKING)
+    try:
+        return serial.Serial(path, baud, timeout=0.02, write_timeout=WAKING)
+    except (ValueError, OverflowError) as error:
+        raise BnnccError("--device", f"{path} cannot do {baud} baud: {error}") from error
 
 
 def open_serial(address: str, target: Target, flash: Sequence[str] = ()) -> Serial:
@@ -295,7 +313,7 @@ def open_serial(address: str, target: Target, flash: Sequence[str] = ()) -> Seri
     parts = urlsplit(f"serial://{address}")
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     baud, load = options.pop("baud", str(firmware.BAUD)), options.pop("load", "ram")
-    if options or parts.hostname or len(parts.path) < 2 or not baud.isdigit() or not int(baud):
+    if options or parts.hostname or len(parts.path) < 2 or not BAUD.fullmatch(baud):
         raise _not_understood(address)
     if load != "ram" and load != "flash":
         raise _not_understood(address)

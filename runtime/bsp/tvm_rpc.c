@@ -8,6 +8,7 @@
    needs no headers of TVM's. */
 #define _DEFAULT_SOURCE
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -80,8 +81,8 @@ static int64_t measure(const struct tensor *given, const struct tensor *wanted, 
 {
     unsigned char *answers = wanted->data + wanted->offset;
     const size_t room = (size_t)wanted->shape[0] - sizeof(int32_t), bytes = sizeof *shared + room;
-    int status = -1;
-    int64_t answered;
+    int status = 0x7f; /* stopped, which no process that was waited for has been */
+    size_t answered;
     pid_t child;
     shared = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
@@ -95,12 +96,14 @@ static int64_t measure(const struct tensor *given, const struct tensor *wanted, 
         _exit(measure_main());
     }
     if (child > 0)
-        waitpid(child, &status, 0);
-    answered = (int64_t)shared->answered;
-    memcpy(answers, shared->answer, shared->answered);
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+            ;
+    /* A kernel that writes where it should not may have changed the number. */
+    answered = shared->answered < room ? shared->answered : room;
+    memcpy(answers, shared->answer, answered);
     memcpy(answers + room, &status, sizeof(int32_t));
     munmap(shared, bytes);
-    return answered;
+    return (int64_t)answered;
 }
 
 /* The result is -1 where the arguments are not two vectors of bytes and a number, or memory is short. */

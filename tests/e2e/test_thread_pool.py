@@ -86,7 +86,7 @@ static void *run_long(void *work)
     return 0;
 }
 
-/* A child that is forked while another thread runs: it has a copy of a pool that is taken, with pieces left. */
+/* A child that is forked while another thread runs has a copy of a pool that is taken, with pieces left. */
 static int forked(void)
 {
     static struct job job = {64, 0, {0}, {0}};

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -109,10 +110,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(BnnccError, match="No space left"):
-        filled(path, trial(OTHER, 1.0)).save()
-    assert path.read_bytes() == before
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, fail)
+        with pytest.raises(BnnccError, match="No space left"):
+            filled(path, trial(OTHER, 1.0)).save()
+        assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
+        monkeypatch.undo()
 
 
 def test_two_runs_on_one_file_keep_what_both_found(tmp_path: Path):
@@ -162,13 +166,67 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
         "{}",
         "[1, 2]",
         '{"format": 9, "layers": []}',
-        '{"format": 1, "layers": [{"key": {}, "workload": ["1", "AAAA"], "trials": []}]}',
+        '{"format": 1, "layers": [{"key": [1], "workload": ["1", "AAAA"], "trials": []}]}',
+        '{"format": 1, "layers": [{"key": {}, "trials": [{"record": 1}]}]}',
+        '{"format": 1, "layers": ' + 100_000 * "[",
     ],
+    ids=["empty", "no-format", "list", "format", "key", "record", "deep"],
 )
 def test_a_damaged_file_is_told(tmp_path: Path, text: str):
     (tmp_path / "db.json").write_text(text)
     with pytest.raises(BnnccError, match="is no tuning database"):
         Database(tmp_path / "db.json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"device": "local"', '"device": ["local"]'),
+        ('"unit": "s"', '"unit": "fortnights"'),
+        ('"rows": 1', '"rows": true'),
+    ],
+    ids=["device", "unit", "parameter"],
+)
+def test_wrong_types_are_told(tmp_path: Path, old: str, new: str):
+    path = tmp_path / "db.json"
+    filled(path, trial(DEFAULT, 1.0)).save()
+    text = path.read_text()
+    assert old in text
+    text = text.replace(old, new)
+    path.write_text(text.replace("     1\n", "     true\n") if "true" in new else text)
+    with pytest.raises(BnnccError, match="is no tuning database"):
+        Database(path)
+
+
+def test_what_only_tvm_would_read_cannot_end_the_process(tmp_path: Path):
+    """TVM's parser follows the indices of a workload wherever they lead."""
+    path = tmp_path / "db.json"
+    filled(path, trial(DEFAULT, 1.0)).save()
+    data = json.loads(path.read_text())
+    workload = base64.b64decode(data["layers"][0]["workload"][1])
+    data["layers"][0]["workload"][1] = base64.b64encode(
+        workload.replace(b'"tirx.Evaluate"', b'"tirx.PrimFunc"')
+    ).decode()
+    path.write_text(json.dumps(data))
+    assert Database(path).trials(KEY) == [trial(DEFAULT, 1.0)]
+
+
+def test_a_time_that_is_no_number_is_a_failure(tmp_path: Path):
+    path = tmp_path / "db.json"
+    filled(path, trial(DEFAULT, 1.0), trial(OTHER, 0.25)).save()
+    path.write_text(path.read_text().replace("0.25", "NaN"))
+    assert Database(path).trials(KEY)[1].score is None and Database(path).best(KEY) is None
+
+
+def test_a_link_stays_a_link_and_a_mode_a_mode(tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "db.json", tmp_path / "db.json"
+    filled(real, trial(DEFAULT, 1.0)).save()
+    real.chmod(0o600)
+    link.symlink_to(real)
+    filled(link, trial(OTHER, 0.5)).save()
+    assert link.is_symlink() and real.stat().st_mode & 0o777 == 0o600
+    assert Database(real).size == 2
 
 
 def test_parameters_that_were_edited_by_hand_are_told(tmp_path: Path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -149,6 +150,23 @@ def test_a_tracker_that_is_not_there_is_told():
     with pytest.raises(BnnccError, match="no tracker answers") as caught:
         _device("127.0.0.1:1")
     assert "rpc_tracker" in caught.value.hint
+
+
+def test_what_is_no_tracker_is_told():
+    """Whatever listens there, and says what it likes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            for _ in range(2):
+                client, _ = server.accept()
+                client.sendall(b"\xff" * 64)
+                client.close()
+
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        with pytest.raises(BnnccError, match="no tracker answers"):
+            _device(f"127.0.0.1:{server.getsockname()[1]}")
+        thread.join(5)
 
 
 @pytest.mark.parametrize("address", ["", "host", "host:9190", "host:x?key=k", "host:9190?key=a&key=b"])

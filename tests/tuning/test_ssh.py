@@ -112,6 +112,10 @@ def test_a_board_with_another_key_than_known_is_told(board: Ssh, tmp_path: Path)
     [
         ("ssh://", "native", "names no host"),
         ("ssh://-oProxyCommand=true", "native", "names no host"),
+        ("ssh://user@-oProxyCommand=true", "native", "names no host"),
+        ("ssh://board -oProxyCommand=true", "native", "names no host"),
+        ("ssh://board:\N{SUPERSCRIPT TWO}", "native", "names no host"),
+        ("ssh://::1:22", "native", "names no host"),
         ("ssh://board", "cortex-m4", "no operating system"),
         ("ssh:board", "native", "is no device"),
         ("quemu", "cortex-m4", "did you mean 'qemu'"),
@@ -125,8 +129,24 @@ def test_devices_that_are_none(text: str, target: str, message: str):
     assert message in str(caught.value)
 
 
-def test_addresses(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("address", "destination", "port"),
+    [
+        ("pi@raspberry:2222", "pi@raspberry", ("-p", "2222")),
+        ("raspberry", "raspberry", ()),
+        ("pi@[fe80::1%eth0]:22", "pi@fe80::1%eth0", ("-p", "22")),
+    ],
+)
+def test_addresses(address: str, destination: str, port: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Ssh, "meet", lambda self: None)
-    device = open_device("ssh://pi@raspberry:2222", targets.load("cortex-a72"))
-    assert isinstance(device, Ssh) and device.name == "ssh: pi@raspberry"
-    assert device._ssh[-1] == "pi@raspberry" and "2222" in device._ssh
+    device = open_device(f"ssh://{address}", targets.load("cortex-a72"))
+    assert isinstance(device, Ssh) and device.name == f"ssh: {destination}"
+    assert device._ssh[-2:] == ("--", destination) and device._port == port
+
+
+def test_the_kept_connection_ends_with_the_device(board: Ssh, tmp_path: Path):
+    board.meet()
+    control = Path(next(word for word in board._ssh if word.startswith("ControlPath=")).partition("=")[2])
+    assert control.exists()
+    board._closing()
+    assert not control.exists()

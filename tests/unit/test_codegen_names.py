@@ -19,6 +19,8 @@ from bnncc.plan.names import c_identifier, c_names, check_library_name, library_
         ("数字.onnx", "model"),
         ("_mine.onnx", "mine"),
         ("private.onnx", "model_private"),
+        ("Signal.onnx", "model_Signal"),
+        ("bnncc.onnx", "model_bnncc"),
         ("x" * 100 + ".onnx", "x" * 40),
     ],
 )
@@ -27,7 +29,9 @@ def test_library_name(file: str, name: str):
     assert check_library_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "3x", "a-b", "_a", "int", "class", "a b", "é", "x" * 41, "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "3x", "a-b", "_a", "int", "class", "string", "bnncc", "a b", "é", "x" * 41, "a\n"]
+)
 def test_names_that_c_refuses(name: str):
     with pytest.raises(BnnccError, match="not a name that C symbols can begin with") as caught:
         check_library_name(name)
@@ -42,6 +46,8 @@ def test_names_that_c_refuses(name: str):
         ("3", "tensor_3"),
         ("float", "tensor_float"),
         ("arena", "tensor_arena"),
+        ("uint8_t", "tensor_uint8_t"),
+        ("INPUT", "tensor_INPUT"),
         ("memory_", "memory"),
         ("::", "tensor"),
         ("日本", "tensor"),

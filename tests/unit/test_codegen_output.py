@@ -51,6 +51,35 @@ def test_an_artifact_is_replaced_and_the_users_files_stay(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_users_file_is_not_overwritten(tmp_path: Path):
+    write_artifact(tmp_path / "out", "one")
+    (tmp_path / "out" / "net.c").write_text("mine")
+    refused = pytest.raises(BnnccError, match=r"net.c: this file is not bnncc's")
+    with refused, replacing(tmp_path / "out") as folder:
+        (folder / "net.c").write_text("ours")
+    assert (tmp_path / "out" / "net.c").read_text() == "mine"
+    assert (tmp_path / "out" / "libnet.a").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_interruption_leaves_what_was_there(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch):
+    """Before and between the two renamings."""
+    write_artifact(tmp_path / "out", "one")
+    rename, calls = Path.rename, iter(range(1, 9))
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_artifact(tmp_path / "out", "two")
+    assert (tmp_path / "out" / "libnet.a").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_link_to_a_directory_stays_a_link(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
