@@ -130,7 +130,8 @@ def test_networks_of_the_quantising_tool(
     given = np.concatenate([batch["x"] for batch in images(1 if target == "aarch64" else 3, 5)])
     report = verify.verify_model(path, Options(target=target), {"x": given})
     assert report.passed, report.render()
-    assert all("x s8" in domain for domain in domains(path))
+    found = domains(path)
+    assert len(found) == 5 and all("x s8" in domain for domain in found), found
 
 
 @pytest.mark.parametrize("form,activation,by_channel", FORMS)

@@ -19,8 +19,10 @@ from bnncc.codegen.buffers import without_allocations
 from bnncc.codegen.upstream import object_target
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.driver import Options
+from bnncc.frontend.evaluate import evaluate_model
 from bnncc.targets import load
 from tests.cases import case_names, load_case
+from tests.models import make_model, write
 
 BARE = ["cortex-m4", "cortex-m0plus", "rv32imc"]
 """Of other kinds of processors."""
@@ -128,10 +130,23 @@ def strip(header: str) -> list[str]:
 
 
 def test_equal_layers_share_a_function(tmp_path: Path) -> None:
-    artifact = bnncc.compile(model("larq_bireal_block_stesign_onepad", tmp_path), backend="mlir")
-    kernels = [step["kernel"] for step in artifact.manifest["steps"]]
-    assert len(set(kernels)) <= len(kernels)
-    assert all(re.fullmatch(r"mlir_\w+_[0-9a-f]{8}", kernel) for kernel in kernels)
+    """Whatever their weights; a layer of other strides has one of its own."""
+    nodes, weights = [], np.random.default_rng(3).choice(np.array([-1, 1], np.float32), (3, 8, 8, 3, 3))
+    for i, stride in enumerate((1, 1, 2)):
+        pads, strides = [1, 1, 1, 1], [stride, stride]
+        nodes += [
+            helper.make_node("Sign", [f"x{i}"], [f"s{i}"]),
+            helper.make_node("Conv", [f"s{i}", f"w{i}"], [f"x{i + 1}"], pads=pads, strides=strides),
+        ]
+    constants = {f"w{i}": weight for i, weight in enumerate(weights)}
+    path = write(tmp_path, make_model(nodes, {"x0": [1, 8, 6, 6]}, ["x3"], constants))
+    artifact = bnncc.compile(path, backend="mlir", output=tmp_path / "library")
+    steps = artifact.manifest["steps"]
+    layers = [step["kernel"] for step in steps if step["operation"].startswith("conv2d")]
+    assert len(layers) == 3 and layers[0] == layers[1] != layers[2]
+    assert all(re.fullmatch(r"mlir_\w+_[0-9a-f]{8}", step["kernel"]) for step in steps)
+    x = np.random.default_rng(4).standard_normal((1, 8, 6, 6)).astype(np.float32)
+    np.testing.assert_array_equal(artifact.run({"x0": x})["x3"], evaluate_model(path, {"x0": x})["x3"])
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -77,11 +78,15 @@ def test_the_numbers_are_those_of_the_plan(folder: Path):
 
 def test_values_alive_at_once_lie_apart(folder: Path):
     memory = json.loads((folder / "out" / "report.json").read_text())["memory"]
-    for i, one in enumerate(memory):
-        for other in memory[:i]:
-            if one["first"] <= other["last"] and other["first"] <= one["last"]:
-                ends = one["offset"] + one["bytes"], other["offset"] + other["bytes"]
-                assert ends[0] <= other["offset"] or ends[1] <= one["offset"]
+    pairs = [
+        (one, other)
+        for one, other in combinations(memory, 2)
+        if one["first"] <= other["last"] and other["first"] <= one["last"]
+    ]
+    assert pairs
+    for one, other in pairs:
+        ends = one["offset"] + one["bytes"], other["offset"] + other["bytes"]
+        assert ends[0] <= other["offset"] or ends[1] <= one["offset"]
 
 
 def test_the_page_shows_every_layer_and_every_value(folder: Path):
