@@ -58,9 +58,27 @@ CASES = case_names(*BINARY_LAYERS)
 DIGITS = case_names("digits_bnn_*")
 TARGETS = [name for name in ("native", "x86-64-v3", "c") if targets.load(name).runs_here()]
 
+SIBLINGS = {
+    "brevitas_cnv_1w1a_stdonnx_legacy": "brevitas_cnv_1w1a_qonnx_dynamo",
+    "larq_quicknet_full": "larq_quicknetsmall_full",
+    "torch_birealnet18_w16_legacy": "larq_zoo_birealnet_64px",
+    "torch_reactnet_block_legacy": "torch_reactnet_block_ste_dynamo",
+}
+"""Networks of the layers of another one: only in the slow tests for processors other than this machine's."""
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", CASES)
+
+def ways() -> list:
+    """Every network on every target."""
+    return [
+        pytest.param(
+            name, target, marks=[pytest.mark.slow] if name in SIBLINGS and target != "native" else []
+        )
+        for target in TARGETS
+        for name in CASES
+    ]
+
+
+@pytest.mark.parametrize(("name", "target"), ways())
 def test_a_network_answers_as_its_framework_did(name: str, target: str, tmp_path: Path, bnncc: Shell):
     case = load_case(name)
     bnncc.fine("compile", case.write_model(tmp_path), "-o", tmp_path / "library", "--target", target)
