@@ -475,16 +475,19 @@ def compare(seed: int, targets: Sequence[str], samples: int) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="bnncc-random-") as folder:
         path = Path(folder) / f"network_{seed}.onnx"
         path.write_bytes(model.SerializeToString())
-        try:
-            lowered = driver.lower_model(path, Options())
-        except BnnccError as error:
-            return Outcome(seed, refused=str(error), problems=() if error.exit_code == 2 else (str(error),))
         graph = ModelEvaluator(path)
         exact = all(is_exact(graph(batch), generator.unimportant) for batch in batches)
-        problems = list(memory_problems(lowered.program))
+        problems: list[str] = []
         for target in targets:
-            output = Path(folder) / target
-            artifact = driver.build(lowered, path, output, Options(target=target))
+            # The plan, too, is the target's: what form bits are stored in, what is worth a table or bytes.
+            options, output = Options(target=target), Path(folder) / target
+            try:
+                lowered = driver.lower_model(path, options)
+            except BnnccError as error:
+                refusals = () if error.exit_code == 2 else (str(error),)
+                return Outcome(seed, refused=str(error), problems=refusals)
+            problems += [f"{target}: {text}" for text in memory_problems(lowered.program)]
+            artifact = driver.build(lowered, path, output, options)
             report = verify.verify_library(lowered, artifact, graph, batches)
             if not report.passed or (exact and any(row.differing for row in report.rows)):
                 problems.append(f"{target}:\n{report.render()}")

@@ -76,12 +76,18 @@ def damaged(lowered: Lowered) -> Lowered:
 
 
 def test_a_wrong_weight_is_found_on_every_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control."""
-    honest = driver.lower_model
-    monkeypatch.setattr(driver, "lower_model", lambda path, options: damaged(honest(path, options)))
+    """Negative control. Each target has a plan of its own."""
+    honest, planned = driver.lower_model, []
+
+    def lower(path: Path, options: driver.Options) -> Lowered:
+        planned.append(options.target)
+        return damaged(honest(path, options))
+
+    monkeypatch.setattr(driver, "lower_model", lower)
     problems = "\n".join(check(0).problems)
     for target in TARGETS:
-        assert f"{target}:" in problems
+        assert f"{target}:\n" in problems
+    assert tuple(planned) == TARGETS
 
 
 # --- memory ----------------------------------------------------------------------------------------------
