@@ -168,8 +168,8 @@ for path in sys.argv[1:]:
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What is written to stderr for each of REFUSED, the exit code last. In a process of their own: TVM writes
-    where Python does not see it."""
+    """What is written to stderr for each of REFUSED, the exit code last. In a process of their own, as TVM
+    writes where Python does not see it."""
     folders = {operator: tmp_path_factory.mktemp(operator) for operator in REFUSED}
     paths = [
         save(

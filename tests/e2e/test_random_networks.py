@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random binary networks on three targets, bit for bit; `python -m tests.random_networks` runs more."""
+"""Random binary networks, bit for bit; `python -m tests.random_networks` runs more."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ def failures(outcome: Outcome) -> str:
 
 @pytest.mark.parametrize("first", range(0, COUNT, CHUNK))
 def test_random_networks_compute_what_their_graphs_say(first: int) -> None:
-    outcomes = [check(seed) for seed in range(first, first + CHUNK)]
+    """For this machine and, in turn, one of the other targets; the slow tests have all of them."""
+    outcomes = [check(seed, (TARGETS[0], TARGETS[1 + seed % 2])) for seed in range(first, first + CHUNK)]
     assert not any(failures(outcome) for outcome in outcomes), "\n".join(map(str, outcomes))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(COUNT, 3000, 100))
+@pytest.mark.parametrize("first", range(0, 3000, 100))
 def test_many_more(first: int) -> None:
     outcomes = [check(seed) for seed in range(first, first + 100)]
     assert not any(failures(outcome) for outcome in outcomes), "\n".join(map(str, outcomes))
