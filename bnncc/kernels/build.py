@@ -20,6 +20,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.kernels import (
     byte_conv,
     byte_rows,
+    byte_vectors,
     choice,
     convert,
     fixed_neurons,
@@ -165,7 +166,7 @@ def compile_c(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) -> st
     ]
     includes = "".join(f"#include <{name}>\n" for name in (*headers, "stdint.h"))
     called = [*helpers(text), *micro_kernels.sources(text)]
-    called += [*fixed_neurons.sources(text), *byte_rows.sources(text)]
+    called += [*fixed_neurons.sources(text), *byte_rows.sources(text), *byte_vectors.sources(text)]
     return "\n".join([includes, *called, text])
 
 

@@ -10,7 +10,7 @@ with as many weights of each channel and adds the products up:
 - one in lanes of 16 or 32 bits, where there is no such instruction or no such neighbours;
 - four in lanes of 32 bits by NEON (`byte_neon`);
 - in depthwise layers, a few rows of a column (`byte_columns`), or one byte at a time;
-- four by Arm's DSP extension (`byte_rows`, `byte_taps`);
+- four by Arm's DSP extension (`byte_rows`, `byte_taps`); 16 by MVE or RISC-V's vectors (`byte_vectors`);
 - one after the other in plain loops (portable C).
 
 A run of neighbouring bytes that does not divide by the bytes of a step ends in a step that reads some of them
@@ -23,11 +23,12 @@ Stored weights, int8 or int16: [vectors][steps][lanes][bytes of a step]; the pai
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import byte_columns, byte_depthwise, byte_neon, byte_rows, byte_taps, emit
+from bnncc.kernels import byte_columns, byte_depthwise, byte_neon, byte_rows, byte_taps, byte_vectors, emit
 from bnncc.kernels.byte_plan import BytePlan, as_int32, zeros
 from bnncc.kernels.byte_steps import add_products, load_item, load_weights, spread_item
 from bnncc.kernels.emit import Buffers, Index, Value
@@ -69,7 +70,7 @@ def default(spec: KernelSpec, isa: Isa) -> Schedule:
 def candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
     """Tile parameters worth measuring, the default first."""
     plan = BytePlan.of(spec, isa)
-    if byte_rows.fits(plan, isa) or byte_taps.fits(plan, isa):
+    if _in_c(plan, isa) is not None:
         yield make(spec, isa).schedule
         return
     for schedule in schedules(default(spec, isa), plan.pixels, spec.shape[3], range(3, 25)):
@@ -79,10 +80,9 @@ def candidates(spec: KernelSpec, isa: Isa) -> Iterator[TileParameters]:
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a ByteConv; schedule: the fields of a Schedule."""
     plan = BytePlan.of(spec, isa)
-    if byte_rows.fits(plan, isa):
-        return byte_rows.make(plan, isa)
-    if byte_taps.fits(plan, isa):
-        return byte_taps.make(plan, isa)
+    form = _in_c(plan, isa)
+    if form is not None:
+        return form.make(plan, isa)
     tile_parameters = Schedule(**schedule) if schedule else default(spec, isa)
     epilogue = Epilogue(spec, isa)
     total = plan.channels.stored * plan.steps * plan.together
@@ -133,6 +133,11 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
         f"{tile_parameters.channel_vectors} vectors of {plan.channels.lanes}"
     )
     return Kernel(symbol, spec, emit.function(symbol, parameters, body), parameters, pack, tile, description)
+
+
+def _in_c(plan: BytePlan, isa: Isa) -> ModuleType | None:
+    """The template of a micro-kernel in C that computes a contraction, the best one, if there is one."""
+    return next((form for form in (byte_vectors, byte_rows, byte_taps) if form.fits(plan, isa)), None)
 
 
 def _accumulate(plan: BytePlan, tile: Tile, buffers: Buffers, isa: Isa) -> Sums:

@@ -21,7 +21,7 @@ from bnncc.kernels.epilogue import Epilogue
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.naming import kernel_symbol
-from bnncc.kernels.nest import UNROLLED_TAPS, each, pixel_tiles, walk
+from bnncc.kernels.nest import UNROLLED_TAPS, each, pixel_tiles, tiles, walk
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import WORD_BITS
 
@@ -76,13 +76,9 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     return Kernel(symbol, spec, function, parameters, pack, tile, "four channels a word, SMLABB and SMLATT")
 
 
-def channel_parts(spec: KernelSpec) -> Iterator[tuple[Index, int]]:
+def channel_parts(spec: KernelSpec, most: int = CHANNELS) -> Iterator[tuple[Index, int]]:
     """(first channel, how many) of what is summed at a time."""
-    whole, rest = divmod(spec.shape[3], CHANNELS)
-    for part in each(whole, "part"):
-        yield part * CHANNELS, CHANNELS
-    if rest:
-        yield whole * CHANNELS, rest
+    yield from tiles(spec.shape[3], most, "part")
 
 
 @dataclass(frozen=True)

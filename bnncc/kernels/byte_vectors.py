@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums of bytes by the micro-kernels for Arm's MVE and RISC-V's vectors, `runtime/src/byte_mve.h` and
+`byte_riscv.h`. Here are the loops around them, which copy the windows of a tile of pixels into rows, in
+memory that the caller lends, and hand the sums of some channels to the epilogue.
+
+A window that lies in one piece (dense layers, 1x1) is not copied. Stored weights:
+[blocks of channels][steps][channels of a block][bytes of a step]; in depthwise layers [blocks][taps][channels
+of a block].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from bnncc import runtime
+from bnncc.kernels import emit
+from bnncc.kernels.byte_plan import BytePlan
+from bnncc.kernels.byte_steps import CENTRE
+from bnncc.kernels.byte_taps import channel_parts
+from bnncc.kernels.emit import Buffer, Buffers, Index, Value
+from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.isa import Isa
+from bnncc.kernels.kernel import Kernel, Parameter
+from bnncc.kernels.naming import kernel_symbol
+from bnncc.kernels.nest import Tile, even_tile, pixel_tiles, walk
+
+MOST_PIXELS = 3
+"""Of a tile."""
+
+TAP_PIXELS = 2
+"""Of a tile in depthwise layers: a single pixel is summed twice."""
+
+WORD = 4
+"""Bytes."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """block: channels whose weights are stored together. part: channels that are summed at a time."""
+
+    block: int
+    part: int
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors that micro-kernels are written for.
+
+    name: of their functions. header: their text. feature: of LLVM, what it takes. step: bytes of a window
+    that a channel's weights are stored together for. many, single, taps: where tiles are several pixels, a
+    single one, and in depthwise layers. is_centred: whether weights are stored 128 higher, so that
+    micro-kernels ask for the sum of a window's bytes, and write the sums of whole blocks."""
+
+    name: str
+    header: str
+    feature: str
+    instruction: str
+    tap_instruction: str
+    step: int
+    many: Blocks
+    single: Blocks
+    taps: Blocks
+    is_centred: bool
+
+
+MVE = Vectors(
+    *("mve", "byte_mve.h", "+mve", "VMLADAVA", "VMULLB and VMULLT"),
+    *(16, Blocks(2, 32), Blocks(6, 96), Blocks(8, 32), True),
+)
+RISCV = Vectors(
+    *("rvv", "byte_riscv.h", "+v", "VWMACC", "VWMACC"),
+    *(1, Blocks(64, 64), Blocks(64, 64), Blocks(64, 64), False),
+)
+
+
+def vectors_of(isa: Isa) -> Vectors | None:
+    """Those of an instruction set that C code is written for."""
+    return next((v for v in (MVE, RISCV) if isa.is_scalar and v.feature in isa.features), None)
+
+
+def fits(plan: BytePlan, isa: Isa) -> bool:
+    """Whether this form computes a contraction."""
+    vectors, root = vectors_of(isa), plan.root
+    if vectors is None or root.input.strides[3] != 1:
+        return False
+    if plan.is_depthwise:
+        return vectors is RISCV or plan.spec.shape[3] % vectors.taps.block == 0
+    return plan.stride == root.groups == 1
+
+
+def make(plan: BytePlan, isa: Isa) -> Kernel:
+    """The kernel. There is nothing to schedule."""
+    vectors = vectors_of(isa)
+    assert vectors is not None
+    form = (Taps if plan.is_depthwise else Rows)(plan, vectors)
+    spec, epilogue = plan.spec, Epilogue(plan.spec, isa)
+    parameters = (
+        emit.input_parameter("input", plan.root.input),
+        *epilogue.operands,
+        form.weight,
+        plan.base_parameter,
+        *epilogue.constants,
+        *epilogue.outputs,
+        *form.scratch,
+    )
+
+    def body(buffers: Buffers) -> None:
+        epilogue.attach(buffers)
+        for place in pixel_tiles(plan.pixels, 1, form.pixels):
+            tile = Tile(0, (), *place)
+            sum_part = form.prepare(tile, buffers)
+            for first, count in channel_parts(spec, form.blocks.part):
+                pitch = -(-count // form.blocks.block) * form.blocks.block if vectors.is_centred else count
+                sums = emit.local("int32", form.pixels * pitch, "sums")
+                sum_part(first, count, sums, pitch)
+                for pixel, at in enumerate(tile.pixels()):
+
+                    def value(
+                        offset: Index, lanes: int, start: int = pixel * pitch, sums: Buffer = sums
+                    ) -> Value:
+                        return sums[start + offset]
+
+                    epilogue.store(plan.pixels.position(tile.image, *at), first, count, value)
+
+    def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return form.pack(constants[0]), plan.pack_base(constants[0]), *epilogue.pack(constants)
+
+    tile = {"rows": form.pixels}
+    symbol = kernel_symbol(spec, isa, tile)
+    function = emit.function(symbol, parameters, body)
+    scratch_bytes = sum(parameter.extent for parameter in form.scratch)
+    return Kernel(symbol, spec, function, parameters, pack, tile, form.description, scratch_bytes)
+
+
+def sources(text: str) -> list[str]:
+    """The C text of the functions that `text` calls."""
+    return [runtime.source_text(v.header) for v in (MVE, RISCV) if f"bnncc_{v.name}_" in text]
+
+
+SumPart = Callable[[Index, int, Buffer, int], None]
+"""(first channel, how many, sums, pitch): emits the sums of some channels of a tile, [pixels][pitch]."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The windows of a tile as rows of steps, and how they are multiplied."""
+
+    plan: BytePlan
+    vectors: Vectors
+
+    @property
+    def pixels(self) -> int:
+        """Of a tile."""
+        return even_tile(self.plan.pixels.columns, MOST_PIXELS)
+
+    @property
+    def blocks(self) -> Blocks:
+        """Of channels."""
+        return self.vectors.many if self.pixels > 1 else self.vectors.single
+
+    @property
+    def bytes(self) -> int:
+        """Of a window."""
+        return self.plan.runs * self.plan.run
+
+    @property
+    def steps(self) -> int:
+        """Of a window."""
+        return -(-self.bytes // self.vectors.step)
+
+    @property
+    def row(self) -> int:
+        """Bytes of a row."""
+        return self.steps * self.vectors.step
+
+    @property
+    def is_one_piece(self) -> bool:
+        """Whether a window is a row where it lies."""
+        return self.plan.runs == 1 and self.bytes == self.row
+
+    @property
+    def weight(self) -> Parameter:
+        """In words, for micro-kernels want their addresses to divide by four."""
+        block, step = self.blocks.block, self.vectors.step
+        number = -(-self.plan.spec.shape[3] // block)
+        doc = f"weight bytes [{number}][{self.steps}][{block}][{step}]"
+        doc += f", {CENTRE} higher" if self.vectors.is_centred else ""
+        return emit.constant_parameter("weight", "uint32", number * block * self.row // WORD, doc)
+
+    @property
+    def scratch(self) -> tuple[Parameter, ...]:
+        """Memory for the rows, if any."""
+        if self.is_one_piece:
+            return ()
+        return (Parameter("scratch", "uint8", self.pixels * self.row, False, "uint8_t", "scratch: windows"),)
+
+    @property
+    def description(self) -> str:
+        """For the report."""
+        return f"{self.vectors.instruction}, {self.pixels} pixels, {self.blocks.block} channels"
+
+    def pack(self, weight: np.ndarray) -> np.ndarray:
+        """int8 [O, KH, KW, C] to the stored form; behind the end of a window are zeros."""
+        block, taps = self.blocks.block, weight.reshape(len(weight), self.bytes)
+        if self.vectors.is_centred:
+            taps = taps.astype(np.int16) + CENTRE
+        taps = np.pad(taps.astype(np.uint8), [(0, -len(taps) % block), (0, self.row - self.bytes)])
+        items = taps.reshape(-1, block, self.steps, self.vectors.step).transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(items).reshape(-1).view("<u4").astype(np.uint32)
+
+    def prepare(self, tile: Tile, buffers: Buffers) -> SumPart:
+        """Emit the rows of a tile, and the sums of their bytes where those are wanted."""
+        starts = [emit.bind_index(start) for start in self.plan.starts(tile)]
+        windows = emit.local("uint32", tile.columns, "windows") if self.vectors.is_centred else None
+        for pixel, start in enumerate(starts):
+            if windows is not None:
+                T.buffer_store(windows, tirx.const(0, "uint32"), [pixel])
+            self._gather(pixel, start, windows, buffers)
+        if self.is_one_piece:
+            rows, pitch = T.address_of(buffers["input"][starts[0]]), _distance(self.plan)
+        else:
+            rows, pitch = T.address_of(buffers["scratch"][0]), self.row
+        name = f"products_{tile.columns}x{self.blocks.block}"
+
+        def sum_part(first: Index, count: int, sums: Buffer, sum_pitch: int) -> None:
+            weight = T.address_of(buffers["weight"][first * self.row // WORD])
+            base = T.address_of(buffers["base"][first])
+            of_windows = () if windows is None else (T.address_of(windows[0]),)
+            to = T.address_of(sums[0])
+            tables = (weight, base, *of_windows)
+            T.evaluate(self._call("int32", name, rows, pitch, self.steps, *tables, count, to, sum_pitch))
+
+        return sum_part
+
+    def _gather(self, pixel: int, start: Index, windows: Buffer | None, buffers: Buffers) -> None:
+        """Emit the runs of a window side by side, and the sum of their bytes, as far as they are wanted."""
+        if self.is_one_piece and windows is None:
+            return
+        name = "add_up" if self.is_one_piece else "gather"
+        for offset, number in walk(self.plan.outer):
+            run = (T.address_of(buffers["input"][start + offset]), self.plan.run)
+            if not self.is_one_piece:
+                run = (T.address_of(buffers["scratch"][pixel * self.row + number * self.plan.run]), *run)
+            if windows is None:
+                T.evaluate(self._call("int32", name, *run))
+            else:
+                T.buffer_store(windows, self._call("uint32", name, *run, windows[pixel]), [pixel])
+
+    def _call(self, dtype: str, name: str, *arguments: Value) -> Value:
+        return T.call_extern(dtype, f"bnncc_{self.vectors.name}_{name}", *arguments)
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Windows of depthwise layers, every channel of which is summed by itself."""
+
+    plan: BytePlan
+    vectors: Vectors
+
+    scratch = ()
+
+    @property
+    def pixels(self) -> int:
+        """Of a tile."""
+        return TAP_PIXELS
+
+    @property
+    def blocks(self) -> Blocks:
+        """Of channels."""
+        return self.vectors.taps
+
+    @property
+    def weight(self) -> Parameter:
+        """Bytes of channels side by side."""
+        number = -(-self.plan.spec.shape[3] // self.blocks.block)
+        doc = f"weight [{number}][{self.plan.steps}][{self.blocks.block}]"
+        return emit.constant_parameter("weight", "int8", number * self.plan.steps * self.blocks.block, doc)
+
+    @property
+    def description(self) -> str:
+        """For the report."""
+        return f"{self.vectors.tap_instruction}, {self.pixels} pixels, every channel by itself"
+
+    def pack(self, weight: np.ndarray) -> np.ndarray:
+        """int8 [C, KH, KW, 1] to the stored form."""
+        block = self.blocks.block
+        taps = np.pad(weight.reshape(-1, self.plan.steps), [(0, -len(weight) % block), (0, 0)])
+        return np.ascontiguousarray(taps.reshape(-1, block, self.plan.steps).transpose(0, 2, 1)).reshape(-1)
+
+    def prepare(self, tile: Tile, buffers: Buffers) -> SumPart:
+        """Name where the first window starts."""
+        plan, window, strides = self.plan, self.plan.root.window, self.plan.root.input.strides
+        start = emit.bind_index(plan.start(tile.image, tile.row, tile.column))
+        next_pixel = _distance(plan) if tile.columns > 1 else 0
+
+        def sum_part(first: Index, count: int, sums: Buffer, pitch: int) -> None:
+            T.evaluate(
+                T.call_extern(
+                    "int32",
+                    f"bnncc_{self.vectors.name}_taps",
+                    T.address_of(buffers["input"][start + first]),
+                    next_pixel,
+                    window.height,
+                    window.dilation_y * strides[1],
+                    window.width,
+                    window.dilation_x * strides[2],
+                    T.address_of(buffers["weight"][first * plan.steps]),
+                    T.address_of(buffers["base"][first]),
+                    count,
+                    T.address_of(sums[0]),
+                    pitch,
+                )
+            )
+
+        return sum_part
+
+
+def _distance(plan: BytePlan) -> int:
+    """Bytes from the window of a pixel to that of the next."""
+    strides = plan.root.input.strides
+    return strides[0] if plan.pixels.order == "batch" else strides[2] * plan.root.window.stride_x
