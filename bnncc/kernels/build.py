@@ -34,7 +34,7 @@ from bnncc.kernels import (
     reduce,
     spike_conv,
 )
-from bnncc.kernels.c_helpers import POPCOUNT, VECTOR, helpers
+from bnncc.kernels.c_helpers import FOUR_LANES, FOUR_LANES_MACRO, POPCOUNT, VECTOR, helpers
 from bnncc.kernels.functions import LITERAL, LONG_LITERAL
 from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters
@@ -215,6 +215,7 @@ def _c_function(kernel: Kernel, name: str, bodies: dict[str, tuple[list[str], st
     names, body = bodies[name]
     body = _without_unused(body).replace("uint32_t4", VECTOR)
     body = re.sub(r"^ *#pragma unroll.*\n", "", body, flags=re.MULTILINE)
+    body = body.replace(f"{FOUR_LANES}();", FOUR_LANES_MACRO)
     body = re.sub(LITERAL + r"([0-9a-f]{8})\(\)", lambda match: _literal(int(match[1], 16)), body)
     body = re.sub(LONG_LITERAL + r"([0-9a-f]{16})\(\)", lambda match: _long_literal(int(match[1], 16)), body)
     first_operand = len(kernel.spec.inputs)

@@ -98,7 +98,7 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     vectors = vectors_of(isa)
     assert vectors is not None
     form = (Taps if plan.is_depthwise else Rows)(plan, vectors)
-    spec, epilogue = plan.spec, Epilogue(plan.spec, isa)
+    spec, epilogue = plan.spec, Epilogue(plan.spec, isa, in_four_lanes=vectors is MVE)
     parameters = (
         emit.input_parameter("input", plan.root.input),
         *epilogue.operands,

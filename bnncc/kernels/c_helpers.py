@@ -26,6 +26,12 @@ sums in memory."""
 BROADCAST = "bnncc_broadcast"
 """(word): the word in every lane of a vector."""
 
+FOUR_LANES = "bnncc_four_lanes"
+"""(): a statement that asks for the loop after it to be done four turns at a time; it becomes a macro."""
+
+FOUR_LANES_MACRO = "BNNCC_FOUR_LANES"
+"""What it becomes in C."""
+
 VECTOR = "bnncc_u32x4"
 """The type of vectors of four words."""
 
@@ -195,6 +201,17 @@ static inline uint32_t {COUNT_ZEROS}(uint32_t v) {{
   return bit;
 #endif
 }}
+#endif
+""",
+    FOUR_LANES_MACRO: f"""\
+#ifndef {FOUR_LANES_MACRO}
+/* Four turns of a loop at a time: clang takes vectors although divisions go one by one, if it is told to. */
+#if defined(__clang__) && defined(__ARM_FEATURE_MVE)
+#pragma clang diagnostic ignored "-Wpass-failed"
+#define {FOUR_LANES_MACRO} _Pragma("clang loop vectorize_width(4)")
+#else
+#define {FOUR_LANES_MACRO}
+#endif
 #endif
 """,
     VECTOR: f"""\

@@ -31,6 +31,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit, fixed_neurons, neighbours
+from bnncc.kernels.c_helpers import FOUR_LANES
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue_values import (
     BYTE_BITS,
@@ -76,9 +77,11 @@ class Epilogue:
     has one.
     """
 
-    def __init__(self, spec: KernelSpec, isa: Isa):
+    def __init__(self, spec: KernelSpec, isa: Isa, in_four_lanes: bool = False):
+        """in_four_lanes: ask the C compiler for vectors, as `c_helpers.FOUR_LANES` does."""
         self.spec = spec
         self.isa = isa
+        self.in_four_lanes = in_four_lanes
         self.graph = Graph.of([output.expression for output in spec.outputs])
         self.layouts = tuple(output.layout for output in spec.outputs)
         writes_rows = isinstance(spec.root, BinaryConv) and not isa.is_scalar
@@ -371,6 +374,8 @@ class Epilogue:
             }
             for word in packed.values():
                 T.buffer_store(word, tirx.const(0, "uint32"), [0])
+            if self.in_four_lanes and not packed:
+                T.evaluate(T.call_extern("void", FOUR_LANES))
             for lane in each_lane(min(chunk, count - start)):
                 offset = start + lane if start else lane
                 values = Values(self._scope, position, first, offset, 1, accumulator, threshold)

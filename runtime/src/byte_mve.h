@@ -107,25 +107,15 @@ BNNCC_MVE_KERNEL void bnncc_mve_products_1x6(const void *rows, int32_t pitch, in
         const uint8_t *x = rows;
         uint32_t a = 0, b = 0, c = 0, d = 0, e = 0, f = 0;
         int32_t turns;
-#define BNNCC_MVE_STEP(x, w)                                          \
-    do {                                                              \
-        const bnncc_mve_bytes v = BNNCC_MVE_LOAD(x);                  \
-        BNNCC_MVE_ADD(a, v, BNNCC_MVE_WEIGHT(w));                     \
-        BNNCC_MVE_ADD(b, v, BNNCC_MVE_WEIGHT((w) + 4));               \
-        BNNCC_MVE_ADD(c, v, BNNCC_MVE_WEIGHT((w) + 8));               \
-        BNNCC_MVE_ADD(d, v, BNNCC_MVE_WEIGHT((w) + 12));              \
-        BNNCC_MVE_ADD(e, v, BNNCC_MVE_WEIGHT((w) + 16));              \
-        BNNCC_MVE_ADD(f, v, BNNCC_MVE_WEIGHT((w) + 20));              \
-    } while (0)
-        if (steps % 2 != 0) {
-            BNNCC_MVE_STEP(x, weight);
-            x += 16, weight += 24;
+        for (turns = steps; turns > 0; --turns, x += 16, weight += 24) {
+            const bnncc_mve_bytes v = BNNCC_MVE_LOAD(x);
+            BNNCC_MVE_ADD(a, v, BNNCC_MVE_WEIGHT(weight));
+            BNNCC_MVE_ADD(b, v, BNNCC_MVE_WEIGHT(weight + 4));
+            BNNCC_MVE_ADD(c, v, BNNCC_MVE_WEIGHT(weight + 8));
+            BNNCC_MVE_ADD(d, v, BNNCC_MVE_WEIGHT(weight + 12));
+            BNNCC_MVE_ADD(e, v, BNNCC_MVE_WEIGHT(weight + 16));
+            BNNCC_MVE_ADD(f, v, BNNCC_MVE_WEIGHT(weight + 20));
         }
-        for (turns = steps / 2; turns > 0; --turns, x += 32, weight += 48) {
-            BNNCC_MVE_STEP(x, weight);
-            BNNCC_MVE_STEP(x + 16, weight + 24);
-        }
-#undef BNNCC_MVE_STEP
         to[0] = (int32_t)a, to[1] = (int32_t)b, to[2] = (int32_t)c;
         to[3] = (int32_t)d, to[4] = (int32_t)e, to[5] = (int32_t)f;
     }

@@ -23,6 +23,12 @@ BNNCC_MATH float fabsf(float x)
     return __builtin_fabsf(x);
 }
 
+#if defined(__ARM_FEATURE_DIRECTED_ROUNDING) && defined(__ARM_FP) && (__ARM_FP & 4)
+BNNCC_MATH float rintf(float x)
+{
+    return __builtin_rintf(x);
+}
+#else
 /* To the nearest integer, ties to the even one: adding 2^23 leaves no bit for a fraction. */
 BNNCC_MATH float rintf(float x)
 {
@@ -33,6 +39,7 @@ BNNCC_MATH float rintf(float x)
     sum = fabsf(x) + magic;
     return __builtin_copysignf(sum - magic, x);
 }
+#endif
 
 BNNCC_MATH float tanhf(float x)
 {
