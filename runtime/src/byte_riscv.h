@@ -50,6 +50,7 @@ BNNCC_RVV_KERNEL void bnncc_rvv_products_1x64(const void *rows, int32_t pitch, i
         vint32m8_t a;
         some = __riscv_vsetvl_e16m4(left);
         a = __riscv_vle32_v_i32m8(base, some);
+#pragma GCC unroll 4
         for (; x != end; ++x, w += 64)
             a = __riscv_vwmacc_vx_i32m8(a, x[0], bnncc_rvv_weight(w, some), some);
         __riscv_vse32_v_i32m8(sums, a, some);
