@@ -202,7 +202,7 @@ class Rows:
     @property
     def description(self) -> str:
         """For the report."""
-        return f"{self.vectors.instruction}, {self.pixels} pixels, {self.blocks.block} channels"
+        return f"{self.vectors.instruction}, {self.pixels}x{self.blocks.block} pixels by channels"
 
     def pack(self, weight: np.ndarray) -> np.ndarray:
         """int8 [O, KH, KW, C] to the stored form; behind the end of a window are zeros."""
