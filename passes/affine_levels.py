@@ -16,11 +16,14 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.sources import SOURCE
 from bnncc.dialect.types import element_of, shape_of
 from bnncc.passes.infer_domains import contracted
 from bnncc.passes.levels import Levels, domain_of, has_kernel, weight_levels
 from bnncc.passes.matching import compress, constant_of, first_move, replace, uniform_value
 from bnncc.reference import evaluate_operation
+
+LARGEST = float(np.finfo(np.float32).max)
 
 LONGEST = 8
 """Operations that are looked through."""
@@ -70,7 +73,7 @@ class SplitOffset(RewritePattern):
         if weight_levels(weight) is None or self.levels.of(value).bounds() is not None:
             return
         found = affine(self.levels, value)
-        if found is None or not np.isfinite(np.array(found[1:], np.float32)).all():
+        if found is None or max(map(abs, found[1:])) > LARGEST:
             return
         integers, scale, offset = found
         domain = domain_of(self.levels.of(integers))
@@ -84,6 +87,10 @@ class SplitOffset(RewritePattern):
         scaled.location = factor.location = op.location
         rewriter.insert([factor, scaled], InsertPoint.before(reader))
         reader.operands[0] = scaled.result
+        while reader is not op:  # what moves the value moves another one now
+            reader.attributes.pop(SOURCE, None)
+            (use,) = reader.results[0].uses
+            reader = use.operation
         inner = contracted(op, op.input, op.weight)
         constant = ops.Constant(compress(np.ascontiguousarray(added, np.float32)))
         replace(rewriter, op, [inner, constant, ops.Add(inner.results[0], constant.result)])

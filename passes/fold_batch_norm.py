@@ -71,12 +71,31 @@ class SubtractByAdding(RewritePattern):
         replace(rewriter, op, [negated, ops.Add(op.left, negated.result)])
 
 
+TINY = float(np.finfo(np.float32).tiny)
+"""The smallest float32 of full precision."""
+
+ROUNDS = 1 << 20
+"""What is added to numbers of this size loses bits worth an eighth and more: it may be meant so, as
+in (x + 1.5 * 2^23) - 1.5 * 2^23, which rounds."""
+
+
+def combined(kind: type[Operation], first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
+    """The one constant that does what two do, combined in float64; None where float32 does not hold it, or
+    rounding in between may be meant."""
+    if kind is ops.Add:
+        return None if max(np.abs(first).max(), np.abs(second).max()) >= ROUNDS else first + second
+    with np.errstate(over="ignore"):
+        product = (first * second).astype(np.float32)
+    lost = ~np.isfinite(product) | ((np.abs(product) < TINY) & (first != 0) & (second != 0))
+    return None if lost.any() else product
+
+
 class MergeConstants(RewritePattern):
     """(x * c) * d is x * (c * d), and (x + c) + d is x + (c + d), if nothing else reads the inner one."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Mul | ops.Add, rewriter: PatternRewriter) -> None:
-        """Combine the constants in float64."""
+        """Combine the constants."""
         kind = type(op)
         outer = split(op)
         inner = None if outer is None else producer(outer[0], kind)
@@ -86,9 +105,10 @@ class MergeConstants(RewritePattern):
         if split_inner is None or split_inner[0].type != op.result.type:
             return
         x, first = split_inner
-        combine = np.multiply if kind is ops.Mul else np.add
-        constant = ops.Constant(combine(first.astype(np.float64), outer[1]).astype(np.float32))
-        replace(rewriter, op, [constant, kind(x, constant.result)])
+        both = combined(kind, first.astype(np.float64), outer[1].astype(np.float64))
+        if both is not None:
+            constant = ops.Constant(both.astype(np.float32))
+            replace(rewriter, op, [constant, kind(x, constant.result)])
 
 
 def split(op: ops.Mul | ops.Add) -> tuple[SSAValue, np.ndarray] | None:

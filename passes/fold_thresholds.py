@@ -40,7 +40,7 @@ LONGEST_CHAIN = 64
 """A longer chain is left alone."""
 
 LARGEST_TABLE = 1 << 26
-"""So are more values times channels: they would take gigabytes."""
+"""So is one of more values times channels: they would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def chain_of(last: Operation) -> Chain | None:
 
 
 def reachable(accumulator: SSAValue) -> np.ndarray | None:
-    """Every value that an accumulator can take, ascending, or None where its contraction is not in sight.
+    """Every value that an accumulator can take, ascending; None where its contraction is not in sight, or
+    they are too many.
 
     A sum of K values in {-1, +1} has the parity of K; zeros, of the padding or of a ternary operand, and
     levels allow every integer in between."""
@@ -94,7 +95,9 @@ def reachable(accumulator: SSAValue) -> np.ndarray | None:
     if isinstance(op, ops.Conv2d):
         zeros = zeros or (any(unpack(op.pads)) and op.pad_value.value.data == 0)
     most = taps * math.prod(_largest(value) for value in op.operands)
-    return np.arange(-most, most + 1, 1 if zeros else 2, dtype=np.int32)
+    numbers = range(-most, most + 1, 1 if zeros else 2)
+    too_many = len(numbers) * shape_of(accumulator)[-1] > LARGEST_TABLE
+    return None if too_many else np.array(numbers, np.int32)
 
 
 def contraction_of(accumulator: SSAValue) -> ops.Conv2d | ops.Dense | None:
@@ -165,7 +168,7 @@ class FoldThresholds(RewritePattern):
         """Evaluate the chain everywhere."""
         chain = chain_of(op)
         values = None if chain is None else reachable(chain.accumulator)
-        if chain is None or values is None or len(values) * shape_of(op.result)[-1] > LARGEST_TABLE:
+        if chain is None or values is None:
             return
         if element_of(op.result) != bipolar and not all(
             may_be_bipolar(use.operation) for use in op.result.uses
@@ -196,7 +199,7 @@ class FoldComparisons(RewritePattern):
         if chain is None or not _is_read_by_itself(chain):
             return
         values = reachable(chain.accumulator)
-        if values is None or len(values) * shape_of(op.result)[-1] > LARGEST_TABLE:
+        if values is None:
             return
         found = thresholds_of(values, np.where(answers_of(chain, values), np.int8(1), np.int8(-1)))
         if found is None:

@@ -49,7 +49,10 @@ NEAR = 1e-6
 @dataclass(frozen=True)
 class Range:
     """low <= x <= high; where `step` is not None, x is a multiple of it but for rounding, and where `exact`
-    an integer (then step is 1)."""
+    an integer (then step is 1).
+
+    The bounds are numbers of float32, rounded as the values are: what is a hair below 8 may be 8 there, which
+    its floor is, too."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -70,24 +73,32 @@ class Range:
 
     def clipped(self, low: float, high: float) -> Range:
         """Of max(low, min(x, high))."""
-        step = self.step
-        if (self.low < low and not self.has(low)) or (self.high > high and not self.has(high)):
-            step = None
+        cutting = [bound for bound, cuts in ((low, self.low < low), (high, self.high > high)) if cuts]
+        step = self.step if all(map(self.has, cutting)) else None
         bounds = min(max(self.low, low), high), max(min(self.high, high), low)
-        return Range(*bounds, step, self.exact and step is not None)
+        return Range(*bounds, step, self.exact and all(bound.is_integer() for bound in cutting))
 
     def scaled(self, factor: float) -> Range:
         """Of factor * x."""
         if factor == 0 or not math.isfinite(factor):
             return ANYTHING
-        low, high = sorted((self.low * factor, self.high * factor))
         step = None if self.step is None else self.step * abs(factor)
+        low, high = sorted(_float32(bound * factor) for bound in (self.low, self.high))
         return Range(low, high, step, self.exact and abs(factor) == 1)
+
+    def divided(self, divisor: float) -> Range:
+        """Of x / divisor."""
+        if divisor == 0 or not math.isfinite(divisor):
+            return ANYTHING
+        step = None if self.step is None else self.step / abs(divisor)
+        low, high = sorted(_float32(bound / divisor) for bound in (self.low, self.high))
+        return Range(low, high, step, self.exact and abs(divisor) == 1)
 
     def moved(self, offset: float) -> Range:
         """Of x + offset."""
         step = self.step if self.step is not None and self.has(offset) else None
-        return Range(self.low + offset, self.high + offset, step, self.exact and step is not None)
+        low, high = _float32(self.low + offset), _float32(self.high + offset)
+        return Range(low, high, step, self.exact and offset.is_integer())
 
     def union(self, other: Range) -> Range:
         """Of a value that is one or the other."""
@@ -98,7 +109,13 @@ class Range:
     def plus(self, other: Range) -> Range:
         """Of the sum of two values."""
         both = self.union(other)
-        return replace(both, low=self.low + other.low, high=self.high + other.high)
+        return replace(both, low=_float32(self.low + other.low), high=_float32(self.high + other.high))
+
+
+def _float32(number: float) -> float:
+    """Rounded to float32 (of a result in float64, which makes no difference for one operation)."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(number))
 
 
 ANYTHING = Range()
@@ -189,13 +206,18 @@ class Levels:
     def _mean(self, op: ops.MeanPool) -> Range:
         """Of spikes: a count times one part, where every window counts the same taps."""
         inner, taps = self.of(op.input), math.prod(ops.unpack(op.kernel))
-        domain = element_of(op.input)
+        domain, is_padded = element_of(op.input), any(ops.unpack(op.pads))
         if isinstance(domain, Level):
             return Range(min(domain.lowest, 0), max(domain.highest, 0))
-        is_even = bool(op.count_outside.value.data) or not any(ops.unpack(op.pads))
-        if not inner.exact or (inner.low, inner.high) != (0, 1) or not is_even:
-            return Range(inner.low, inner.high)
-        return Range(0.0, 1.0, 1 / taps)
+        is_even = bool(op.count_outside.value.data) or not is_padded
+        if inner.exact and (inner.low, inner.high) == (0, 1) and is_even:
+            return Range(0.0, 1.0, 1 / taps)
+        low, high = inner.low, inner.high
+        if op.count_outside.value.data and is_padded:
+            low, high = min(low, 0.0), max(high, 0.0)
+        # Each sum is rounded, and the quotient.
+        slack = (taps + 1) * float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+        return Range(low - slack, high + slack) if math.isfinite(slack) else Range(low, high)
 
     def _arithmetic(self, op: ops.Add | ops.Sub | ops.Mul | ops.Div | ops.Max | ops.Min) -> Range:
         left, right = op.left, op.right
@@ -218,7 +240,7 @@ class Levels:
             case ops.Mul():
                 return inner.scaled(number)
             case ops.Div():
-                return inner.scaled(1 / number) if number else ANYTHING
+                return inner.divided(number)
             case ops.Max():
                 return inner.clipped(number, math.inf)
             case ops.Min():
@@ -237,7 +259,9 @@ class Levels:
     def _joined(self, inner: Range, number: float) -> Range:
         """Of a value that may be one more number."""
         step = inner.step if inner.has(number) else None
-        return Range(min(inner.low, number), max(inner.high, number), step, inner.exact and step is not None)
+        return Range(
+            min(inner.low, number), max(inner.high, number), step, inner.exact and number.is_integer()
+        )
 
 
 def _single(number: float) -> Range:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 from xdsl.ir import SSAValue
@@ -97,24 +98,41 @@ def split(node: Node) -> SSAValue:
     return found[0]
 
 
-def softmax(node: Node) -> SSAValue:
-    """Softmax over one dimension; before opset 13 over all from `axis` on."""
+def over_last(node: Node, function: Callable[[Node, SSAValue], SSAValue]) -> SSAValue:
+    """Softmax or LogSoftmax, a function of rows: over one dimension; before opset 13 over all from `axis`
+    on."""
     x = node.real(0)
     rank = len(shape_of(x))
     axis = node.axis("axis", 1 if node.opset < 13 else -1, rank)
     if axis == rank - 1:
-        return node.add(ops.Softmax(x))
+        return function(node, x)
     if node.opset < 13:
         flat = node.reshape(x, (prod(shape_of(x)[:axis]), prod(shape_of(x)[axis:])))
-        return node.reshape(node.add(ops.Softmax(flat)), shape_of(x))
+        return node.reshape(function(node, flat), shape_of(x))
     order = [i for i in range(rank) if i != axis] + [axis]
-    last = node.add(ops.Softmax(node.transpose(x, order)))
+    last = function(node, node.transpose(x, order))
     return node.transpose(last, [order.index(i) for i in range(rank)])
 
 
+def softmax(node: Node) -> SSAValue:
+    """Softmax."""
+    return over_last(node, lambda node, x: node.add(ops.Softmax(x)))
+
+
 def log_softmax(node: Node) -> SSAValue:
-    """The logarithm of softmax."""
-    return node.add(ops.Log(softmax(node)))
+    """LogSoftmax: x - max x - log(sum exp(x - max x)). The logarithm of a softmax would be infinite where
+    that underflows, 104 below the maximum."""
+
+    def of_rows(node: Node, x: SSAValue) -> SSAValue:
+        *outer, classes = shape_of(x)
+        image = node.reshape(x, (prod(outer), classes, 1, 1))
+        largest = node.reshape(node.add(ops.MaxPool(image, (classes, 1))), (*outer, 1))
+        moved = node.add(ops.Sub(x, largest))
+        mean = node.add(ops.ChannelMean(node.add(ops.Exp(moved))))
+        total = node.add(ops.Mul(mean, node.scalar(classes)))
+        return node.add(ops.Sub(moved, node.add(ops.Log(total))))
+
+    return over_last(node, of_rows)
 
 
 LAYOUT: dict[str, Conversion] = {

@@ -6,16 +6,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import DYNAMIC_INDEX, TensorType
+from xdsl.ir import Operation, SSAValue
+from xdsl.traits import OpTrait
 from xdsl.utils.exceptions import VerifyException
 
-from bnncc.dialect.types import element_of, shape_of
+from bnncc.dialect.types import element_of, numpy_type, shape_of
+
+
+class StaticTensors(OpTrait):
+    """Operands and results are tensors of static shapes, of elements that the dialect has."""
+
+    def verify(self, op: Operation) -> None:
+        """Runs before the operation's own verifier, which may take this for granted."""
+        for value in (*op.operands, *op.results):
+            expect(isinstance(value.type, TensorType), "tensors", value.type)
+            expect(DYNAMIC_INDEX not in shape_of(value), "static shapes", value.type)
+            try:
+                numpy_type(element_of(value))
+            except KeyError:
+                raise VerifyException(f"expected a domain or usual numbers, got {value.type}") from None
 
 
 def expect(condition: bool, expected: str, found: object) -> None:
     """Raise VerifyException("expected ..., got ...") unless the condition holds."""
     if not condition:
         raise VerifyException(f"expected {expected}, got {found}")
+
+
+def channels_of(value: SSAValue) -> int:
+    """The extent of the last dimension; raises VerifyException where there is none."""
+    expect(shape_of(value) != (), "a dimension of channels", value.type)
+    return shape_of(value)[-1]
 
 
 def verify_broadcast(operands: Sequence[SSAValue], result: SSAValue) -> None:

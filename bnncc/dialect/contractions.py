@@ -10,7 +10,7 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
-from bnncc.dialect.checks import expect
+from bnncc.dialect.checks import StaticTensors, channels_of, expect
 from bnncc.dialect.properties import IN_DICT, ints, unpack
 from bnncc.dialect.types import bipolar, domain_values, element_of, i64, is_number, shape_of, tensor, ternary
 from bnncc.dialect.windows import WindowOperation, window_shape
@@ -36,7 +36,7 @@ class Conv2d(WindowOperation):
     pad_value = prop_def(IntegerAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input `,` $weight attr-dict `:` functional-type(operands, results)"
 
     def __init__(
@@ -67,12 +67,12 @@ class Conv2d(WindowOperation):
     def verify_(self) -> None:
         x, w, y = shape_of(self.input), shape_of(self.weight), shape_of(self.result)
         expect(len(w) == 4, "weights of rank 4", len(w))
+        strides, dilations, pads = unpack(self.strides), unpack(self.dilations), unpack(self.pads)
+        self.verify_window(x, y, w[1:3], strides, dilations, pads)
         groups = self.groups.value.data
         expect(groups > 0 and x[3] == w[3] * groups, f"{w[3]} channels in each of {groups} groups", x[3])
         expect(w[0] % groups == 0, f"output channels in {groups} equal groups", w[0])
         expect(y[3] == w[0], f"{w[0]} output channels", y[3])
-        strides, dilations, pads = unpack(self.strides), unpack(self.dilations), unpack(self.pads)
-        self.verify_window(x, y, w[1:3], strides, dilations, pads)
         value = self.pad_value.value.data
         has_signs = element_of(self.input) in (bipolar, ternary)
         expect(value == 0 or has_signs, f"pad_value 0 for {element_of(self.input)}", value)
@@ -89,7 +89,7 @@ class Dense(IRDLOperation):
     weight = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input `,` $weight attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, weight: SSAValue):
@@ -101,7 +101,8 @@ class Dense(IRDLOperation):
     def verify_(self) -> None:
         x, w, y = shape_of(self.input), shape_of(self.weight), shape_of(self.result)
         expect(len(w) == 2, "weights of rank 2", len(w))
-        expect(x[-1] == w[1], f"{w[1]} input features", x[-1])
+        features = channels_of(self.input)
+        expect(features == w[1], f"{w[1]} input features", features)
         expect(y == (*x[:-1], w[0]), f"result shape {(*x[:-1], w[0])}", y)
         verify_contraction(self.input, self.weight, self.result)
 

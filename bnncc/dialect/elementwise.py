@@ -21,7 +21,7 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
-from bnncc.dialect.checks import expect, verify_broadcast, verify_kept_element
+from bnncc.dialect.checks import StaticTensors, channels_of, expect, verify_broadcast, verify_kept_element
 from bnncc.dialect.properties import IN_DICT, elements, vector, vector_of
 from bnncc.dialect.types import element_of, is_number, shape_of, tensor
 
@@ -46,7 +46,7 @@ class BatchNorm(IRDLOperation):
     epsilon = prop_def(FloatAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = (
         "$input `,` $scale `,` $bias `,` $mean `,` $variance attr-dict `:` functional-type(operands, results)"
     )
@@ -59,7 +59,9 @@ class BatchNorm(IRDLOperation):
         )
 
     def verify_(self) -> None:
-        channels = shape_of(self.input)[-1]
+        channels = channels_of(self.input)
+        for value in self.operands:
+            expect(element_of(value) == f32, "f32", element_of(value))
         for parameter in self.operands[1:]:
             expect(
                 shape_of(parameter) == (channels,), f"parameters of shape ({channels},)", shape_of(parameter)
@@ -78,7 +80,7 @@ class Cast(IRDLOperation):
     input = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, element: Attribute = f32):
@@ -94,7 +96,7 @@ class UnaryOperation(IRDLOperation):
     input = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format: ClassVar[str] = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue):
@@ -112,7 +114,7 @@ class BinaryOperation(IRDLOperation):
     right = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format: ClassVar[str] = "$left `,` $right attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, left: SSAValue, right: SSAValue):
@@ -289,7 +291,7 @@ class MulShift(IRDLOperation):
     shift = prop_def(IntegerAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$left `,` $right attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, left: SSAValue, right: SSAValue, shift: int):
@@ -319,7 +321,7 @@ class Lookup(IRDLOperation):
     first = prop_def(DenseIntOrFPElementsAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, table: np.ndarray, first: np.ndarray):
@@ -336,7 +338,7 @@ class Lookup(IRDLOperation):
         return vector_of(self.table).reshape(self.table.get_shape())
 
     def verify_(self) -> None:
-        channels, shape = shape_of(self.input)[-1], self.table.get_shape()
+        channels, shape = channels_of(self.input), self.table.get_shape()
         expect(element_of(self.input) == i32, "an i32 input", element_of(self.input))
         expect(element_of(self.result) == f32, "an f32 result", element_of(self.result))
         expect(shape_of(self.input) == shape_of(self.result), "equal shapes", shape_of(self.result))
@@ -344,6 +346,7 @@ class Lookup(IRDLOperation):
         expect(
             len(shape) == 2 and shape[0] in (1, channels), f"one row, or one per channel ({channels})", shape
         )
+        expect(self.first.get_element_type() == i32, "first numbers of i32", self.first.get_element_type())
         expect(len(self.first) == shape[0], f"a first number for each row ({shape[0]})", len(self.first))
 
 
@@ -360,7 +363,7 @@ class Compare(IRDLOperation):
     kind = prop_def(StringAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$left `,` $right attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, kind: str, left: SSAValue, right: SSAValue):
@@ -391,7 +394,7 @@ class Select(IRDLOperation):
     otherwise = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$condition `,` $then `,` $otherwise attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, condition: SSAValue, then: SSAValue, otherwise: SSAValue):
@@ -419,7 +422,7 @@ class Clip(IRDLOperation):
     high = prop_def(FloatAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, low: float, high: float):
@@ -443,7 +446,7 @@ class PRelu(IRDLOperation):
     slope = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input `,` $slope attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, slope: SSAValue):
@@ -464,12 +467,13 @@ class Softmax(IRDLOperation):
     input = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue):
         super().__init__(operands=[input], result_types=[input.type])
 
     def verify_(self) -> None:
+        channels_of(self.input)
         expect(element_of(self.input) == f32, "f32", element_of(self.input))
         expect(self.input.type == self.result.type, f"result {self.input.type}", self.result.type)

@@ -11,7 +11,7 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
-from bnncc.dialect.checks import expect
+from bnncc.dialect.checks import StaticTensors, channels_of, expect
 from bnncc.dialect.properties import IN_DICT, ints, unpack
 from bnncc.dialect.types import Level, bipolar, element_of, i64, level_type, shape_of, spike, tensor
 from bnncc.dialect.windows import WindowOperation, window_shape
@@ -35,7 +35,6 @@ class PoolOperation(WindowOperation):
         strides = unpack(self.properties["strides"])  # type: ignore[arg-type]
         dilations = unpack(self.properties["dilations"])  # type: ignore[arg-type]
         pads = unpack(self.properties["pads"])  # type: ignore[arg-type]
-        expect(len(kernel) == 2, "2 kernel sizes", len(kernel))
         self.verify_window(x, y, kernel, strides, dilations, pads)
         expect(x[3] == y[3], f"{x[3]} channels", y[3])
 
@@ -57,7 +56,7 @@ class MaxPool(PoolOperation):
     pads = prop_def(DenseArrayBase)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(
@@ -97,7 +96,7 @@ class MeanPool(PoolOperation):
     count_outside = prop_def(IntegerAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(
@@ -138,7 +137,7 @@ class CountPool(PoolOperation):
     dilations = prop_def(DenseArrayBase)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(
@@ -173,7 +172,7 @@ class ChannelMean(IRDLOperation):
     input = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue):
@@ -184,5 +183,6 @@ class ChannelMean(IRDLOperation):
     def verify_(self) -> None:
         for value in (self.input, self.result):
             expect(element_of(value) == f32, "f32", element_of(value))
+        channels_of(self.input)
         shape = (*shape_of(self.input)[:-1], 1)
         expect(shape_of(self.result) == shape, f"result shape {shape}", shape_of(self.result))

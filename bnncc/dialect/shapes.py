@@ -19,7 +19,7 @@ from xdsl.irdl import (
 )
 from xdsl.traits import Pure
 
-from bnncc.dialect.checks import expect, verify_kept_element
+from bnncc.dialect.checks import StaticTensors, expect, verify_kept_element
 from bnncc.dialect.properties import IN_DICT, ints, unpack
 from bnncc.dialect.types import domain_values, element_of, i64, shape_of, tensor
 
@@ -33,7 +33,7 @@ class Transpose(IRDLOperation):
     permutation = prop_def(DenseArrayBase)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, permutation: Sequence[int]):
@@ -61,7 +61,7 @@ class Reshape(IRDLOperation):
     input = operand_def(TensorType)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, shape: Sequence[int]):
@@ -85,7 +85,7 @@ class Pad(IRDLOperation):
     value = prop_def(FloatAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, low: Sequence[int], high: Sequence[int], value: float = 0.0):
@@ -136,7 +136,7 @@ class Concat(IRDLOperation):
     axis = prop_def(IntegerAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$inputs attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, inputs: Sequence[SSAValue], axis: int):

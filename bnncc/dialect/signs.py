@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
-from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, IntegerAttr, TensorType, i32
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, IntegerAttr, TensorType, i8, i32
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
-from bnncc.dialect.checks import expect
+from bnncc.dialect.checks import StaticTensors, channels_of, expect
 from bnncc.dialect.properties import IN_DICT, vector, vector_of
 from bnncc.dialect.types import bipolar, element_of, i64, is_number, shape_of, tensor, ternary
 
@@ -25,7 +25,7 @@ class Binarize(IRDLOperation):
     zero = prop_def(IntegerAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, zero: int = 1):
@@ -45,6 +45,18 @@ class Binarize(IRDLOperation):
         expect(shape_of(self.input) == shape_of(self.result), "equal shapes", shape_of(self.result))
 
 
+def verify_vector(label: str, values: DenseIntOrFPElementsAttr, element: Attribute, channels: int) -> None:
+    """Check a property that holds one number per channel."""
+    expect(values.get_element_type() == element, f"{label}s of {element}", values.get_element_type())
+    expect(values.get_shape() == (channels,), f"one {label} per channel ({channels})", values.get_shape())
+
+
+def verify_signs(signs: DenseIntOrFPElementsAttr, channels: int) -> None:
+    """Check a property that holds a sign per channel."""
+    verify_vector("sign", signs, i8, channels)
+    expect(set(vector_of(signs)) <= {-1, 1}, "signs -1 and +1", vector_of(signs))
+
+
 @irdl_op_definition
 class Threshold(IRDLOperation):
     """y[..., c] = +1 where x[..., c] >= thresholds[c], else -1; negated in the channels where signs[c] is -1.
@@ -57,7 +69,7 @@ class Threshold(IRDLOperation):
     signs = prop_def(DenseIntOrFPElementsAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, thresholds: np.ndarray, signs: np.ndarray):
@@ -68,13 +80,12 @@ class Threshold(IRDLOperation):
         )
 
     def verify_(self) -> None:
-        channels = shape_of(self.input)[-1]
+        channels = channels_of(self.input)
         expect(element_of(self.input) == i32, "an i32 accumulator", element_of(self.input))
         expect(element_of(self.result) == bipolar, "a bipolar result", element_of(self.result))
         expect(shape_of(self.input) == shape_of(self.result), "equal shapes", shape_of(self.result))
-        for label, values in (("threshold", self.thresholds), ("sign", self.signs)):
-            expect(len(values) == channels, f"one {label} per output channel ({channels})", len(values))
-        expect(set(vector_of(self.signs)) <= {-1, 1}, "signs -1 and +1", vector_of(self.signs))
+        verify_vector("threshold", self.thresholds, i32, channels)
+        verify_signs(self.signs, channels)
 
 
 @irdl_op_definition
@@ -86,7 +97,7 @@ class Flip(IRDLOperation):
     signs = prop_def(DenseIntOrFPElementsAttr)
     result = result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$input attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, input: SSAValue, signs: np.ndarray):
@@ -95,8 +106,7 @@ class Flip(IRDLOperation):
         )
 
     def verify_(self) -> None:
-        channels = shape_of(self.input)[-1]
+        channels = channels_of(self.input)
         expect(element_of(self.input) == bipolar, "a bipolar input", element_of(self.input))
         expect(self.input.type == self.result.type, f"result {self.input.type}", self.result.type)
-        expect(len(self.signs) == channels, f"one sign per channel ({channels})", len(self.signs))
-        expect(set(vector_of(self.signs)) <= {-1, 1}, "signs -1 and +1", vector_of(self.signs))
+        verify_signs(self.signs, channels)

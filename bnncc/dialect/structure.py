@@ -28,7 +28,7 @@ from xdsl.irdl import (
 )
 from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure
 
-from bnncc.dialect.checks import expect
+from bnncc.dialect.checks import StaticTensors, expect
 from bnncc.dialect.properties import IN_DICT, elements, ints, unpack
 from bnncc.dialect.types import (
     domain_values,
@@ -49,7 +49,7 @@ class Constant(IRDLOperation):
     name = "bnn.constant"
     value = prop_def(DenseIntOrFPElementsAttr)
     result = result_def(TensorType)
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$value attr-dict `:` type($result)"
 
     def __init__(self, array: np.ndarray, element: Attribute | None = None):
@@ -79,6 +79,9 @@ class Constant(IRDLOperation):
             )
             found = set(np.unique(self.array).tolist())
             expect(found <= allowed, f"values in {sorted(allowed)}", sorted(found - allowed))
+        else:
+            stored = self.value.get_element_type()
+            expect(stored == element, f"values of {element}", stored)
 
 
 @irdl_op_definition
@@ -97,7 +100,7 @@ class Onnx(IRDLOperation):
     inputs = var_operand_def()
     outputs = var_result_def(TensorType)
     irdl_options = IN_DICT
-    traits = traits_def(Pure())
+    traits = traits_def(Pure(), StaticTensors())
     assembly_format = "$inputs attr-dict `:` functional-type(operands, results)"
 
     def __init__(
@@ -138,7 +141,7 @@ class Fused(IRDLOperation):
     inputs = var_operand_def(TensorType)
     outputs = var_result_def(TensorType)
     body = region_def("single_block")
-    traits = traits_def(Pure(), IsolatedFromAbove())
+    traits = traits_def(Pure(), IsolatedFromAbove(), StaticTensors())
 
     def __init__(self, inputs: Sequence[SSAValue], result_types: Sequence[Attribute], body: Region):
         super().__init__(operands=[list(inputs)], result_types=[list(result_types)], regions=[body])

@@ -24,7 +24,7 @@ from xdsl.irdl import (
 from xdsl.traits import IsolatedFromAbove, Pure
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.checks import expect
+from bnncc.dialect.checks import StaticTensors, expect
 from bnncc.dialect.types import element_of, i64, shape_of, tensor
 
 NEURONS = {
@@ -86,7 +86,7 @@ class Neuron(IRDLOperation):
     delayed = opt_prop_def(UnitAttr)
     body = region_def("single_block")
     irdl_options = (AttrSizedOperandSegments(as_property=True), AttrSizedResultSegments(as_property=True))
-    traits = traits_def(Pure(), IsolatedFromAbove())
+    traits = traits_def(Pure(), IsolatedFromAbove(), StaticTensors())
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class Scan(IRDLOperation):
     trips = prop_def(IntegerAttr)
     body = region_def("single_block")
     irdl_options = (AttrSizedOperandSegments(as_property=True), AttrSizedResultSegments(as_property=True))
-    traits = traits_def(Pure(), IsolatedFromAbove())
+    traits = traits_def(Pure(), IsolatedFromAbove(), StaticTensors())
 
     def __init__(
         self,

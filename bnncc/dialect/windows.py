@@ -22,14 +22,22 @@ class WindowOperation(IRDLOperation):
         dilations: Sequence[int],
         pads: Sequence[int],
     ) -> None:
-        """Check the attributes' lengths and that the result's h and w follow from them."""
+        """Check the attributes, and that the result's n, h and w follow from them and the image."""
         for label, values, length in (
+            ("kernel sizes", kernel, 2),
             ("strides", strides, 2),
             ("dilations", dilations, 2),
             ("pads", pads, 4),
         ):
             expect(len(values) == length, f"{length} {label}", len(values))
         expect(len(image) == 4 and len(result) == 4, "rank 4", f"{len(image)} and {len(result)}")
+        expect(
+            min((*strides, *dilations, *kernel)) > 0,
+            "strides, dilations and kernel sizes above 0",
+            (strides, dilations, tuple(kernel)),
+        )
+        expect(min(pads) >= 0, "no negative pads", pads)
+        expect(image[0] == result[0], f"{image[0]} images", result[0])
         top, left, bottom, right = pads
         for axis, total in ((0, top + bottom), (1, left + right)):
             span = (kernel[axis] - 1) * dilations[axis] + 1

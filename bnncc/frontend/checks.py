@@ -13,7 +13,7 @@ from onnx import AttributeProto, defs
 
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
 from bnncc.frontend import qonnx
-from bnncc.frontend.signatures import find_schema, known_operators, problem_with
+from bnncc.frontend.signatures import find_schema, known_operators, problem_with, versions_of
 
 OLDEST_OPSET = 7
 """Before it, element-wise operators broadcast by attributes of their own."""
@@ -337,7 +337,14 @@ def operator_problem(node: Node) -> BnnccError | None:
 
     def hinted() -> str:
         """Looked up only for an error: a large model asks for every node."""
-        return (did_you_mean(operator, known_operators()) if node.domain == "" else "") + hint
+        if node.domain:
+            return hint
+        versions = versions_of(operator)
+        if not versions:
+            return did_you_mean(operator, known_operators()) + hint
+        if node.opset < versions[0]:
+            return f"ONNX has {operator} from operator set {versions[0]} on: export with that or a newer one"
+        return f"ONNX has no {operator} any more: export with operator set {versions[-1]}"
 
     if not node.opset:
         why = f"the model imports no operator set of domain '{node.domain}'"

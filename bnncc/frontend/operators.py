@@ -266,13 +266,21 @@ class OldSoftmax(OpRun):
         return ((y / y.sum(axis=1, keepdims=True)).reshape(x.shape),)
 
 
-class OldLogSoftmax(OpRun):
+class LogSoftmax(OpRun):
+    """x - max x - log(sum exp(x - max x)); the logarithm of `onnx.reference`'s softmax is infinite where that
+    underflows."""
+
+    def _run(self, x: np.ndarray, axis: int = -1) -> tuple[np.ndarray]:
+        moved = x - x.max(axis=axis, keepdims=True)
+        return (moved - np.log(np.exp(moved).sum(axis=axis, keepdims=True)),)
+
+
+class OldLogSoftmax(LogSoftmax):
     """LogSoftmax before version 13: over all the dimensions from `axis` on."""
 
     def _run(self, x: np.ndarray, axis: int = 1) -> tuple[np.ndarray]:
-        rows = flattened(x, axis)
-        rows = rows - rows.max(axis=1, keepdims=True)
-        return ((rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))).reshape(x.shape),)
+        (rows,) = super()._run(flattened(x, axis))
+        return (rows.reshape(x.shape),)
 
 
 def replacements(operator: str, opset: int) -> list[type[OpRun]]:
@@ -284,7 +292,7 @@ def replacements(operator: str, opset: int) -> list[type[OpRun]]:
 
 
 REPLACED: dict[str, type[OpRun]] = {
-    cls.__name__: cls for cls in (Conv, ConvTranspose, MaxPool, AveragePool, BatchNormalization)
+    cls.__name__: cls for cls in (Conv, ConvTranspose, MaxPool, AveragePool, BatchNormalization, LogSoftmax)
 }
 OLD: dict[str, tuple[int, type[OpRun]]] = {
     "Softmax": (13, OldSoftmax),

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.frontend import qonnx
 from bnncc.frontend.checks import Node
 from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, kind_from_proto, proto_of
+from bnncc.frontend.operators import make_window
 from bnncc.frontend.signatures import find_schema, mistyped
 
 KNOWN_VALUES = 4096
@@ -33,6 +35,8 @@ def result_kinds(
     try:
         check_operands(node, [inputs[name] if name else None for name in node.proto.input])
         kinds = infer(node, opsets, inputs, constants)
+        if node.operator in ("MaxPool", "AveragePool") and attribute(node.proto, "ceil_mode", 0):
+            kinds = [without_windows_beyond(node.proto, inputs[node.proto.input[0]], kind) for kind in kinds]
         if node.operator == "Reshape":
             check_reshape(inputs[node.proto.input[0]], kinds[0])
     except (ValueError, shape_inference.InferenceError, checker.ValidationError) as error:
@@ -101,6 +105,18 @@ def stated_kind(name: str, proto: onnx.TypeProto | None) -> Kind:
     return kind
 
 
+def without_windows_beyond(pool: onnx.NodeProto, x: Kind, result: Kind) -> Kind:
+    """The result of a pool with ceil_mode. A last window that begins behind the image is none: so say the
+    operator's newer versions and every framework, but onnx's inference of some versions counts it."""
+    if None in x.shape:
+        return result
+    names = ("kernel_shape", "strides", "dilations", "pads", "auto_pad")
+    kernel, strides, dilations, pads, auto_pad = (attribute(pool, name, None) for name in names)
+    mode = auto_pad.decode() if auto_pad else None
+    window = make_window(x.sizes[2:], kernel, strides, dilations, pads, mode, ceil_mode=1)
+    return Kind(result.dtype, (*x.shape[:2], *window.result))
+
+
 def check_result(node: Node, name: str, kind: Kind) -> None:
     """A value that is computed at run time has a static shape and at least one element."""
     if None in kind.shape:
@@ -164,7 +180,21 @@ def check_prelu(_: onnx.NodeProto, x: Kind, slope: Kind) -> None:
         raise ValueError(f"a slope of shape {list(slope.shape)} does not broadcast to {list(x.shape)}")
 
 
-OPERAND_CHECKS = {"Conv": check_conv, "ConvTranspose": check_conv_transpose, "PRelu": check_prelu}
+def check_qlinear_matmul(
+    _: onnx.NodeProto, a: Kind, a_scale: Kind, a_zero: Kind, b: Kind, b_scale: Kind, b_zero: Kind, *y: Kind
+) -> None:
+    """What differs from row to row differs by the left operand, which no runtime quantises so."""
+    for what, kind in (("its left operand", a_scale), ("its result", y[0])):
+        if prod(kind.sizes) != 1:
+            raise ValueError(f"{what} has a scale for every row: quantise it as a whole")
+
+
+OPERAND_CHECKS: dict[str, Callable[..., None]] = {
+    "Conv": check_conv,
+    "ConvTranspose": check_conv_transpose,
+    "PRelu": check_prelu,
+    "QLinearMatMul": check_qlinear_matmul,
+}
 
 
 def check_reshape(x: Kind, result: Kind) -> None:

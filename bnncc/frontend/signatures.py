@@ -261,6 +261,14 @@ def find_schema(domain: str, operator: str, opset: int) -> defs.OpSchema | None:
     return None if schema.deprecated else schema
 
 
+def versions_of(operator: str) -> list[int]:
+    """The operator sets in which one of ONNX's own operators came or changed, ascending; none without it."""
+    schemas = defs.get_all_schemas_with_history()
+    return sorted(
+        s.since_version for s in schemas if s.name == operator and not s.domain and not s.deprecated
+    )
+
+
 @cache
 def known_operators() -> frozenset[str]:
     """The names of ONNX's own operators."""

@@ -297,7 +297,7 @@ GRAPHS: Sequence[tuple[Callable[[ModelProto], None], str, str, str]] = [
     (unknown_domain, "sign1", "the model imports no operator set of domain 'com.example'", "QONNX"),
     (imported_unknown_domain, "sign1", "unknown operator com.example::Sign (domain 'com.example')", "QONNX"),
     (unknown_in_known_domain, "sign1", "unknown operator qonnx.custom_op.general::Trunc", "BipolarQuant"),
-    (operator_too_young, "sign1", "unknown operator Sign in operator set 8", ""),
+    (operator_too_young, "sign1", "unknown operator Sign in operator set 8", "from operator set 9 on"),
     (loop_of_unknown_length, "loop1", "Loop: it collects as much as the input 'count' says", "--dim count="),
     (loop_without_end, "loop1", "written out, the loops of the model have more than", "one step at a time"),
     (loop_over_a_body_of_other_inputs, "loop1", "do not fit its subgraph", "export it again"),

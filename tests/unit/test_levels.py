@@ -417,6 +417,34 @@ def test_a_number_that_is_not_finite_is_no_multiple() -> None:
     assert not Range(0.0, 1.0, 5e-324).has(1e300)
 
 
+def test_bounds_are_rounded_as_values_are(tmp_path: Path) -> None:
+    """2.2 * 3.6363635 is a hair below 8 and, in float32, 8: there are nine levels."""
+    nodes = [node("Clip", "x zero most", "c"), node("Mul", "c s", "m"), node("Floor", "m", "q")]
+    most = np.float32(2.2)
+    constants = {"zero": np.float32(0), "most": most, "s": np.float32(8) / most}
+    assert float(most) * float(constants["s"]) < 8
+    result = network((nodes, constants), RNG.choice([-1.0, 1.0], (9, 40, 1, 1)), tmp_path)
+    assert domains(result) == ["u4 x bipolar"]
+    check(result, {"x": np.full(X.shape, 5, np.float32)})
+
+
+def test_zeros_around_an_image_count_in_its_mean(tmp_path: Path) -> None:
+    """Values of 10 to 14 have means below 10 at the border, where the padding counts."""
+    pool = node("AveragePool", "c", "a", kernel_shape=[2, 2], pads=[1, 1, 0, 0], count_include_pad=1)
+    nodes = [node("Clip", "x low high", "c"), pool, node("Round", "a", "q")]
+    constants = {"low": np.float32(10), "high": np.float32(14)}
+    result = network((nodes, constants), RNG.choice([-1.0, 1.0], (9, 40, 1, 1)), tmp_path)
+    assert domains(result) == ["u4 x bipolar"]
+    check(result, {"x": np.full(X.shape, 12, np.float32)})
+
+
+def test_a_clip_between_integers_leaves_none(tmp_path: Path) -> None:
+    """3 - 2^-22 is so near to 3 that it passes for a multiple of 1; an integer it is not."""
+    known = Range(-10.0, 10.0, 1.0, True).clipped(0.0, 3 - 2.0**-22)
+    assert known.step == 1 and not known.exact
+    assert Range(-10.0, 10.0, 1.0, True).clipped(0.0, 3.0).exact
+
+
 def test_long_chains_are_not_walked_by_recursion() -> None:
     value = ops.Cast(Block(arg_types=[tensor((2, 3), bipolar)]).args[0]).result
     for _ in range(5000):

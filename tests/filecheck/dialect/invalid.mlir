@@ -7,7 +7,7 @@ func.func @threshold_per_tensor(%x: tensor<1x64xi32>) {
   %0 = bnn.threshold %x {thresholds = dense<[1]> : tensor<1xi32>, signs = dense<1> : tensor<64xi8>} : (tensor<1x64xi32>) -> tensor<1x64x!bnn.bipolar>
   func.return
 }
-// CHECK: expected one threshold per output channel (64), got 1
+// CHECK: expected one threshold per channel (64), got (1,)
 
 // -----
 
@@ -209,3 +209,59 @@ func.func @maximum_of_levels(%x: tensor<1x2x2x4x!bnn.level<0, 3>>) {
   func.return
 }
 // CHECK: expected f32, i32, bipolar values or bytes, got !bnn.level<0, 3>
+
+// -----
+
+func.func @no_channels(%x: tensor<!bnn.bipolar>) {
+  %0 = bnn.flip %x {signs = dense<1> : tensor<1xi8>} : (tensor<!bnn.bipolar>) -> tensor<!bnn.bipolar>
+  func.return
+}
+// CHECK: expected a dimension of channels, got tensor<!bnn.bipolar>
+
+// -----
+
+func.func @any_batch(%x: tensor<?x4xf32>) {
+  %0 = bnn.relu %x : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  func.return
+}
+// CHECK: expected static shapes, got tensor<?x4xf32>
+
+// -----
+
+func.func @no_such_numbers(%x: tensor<4xbf16>) {
+  %0 = bnn.relu %x : (tensor<4xbf16>) -> tensor<4xbf16>
+  func.return
+}
+// CHECK: expected a domain or usual numbers, got tensor<4xbf16>
+
+// -----
+
+func.func @stride_of_zero(%x: tensor<1x4x4x4xf32>) {
+  %0 = bnn.max_pool %x {kernel = array<i64: 2, 2>, strides = array<i64: 0, 2>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<1x4x4x4xf32>) -> tensor<1x2x2x4xf32>
+  func.return
+}
+// CHECK: expected strides, dilations and kernel sizes above 0, got ((0, 2), (1, 1), (2, 2))
+
+// -----
+
+func.func @image_of_three_dimensions(%x: tensor<4x4x4xf32>, %w: tensor<2x1x1x4xf32>) {
+  %0 = bnn.conv2d %x, %w {strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, groups = 1 : i64, pad_value = 0 : i64} : (tensor<4x4x4xf32>, tensor<2x1x1x4xf32>) -> tensor<4x4x2xf32>
+  func.return
+}
+// CHECK: expected rank 4, got 3 and 3
+
+// -----
+
+func.func @one_image_of_two(%x: tensor<2x4x4x4xf32>) {
+  %0 = bnn.mean_pool %x {kernel = array<i64: 2, 2>, strides = array<i64: 2, 2>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, count_outside = 0 : i64} : (tensor<2x4x4x4xf32>) -> tensor<1x2x2x4xf32>
+  func.return
+}
+// CHECK: expected 2 images, got 1
+
+// -----
+
+func.func @integers_for_numbers() {
+  %0 = bnn.constant dense<[1, 2]> : tensor<2xi32> : tensor<2xf32>
+  func.return
+}
+// CHECK: expected values of f32, got i32

@@ -43,6 +43,23 @@ func.func @near_misses(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>
   func.return %0, %2 : tensor<1x2xf32>, tensor<1x2xf32>
 }
 
+// Near misses: what rounds to an integer is no addition of 0; a product that float32 does not hold.
+// CHECK-LABEL: func.func @constants_that_stay_apart
+func.func @constants_that_stay_apart(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>) {
+  %m = bnn.constant dense<12582912.0> : tensor<f32> : tensor<f32>
+  %s = bnn.constant dense<1.0e-30> : tensor<f32> : tensor<f32>
+  %n = bnn.neg %x : (tensor<1x2xf32>) -> tensor<1x2xf32>
+  %0 = bnn.add %n, %m : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  %1 = bnn.sub %0, %m : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  // CHECK: %[[MOVED:.+]] = bnn.add
+  // CHECK: bnn.add %[[MOVED]]
+  %2 = bnn.mul %n, %s : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  %3 = bnn.mul %2, %s : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  // CHECK: %[[SCALED:.+]] = bnn.mul
+  // CHECK: bnn.mul %[[SCALED]]
+  func.return %1, %3 : tensor<1x2xf32>, tensor<1x2xf32>
+}
+
 // Near miss: parameters that are computed.
 // CHECK-LABEL: func.func @computed_parameters
 func.func @computed_parameters(%x: tensor<1x2xf32>, %p: tensor<2xf32>) -> tensor<1x2xf32> {
