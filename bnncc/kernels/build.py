@@ -24,6 +24,7 @@ from bnncc.kernels import (
     choice,
     convert,
     fixed_neurons,
+    half,
     halo,
     map,
     micro_kernels,
@@ -101,8 +102,14 @@ register_intrin_lowering(
 def make_kernel(
     spec: KernelSpec, target: TargetFacts, schedule: TileParameters | None = None, goal: Goal = None
 ) -> Kernel:
-    """The kernel of `spec` for `target`, by the schedule given or a good default; goal: what matters most."""
-    return TEMPLATES[type(spec.root)](spec, replace(Isa.of(target), goal=goal), schedule)
+    """The kernel of `spec` for `target`, by the schedule given or a good default; goal: what matters most.
+
+    Raises BnnccError, with no location, for an ONNX node that cannot be compiled for it."""
+    isa = replace(Isa.of(target), goal=goal)
+    kernel = TEMPLATES[type(spec.root)](spec, isa, schedule)
+    if isa.is_scalar:
+        half.check(kernel)
+    return kernel
 
 
 def divided(kernel: Kernel, threads: int) -> Kernel:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the C text of kernels calls: a count of bits, instructions that C has no operator for, vectors of
+"""What the C text of kernels calls: a count of bits, instructions and types that C has not, vectors of
 words."""
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ FOUR_LANES = "bnncc_four_lanes"
 
 FOUR_LANES_MACRO = "BNNCC_FOUR_LANES"
 """What it becomes in C."""
+
+FROM_HALF = "bnncc_from_half"
+"""(bits): the number that has these bits in half precision."""
+
+TO_HALF = "bnncc_to_half"
+"""(number): the bits of the nearest one in half precision; of two as near, the even one."""
 
 VECTOR = "bnncc_u32x4"
 """The type of vectors of four words."""
@@ -182,6 +188,53 @@ static inline void {ADD_TO_SUMS}(int16_t *sums, const uint32_t *weight, int32_t 
     sums[3] = (int16_t)(sums[3] + (int8_t)(weight[i] >> 24));
   }}
 #endif
+}}
+#endif
+""",
+    FROM_HALF: f"""\
+#ifndef BNNCC_FROM_HALF
+#define BNNCC_FROM_HALF
+/* The number that has these bits in half precision. */
+static inline float {FROM_HALF}(uint16_t bits) {{
+  union {{
+    uint32_t bits;
+    float number;
+  }} result;
+  /* The exponent counts from 15 there, here from 127: the product is exact, and normal where bits are not. */
+  result.bits = (uint32_t)(bits & 0x7fffu) << 13;
+  result.number *= 5.19229686e+33f; /* 2^112 */
+  if ((bits & 0x7c00u) == 0x7c00u) {{
+    result.bits |= UINT32_C(0x7f800000);
+  }}
+  result.bits |= (uint32_t)(bits & 0x8000u) << 16;
+  return result.number;
+}}
+#endif
+""",
+    TO_HALF: f"""\
+#ifndef BNNCC_TO_HALF
+#define BNNCC_TO_HALF
+/* The bits of the nearest number in half precision; of two as near, those of the even one. */
+static inline uint16_t {TO_HALF}(float number) {{
+  union {{
+    float number;
+    uint32_t bits;
+  }} size;
+  uint32_t sign, half;
+  size.number = number;
+  sign = (size.bits >> 16) & 0x8000u;
+  size.bits &= UINT32_C(0x7fffffff);
+  if (size.bits > UINT32_C(0x7f800000)) {{
+    half = 0x7e00u; /* not a number */
+  }} else if (size.bits >= UINT32_C(0x477ff000)) {{
+    half = 0x7c00u; /* rounds to infinity */
+  }} else if (size.bits >= UINT32_C(0x38800000)) {{
+    half = (size.bits - UINT32_C(0x38000000) + 0xfffu + ((size.bits >> 13) & 1u)) >> 13;
+  }} else {{
+    size.number += 0.5f; /* whose last bit is worth that of the small numbers */
+    half = size.bits - UINT32_C(0x3f000000);
+  }}
+  return (uint16_t)(sign | half);
 }}
 #endif
 """,

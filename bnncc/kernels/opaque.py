@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnncc.kernels import computed, emit
+from bnncc.kernels import computed, emit, half
 from bnncc.kernels.flat import flatten
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
@@ -17,6 +17,8 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     """The kernel of `spec`, whose root is Opaque. Raises BnnccError where TVM cannot make one."""
     root = spec.root
     assert isinstance(root, Opaque)
+    if (cast := half.make_cast(spec, root, isa)) is not None:
+        return cast
     symbol = kernel_symbol(spec, isa, {})
     read = [emit.input_parameter(f"x{slot}", x) for slot, x in zip(root.fed, spec.inputs, strict=True)]
     read += [
