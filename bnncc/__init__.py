@@ -30,7 +30,7 @@ def compile(
     model: str | Path | torch.nn.Module | torch.export.ExportedProgram,
     example_inputs: Any = None,
     *,
-    target: str = "native",
+    target: str | Path = "native",
     output: str | Path | None = None,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
@@ -43,28 +43,40 @@ def compile(
     """Compile an ONNX or NIR file or a PyTorch module to a C library.
 
     model: a path, a module (compiled as it answers in evaluation mode, and left as it is), or what
-    torch.export.export gives. target: a name that `bnncc targets` lists, or a TOML file. output: the
-    directory to write (created; by default a temporary one). name: the library's C name (default: from the
-    file's or the class's). dims: sizes of symbolic dimensions. states: output name by input name of what a
-    graph of one time step keeps for the next. options: further fields of `bnncc.options.Options`, such as
-    `emit` and `assume_sign_zero`; for a NIR file `dt`, the length of a step in the unit of its time
-    constants, and `reset`, `integrator`, `current`, `v_min`, `preset`.
+    torch.export.export gives.
+    target: a name that `bnncc targets` lists, or a TOML file.
+    output: the directory to write (created; by default a temporary one, which ends with the process).
+    name: the library's C name (default: from the file's or the class's).
+    dims: sizes of symbolic dimensions by name.
+    states: output name by input name of what a graph of one time step keeps for the next.
 
-    For a module alone: example_inputs, what it is called with (a tensor, a tuple, or a dict of keyword
-    arguments), fix shapes and types; input_names and output_names (default: the parameters of `forward`, and
-    "output" or the keys of what it returns); dynamic_batch makes axis 0 of every input the dimension "batch".
+    For a module alone:
+
+    example_inputs: what it is called with (a tensor, a tuple, or a dict of keyword arguments); they fix
+    shapes and types.
+    input_names, output_names: default: the parameters of `forward`, and "output" or the keys of what it
+    returns.
+    dynamic_batch: axis 0 of every input becomes the dimension "batch".
+
+    options: the further options of the command line, spelled with underscores: `emit` ("lib,so" or a
+    tuple), `optimize` ("size", "speed"), `threads`, `tuning_db`, `calibrate` (a path, or arrays by input
+    name), `quantize_real`, `quantize_weights`, `membrane`, `input_type`, `input_layout`, `normalize` (a mean
+    and a deviation, or a tuple of each), `assume_sign_zero` (1 or -1), `ram` and `flash` (bytes), `package`,
+    `profile`, `cc`, `backend`; for a NIR file `dt`, the length of a step in the unit of its time constants,
+    `preset`, `reset`, `integrator`, `current` and `v_min`. `bnncc compile --help` says what each does.
 
     Raises BnnccError where the model or an option is wrong; then nothing is written.
     """
     from bnncc import driver
 
-    chosen = driver.Options(
-        target=target, name=name, dims=dict(dims or {}), states=dict(states or {}), **options
+    chosen = driver.options_of(
+        {"target": str(target), "name": name, "dims": dict(dims or {}), "states": dict(states or {})}
+        | options
     )
     export = driver.Export(example_inputs, input_names, output_names, dynamic_batch)
     if not isinstance(model, (str, PathLike)):
         return driver.compile_module(model, output, chosen, export)
-    if export != driver.Export():
+    if example_inputs is not None or input_names or output_names or dynamic_batch:
         raise BnnccError(str(model), "example inputs, names and dynamic_batch are for PyTorch modules alone")
     return driver.compile_model(Path(model), output, chosen)
 

@@ -26,6 +26,10 @@ SAMPLES = 8
 """Of how many samples the argmax is shown."""
 
 
+MAGIC = (b"\x93NUMPY", b"PK")
+"""How a .npy and a .npz begin. NumPy takes what begins in another way for a pickle."""
+
+
 def read_inputs(arguments: Sequence[str], names: Sequence[str]) -> dict[str, np.ndarray]:
     """The inputs of a network from `--input` arguments.
 
@@ -65,6 +69,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise BnnccError(str(path), "no such file")
     try:
+        with path.open("rb") as file:
+            if not file.read(len(MAGIC[0])).startswith(MAGIC):
+                raise ValueError("it begins like neither")
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, did_you_mean
 from bnncc.frontend.camera import CameraInput
 from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.passes.pipeline import Rounded
@@ -20,7 +20,7 @@ Road = Literal["tvm", "mlir"]
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may choose.
+    """What a user may choose. Raises BnnccError for a word that there is not.
 
     target: a name or a TOML file. name: the library's C name (default: from the file). dims: symbolic
     dimensions. emit: which files. print_ir_after: pass names or "all", printed to stderr.
@@ -68,6 +68,17 @@ class Options:
     backend: Road = "tvm"
     states: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raises BnnccError for a word that there is not."""
+        for option, value, known in (
+            ("--optimize", self.optimize, (None, "size", "speed")),
+            ("--assume-sign-zero", self.assume_sign_zero, (None, 1, -1)),
+            ("--backend", self.backend, ("tvm", "mlir")),
+            ("--input-type", self.camera.type, (None, "u8", "spikes", "events")),
+            ("--input-layout", self.camera.layout, (None, "nhwc", "nchw")),
+        ):
+            _check_word(option, value, known)
+
     @property
     def time(self) -> TimeOptions:
         """What says how a NIR file's equations become steps."""
@@ -81,10 +92,7 @@ class Options:
             ("--quantize-real", self.quantize_real, (None, "int8")),
             ("--membrane", self.membrane, (None, "float", "int16", "int32")),
         ):
-            if value not in known:
-                raise BnnccError(
-                    option, f"there is no '{value}'", f"it is one of {', '.join(filter(None, known))}"
-                )
+            _check_word(option, value, known)
         membrane = None if self.membrane == "float" else self.membrane
         return Rounded(self.quantize_weights, membrane, self.quantize_real)
 
@@ -107,3 +115,42 @@ class Options:
         facts |= {"membrane": self.membrane} if self.rounded.membranes else {}
         facts |= {f"state {before}": after for before, after in self.states.items()}
         return facts
+
+
+def _check_word(option: str, value: object, known: Sequence[object]) -> None:
+    if value not in known:
+        words = ", ".join(str(word) for word in known if word is not None)
+        raise BnnccError(option, f"there is no '{value}'", f"it is one of {words}")
+
+
+INPUTS = ("input_type", "input_layout", "normalize")
+"""Options of `bnncc.compile`, spelled as on the command line, that are fields of `Options.camera`."""
+
+BUDGETS = ("ram", "flash")
+"""Those of `Options.budgets`."""
+
+
+def options_of(given: Mapping[str, Any]) -> Options:
+    """The options of keyword arguments as `bnncc.compile` takes them. Raises BnnccError."""
+    known = {*INPUTS, *BUDGETS, *(each.name for each in fields(Options))}
+    for name in given:
+        if name not in known:
+            hint = f"{did_you_mean(name, known)}the options: {', '.join(sorted(known))}"
+            raise BnnccError(name, "there is no such option", hint)
+    mine = {name: value for name, value in given.items() if name not in (*INPUTS, *BUDGETS)}
+    if any(name in given for name in INPUTS):
+        mean, std = given.get("normalize") or ((), ())
+        mine["camera"] = CameraInput(
+            given.get("input_type"), given.get("input_layout"), _numbers(mean), _numbers(std)
+        )
+    if any(name in given for name in BUDGETS):
+        mine["budgets"] = Budgets(given.get("ram"), given.get("flash"))
+    if "emit" in mine:
+        emit = mine["emit"]
+        mine["emit"] = tuple(emit.split(",") if isinstance(emit, str) else emit)
+    return Options(**mine)
+
+
+def _numbers(given: Any) -> tuple[float, ...]:
+    """One number, or several."""
+    return tuple(float(number) for number in given) if isinstance(given, Iterable) else (float(given),)

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from bnncc import __version__
 from bnncc.cli import bench, compile, doctor, inspect, run, targets, tune, verify
-from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean
 
 COMMANDS = (compile, run, verify, inspect, bench, tune, targets, doctor)
 """In the order of the help. Each has HELP, a sentence; `arguments`, which adds its own to a parser; and
 `execute`, which runs the command and returns the exit code."""
+
+EXIT_CODES = (
+    "exit codes: 0 fine; 1 a result differs, or a budget breaks; 2 the input is wrong; 3 a tool is missing, "
+    "a device failed, or the fault is ours; 130 interrupted"
+)
 
 DEBUG = "BNNCC_DEBUG"
 INTERRUPTED = 130
@@ -35,7 +42,9 @@ def entry() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Reads sys.argv where no arguments are given."""
     try:
-        chosen = parser().parse_args(arguments)
+        chosen, unknown = parser().parse_known_args(arguments)
+        if unknown:
+            chosen.parser.refuse(unknown)
     except SystemExit as stop:  # argparse has said what is wrong, or printed the help
         return int(stop.code or 0)
     try:
@@ -70,24 +79,48 @@ def _internal_error(error: Exception, debug: bool) -> int:
     return int(ExitCode.FAILURE)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line like all other mistakes: where, what, and what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print a message of argparse's, and for a word that is none of a few the one meant, and exit."""
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        guess = did_you_mean(choice[1], re.findall(r"'(.*?)'", choice[2])) if choice else ""
+        self._stop(message.removeprefix("argument "), guess)
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Print what is no argument of the command, and what may have been meant, and exit."""
+        known = re.findall(r"--[a-z][a-z-]+", self.format_usage())
+        guess = did_you_mean(unknown[0].partition("=")[0], known)
+        self._stop(f"{unknown[0]}: {self.prog} has no such argument", guess)
+
+    def _stop(self, message: str, guess: str = "") -> NoReturn:
+        hint = f"{guess}`{self.prog} --help` lists what there is"
+        self.exit(int(ExitCode.USER), f"bnncc: {message}\n  hint: {hint}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="bnncc",
         description="Compile a binary or spiking neural network from ONNX or NIR to a C library.",
-        epilog="exit codes: 0 fine, 1 a result differs, 2 the input is wrong, 3 a tool is missing or "
-        "the fault is ours",
+        epilog=EXIT_CODES,
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"bnncc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument("--debug", action="store_true", help="print the traceback of an internal error")
     for command in COMMANDS:
         name, help = command.__name__.rpartition(".")[2], command.HELP
         sub = commands.add_parser(
-            name, help=help, description=f"{help}.", parents=[common], allow_abbrev=False
+            name,
+            help=help,
+            description=f"{help}.",
+            epilog=EXIT_CODES,
+            parents=[common],
+            allow_abbrev=False,
         )
-        sub.set_defaults(command=command.execute)
+        sub.set_defaults(command=command.execute, parser=sub)
         command.arguments(sub)
     return top

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from bnncc.cli import argument_types as types
-from bnncc.cli.compilation import artifact_of, input_argument, model_arguments, options_of
+from bnncc.cli.compilation import artifact_argument, artifact_of, input_argument, model_arguments, options_of
 from bnncc.cli.output import json_argument, print_result
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.progress import Progress
@@ -17,7 +17,7 @@ HELP = "Time a compiled network, or a model"
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     """Add those of the command."""
-    sub.add_argument("model", metavar="DIR|MODEL", type=Path)
+    artifact_argument(sub)
     input_argument(sub)
     sub.add_argument("--layers", action="store_true", help="time each layer too")
     sub.add_argument("--html", metavar="FILE", type=Path, help="write the report with what was measured")

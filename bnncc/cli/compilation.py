@@ -17,11 +17,31 @@ if TYPE_CHECKING:
     from bnncc.options import Options
 
 
+def model_argument(sub: argparse.ArgumentParser) -> None:
+    """The file that is compiled."""
+    sub.add_argument(
+        "model", metavar="MODEL", type=Path, help="an ONNX or NIR file, or MLIR text that --emit mlir wrote"
+    )
+
+
+def artifact_argument(sub: argparse.ArgumentParser) -> None:
+    """What `run` and `bench` take: see `artifact_of`."""
+    sub.add_argument(
+        "model",
+        metavar="DIR|MODEL",
+        type=Path,
+        help="a directory that `bnncc compile` wrote, or a model, which is compiled first",
+    )
+
+
 def model_arguments(sub: argparse.ArgumentParser) -> None:
     """What says how a model is compiled."""
     group = sub.add_argument_group("compilation")
     group.add_argument(
-        "--target", metavar="TARGET", default="native", help="see `bnncc targets` (default: native)"
+        "--target",
+        metavar="TARGET",
+        default="native",
+        help="a processor that `bnncc targets` lists, or a TOML file (default: native, this machine's)",
     )
     group.add_argument("--name", metavar="NAME", help="the library's C name (default: from the file's name)")
     group.add_argument(
@@ -30,7 +50,7 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
         type=types.dimension,
         action="append",
         default=[],
-        help="a symbolic dimension's size",
+        help="a symbolic dimension's size; may be repeated (a leading one, the batch, is 1 by default)",
     )
     group.add_argument(
         "--input-type",
@@ -45,7 +65,8 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="MEAN,STD",
         type=types.normalization,
         default=((), ()),
-        help="subtract and divide first, in units of the input; for each channel: MEAN,MEAN,MEAN,STD,STD,STD",
+        help="compute (input - MEAN) / STD first, in units of the input (0 to 255 for u8); for each channel: "
+        "MEAN,MEAN,MEAN,STD,STD,STD",
     )
     group.add_argument(
         "--state",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnncc.cli import argument_types as types
-from bnncc.cli.compilation import model_arguments, options_of
+from bnncc.cli.compilation import model_argument, model_arguments, options_of
 from bnncc.cli.output import json_argument, print_json
 from bnncc.diagnostics import ExitCode
 from bnncc.progress import Progress
@@ -24,7 +24,7 @@ HELP = "Compile a model to a C library"
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     """Add those of the command."""
-    sub.add_argument("model", metavar="MODEL", type=Path)
+    model_argument(sub)
     sub.add_argument(
         "-o", "--output", metavar="DIR", type=Path, help="the directory to write (default: ./NAME)"
     )

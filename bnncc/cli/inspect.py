@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from bnncc.cli.compilation import model_arguments, options_of
+from bnncc.cli.compilation import model_argument, model_arguments, options_of
 from bnncc.cli.output import json_argument, print_result
 from bnncc.diagnostics import ExitCode
 from bnncc.progress import Progress
@@ -16,7 +15,7 @@ HELP = "Show what the compiler makes of a model, layer by layer"
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     """Add those of the command."""
-    sub.add_argument("model", metavar="MODEL", type=Path)
+    model_argument(sub)
     model_arguments(sub)
     json_argument(sub)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnncc.cli import argument_types as types
-from bnncc.cli.compilation import artifact_of, input_argument, model_arguments
+from bnncc.cli.compilation import artifact_argument, artifact_of, input_argument, model_arguments
 from bnncc.cli.output import json_argument, print_json
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.progress import Progress
@@ -24,7 +24,7 @@ HELP = "Run a compiled network, or a model, on arrays"
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     """Add those of the command."""
-    sub.add_argument("model", metavar="DIR|MODEL", type=Path)
+    artifact_argument(sub)
     input_argument(sub)
     sub.add_argument(
         "--output", metavar="OUT.npz", type=Path, help="write the outputs (keys: their ONNX names)"
@@ -82,11 +82,8 @@ def execute(chosen: argparse.Namespace) -> int:
         layers = {"spikes": [raster.summary() for raster in rasters]} if rasters else {}
         print_json({"outputs": rows} | layers)
         return ExitCode.FINE
-    lines = [] if chosen.output else list(map(arrays.render_summary, rows))
-    print(
-        "\n".join([*lines, *([spikes.render(rasters)] if rasters else [])]),
-        end="\n" if lines or rasters else "",
-    )
+    lines = list(map(arrays.render_summary, rows))
+    print("\n".join([*lines, *([spikes.render(rasters)] if rasters else [])]))
     return ExitCode.FINE
 
 

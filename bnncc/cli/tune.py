@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 from bnncc.cli import argument_types as types
-from bnncc.cli.compilation import model_arguments, options_of
+from bnncc.cli.compilation import model_argument, model_arguments, options_of
 from bnncc.cli.output import json_argument, print_result
 from bnncc.diagnostics import ExitCode
 from bnncc.progress import Progress
@@ -18,7 +18,7 @@ HELP = "Measure on a device which kernels are the fastest, layer by layer"
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     """Add those of the command."""
-    sub.add_argument("model", metavar="MODEL", type=Path)
+    model_argument(sub)
     sub.add_argument(
         "--device",
         metavar="DEVICE",

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bnncc.cli import argument_types as types
-from bnncc.cli.compilation import input_argument, model_arguments, options_of
+from bnncc.cli.compilation import input_argument, model_argument, model_arguments, options_of
 from bnncc.cli.output import json_argument, print_result
 from bnncc.diagnostics import ExitCode
 from bnncc.progress import Progress
@@ -17,12 +16,16 @@ HELP = "Compile, run and compare with the graph of the model, layer by layer"
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     """Add those of the command."""
-    sub.add_argument("model", metavar="MODEL", type=Path)
+    model_argument(sub)
     input_argument(sub)
     sub.add_argument(
-        "--samples", metavar="N", type=types.positive, default=4, help="random samples, without --input"
+        "--samples",
+        metavar="N",
+        type=types.positive,
+        default=4,
+        help="random samples, where there is no --input (default: 4)",
     )
-    sub.add_argument("--seed", metavar="S", type=int, default=0, help="of the random samples")
+    sub.add_argument("--seed", metavar="S", type=int, default=0, help="of the random samples (default: 0)")
     model_arguments(sub)
     json_argument(sub)
 

@@ -46,6 +46,7 @@ def header_text(program: Program, banner: str, weights_bytes: int, number_of_thr
     )
     again = " and a state" if program.states else ""
     call = "step" if program.states else "run"
+    aligned = "The arena's or the state's" if program.states else "The arena's"
     sizes = "\n".join(f"#define {macro} {elements(port)}" for port, macro in macros.items())
     return f"""\
 /*
@@ -91,14 +92,14 @@ extern "C" {{
 #define {upper}_ALIGNED _Alignas({ALIGNMENT})
 #endif
 
-/* What {name}_run returns. */
+/* What the functions return. */
 enum {name}_status {{
     {upper}_OK = 0,
     /* A pointer is NULL. */
     {upper}_ERROR_NULL = 1,
-    /* The arena's address is no multiple of {upper}_ARENA_ALIGNMENT. */
+    /* {aligned} address is no multiple of {upper}_ARENA_ALIGNMENT. */
     {upper}_ERROR_ALIGNMENT = 2,
-    /* There is no such layer. */
+    /* There is no such layer. Only the shared library's functions for tools return it. */
     {upper}_ERROR_INDEX = 3{_steps_status(program)}{events.statuses(program)}{thread_status}
 }};
 
@@ -215,7 +216,8 @@ def _parameter_docs(program: Program) -> str:
     for port in program.outputs:
         unwanted = "may be NULL, if it is not wanted; else " if port.optional else ""
         part = f" (zeros after as many rows as '{in_comment(port.count)}' says)" if port.count else ""
-        docs.append(_port_doc(port, "output", f"{unwanted}written wholly{part}; must not overlap an input"))
+        access = f"{unwanted}written wholly{part}; must not overlap an input or another output"
+        docs.append(_port_doc(port, "output", access))
     return "\n".join(docs)
 
 

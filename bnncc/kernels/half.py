@@ -87,7 +87,7 @@ def check(kernel: Kernel) -> None:
         )
 
 
-def _computes(function: tirx.PrimFunc) -> bool:
+def _computes(function: Any) -> bool:
     """Whether half precision is more than loaded, chosen and stored."""
     found: list[object] = []
 
@@ -109,4 +109,5 @@ def _computes(function: tirx.PrimFunc) -> bool:
 
 def _is_half(expression: Any) -> bool:
     """Whether it is a number in half precision, not a buffer of them."""
-    return isinstance(expression.ty, PrimType) and str(expression.ty.dtype) == "float16"
+    kind: Any = expression.ty
+    return isinstance(kind, PrimType) and str(kind.dtype) == "float16"

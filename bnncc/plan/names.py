@@ -104,7 +104,7 @@ def check_library_name(name: str) -> str:
         return name
     raise BnnccError(
         "--name",
-        f"'{name}' is not a name that C symbols can begin with",
+        f"'{name}' cannot be the name of a C library",
         f"letters, digits and underscores, a letter first, at most {MAXIMUM_LENGTH} characters, no keyword "
         f"of C or C++ and no header of theirs; for example {library_name(name)}",
     )

@@ -80,9 +80,12 @@ def _synaptic(rows: Sequence[Row]) -> str:
 
 
 def render_memory(program: Program) -> str:
-    """How large the arena is, and that no plan could do with less than so much."""
+    """What of the arena is known before there are kernels, and that no plan could do with less."""
     least = program.arena_lower_bound
-    return f"arena: {program.arena_bytes:,} bytes; no plan needs less than {least:,}\n"
+    return (
+        f"arena: {program.arena_bytes:,} bytes; no plan needs less than {least:,}. "
+        "Kernels that want memory of their own add it when they are made: see report.txt\n"
+    )
 
 
 def render_decisions(decisions: Mapping[str, object]) -> str:

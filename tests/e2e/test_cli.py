@@ -66,12 +66,17 @@ def test_version(bnncc: Shell):
         (["compile", "model.onnx", "--normalize", "a,b"], "no list of numbers"),
         (["compile", "model.onnx", "--assume-sign-zero", "0"], "--assume-sign-zero"),
         (["bench", "model.onnx", "--repeat", "-3"], "--repeat"),
+        (["compile", "model.onnx", "--optimise=size"], "did you mean '--optimize'? `bnncc compile --help`"),
+        (["complie", "model.onnx"], "did you mean 'compile'? `bnncc --help`"),
     ],
 )
 def test_wrong_usage(arguments: list[str], needle: str, bnncc: Shell):
+    """Two lines, like every other mistake: no list of all options."""
     answer = bnncc(*arguments)
     assert answer.code == 2
     assert needle in answer.err and answer.out == ""
+    mistake, hint = answer.err.splitlines()
+    assert mistake.startswith("bnncc: ") and hint.startswith("  hint: ")
 
 
 @pytest.fixture(scope="module")

@@ -68,14 +68,14 @@ extern "C" {
 #define EVENTS_ALIGNED _Alignas(64)
 #endif
 
-/* What events_run returns. */
+/* What the functions return. */
 enum events_status {
     EVENTS_OK = 0,
     /* A pointer is NULL. */
     EVENTS_ERROR_NULL = 1,
-    /* The arena's address is no multiple of EVENTS_ARENA_ALIGNMENT. */
+    /* The arena's or the state's address is no multiple of EVENTS_ARENA_ALIGNMENT. */
     EVENTS_ERROR_ALIGNMENT = 2,
-    /* There is no such layer. */
+    /* There is no such layer. Only the shared library's functions for tools return it. */
     EVENTS_ERROR_INDEX = 3,
     /* Packed spikes have bits beyond their channels. */
     EVENTS_ERROR_SPIKES = 5,
@@ -101,9 +101,9 @@ int events_reset(void *state);
  *     % 32 of word c / 32 of its pixel, bits beyond the channels are 0. The caller's, read only; aligned as
  *     its type.
  * s: output 's', float[1][4][6][7], row-major without gaps. The caller's, written wholly; must not overlap an
- *     input; aligned as its type.
+ *     input or another output; aligned as its type.
  * m: output 'm', float[1][4][6][7], row-major without gaps. The caller's, may be NULL, if it is not wanted;
- *     else written wholly; must not overlap an input; aligned as its type.
+ *     else written wholly; must not overlap an input or another output; aligned as its type.
  */
 int events_step(void *arena, void *state, const uint32_t *x, float *s, float *m);
 

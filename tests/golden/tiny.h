@@ -53,14 +53,14 @@ extern "C" {
 #define TINY_ALIGNED _Alignas(64)
 #endif
 
-/* What tiny_run returns. */
+/* What the functions return. */
 enum tiny_status {
     TINY_OK = 0,
     /* A pointer is NULL. */
     TINY_ERROR_NULL = 1,
     /* The arena's address is no multiple of TINY_ARENA_ALIGNMENT. */
     TINY_ERROR_ALIGNMENT = 2,
-    /* There is no such layer. */
+    /* There is no such layer. Only the shared library's functions for tools return it. */
     TINY_ERROR_INDEX = 3
 };
 
@@ -73,7 +73,7 @@ enum tiny_status {
  * input_1: input 'input.1', float[2][40], row-major without gaps; values: numbers as the model was trained
  *     on; not NaN. The caller's, read only; aligned as its type.
  * logits: output '3.logits', float[2][3], row-major without gaps. The caller's, written wholly; must not
- *     overlap an input; aligned as its type.
+ *     overlap an input or another output; aligned as its type.
  */
 int tiny_run(void *arena, const float *input_1, float *logits);
 

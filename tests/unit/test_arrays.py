@@ -86,3 +86,9 @@ def test_every_array_has_a_summary(array: np.ndarray):
     assert "\n" not in render_summary(row)
     strict = json.loads(to_json(row), parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
     assert strict["dtype"] == "float32"
+
+
+def test_another_file_is_not_taken_for_a_pickle(tmp_path: Path):
+    (tmp_path / "notes.npy").write_text("hello")
+    with pytest.raises(BnnccError, match="begins like neither"):
+        read_arrays(tmp_path / "notes.npy")

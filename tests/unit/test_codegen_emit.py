@@ -68,7 +68,7 @@ def test_unknown_emit(tmp_path: Path):
 
 
 def test_unknown_name(tmp_path: Path):
-    with pytest.raises(BnnccError, match="not a name that C symbols can begin with"):
+    with pytest.raises(BnnccError, match="cannot be the name of a C library"):
         tiny.emit(tmp_path / "out", network=tiny.program("my-net"))
     assert not list(tmp_path.iterdir())
 

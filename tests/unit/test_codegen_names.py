@@ -33,7 +33,7 @@ def test_library_name(file: str, name: str):
     "name", ["", "3x", "a-b", "_a", "int", "class", "string", "bnncc", "a b", "é", "x" * 41, "a\n"]
 )
 def test_names_that_c_refuses(name: str):
-    with pytest.raises(BnnccError, match="not a name that C symbols can begin with") as caught:
+    with pytest.raises(BnnccError, match="cannot be the name of a C library") as caught:
         check_library_name(name)
     assert caught.value.location == "--name"
 
