@@ -69,7 +69,7 @@ def compile(
     """
     from bnncc import driver
 
-    chosen = driver.options_of(
+    chosen = driver.Options.of(
         {"target": str(target), "name": name, "dims": dict(dims or {}), "states": dict(states or {})}
         | options
     )

@@ -32,7 +32,7 @@ from bnncc.linalg.schedule import parts_of
 from bnncc.lowering import Lowered, lower
 from bnncc.lowering.stored_forms import with_three_words
 from bnncc.lowering.upstream import lower_upstream
-from bnncc.options import Options, options_of
+from bnncc.options import Options
 from bnncc.passes.pipeline import PIPELINE, After, Rounded, run_pipeline
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.passes.tabulate_counts import LARGEST_TABLE

@@ -18,6 +18,13 @@ Road = Literal["tvm", "mlir"]
 """Which compiler makes the kernels."""
 
 
+INPUTS = ("input_type", "input_layout", "normalize")
+"""Options of `bnncc.compile`, spelled as on the command line, that are fields of `Options.camera`."""
+
+BUDGETS = ("ram", "flash")
+"""Those of `Options.budgets`."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What a user may choose. Raises BnnccError for a word that there is not.
@@ -79,6 +86,27 @@ class Options:
         ):
             _check_word(option, value, known)
 
+    @staticmethod
+    def of(given: Mapping[str, Any]) -> Options:
+        """The options of keyword arguments as `bnncc.compile` takes them. Raises BnnccError."""
+        known = {*INPUTS, *BUDGETS, *(each.name for each in fields(Options))}
+        for name in given:
+            if name not in known:
+                hint = f"{did_you_mean(name, known)}the options: {', '.join(sorted(known))}"
+                raise BnnccError(name, "there is no such option", hint)
+        mine = {name: value for name, value in given.items() if name not in (*INPUTS, *BUDGETS)}
+        if any(name in given for name in INPUTS):
+            mean, std = given.get("normalize") or ((), ())
+            mine["camera"] = CameraInput(
+                given.get("input_type"), given.get("input_layout"), _numbers(mean), _numbers(std)
+            )
+        if any(name in given for name in BUDGETS):
+            mine["budgets"] = Budgets(given.get("ram"), given.get("flash"))
+        if "emit" in mine:
+            emit = mine["emit"]
+            mine["emit"] = tuple(emit.split(",") if isinstance(emit, str) else emit)
+        return Options(**mine)
+
     @property
     def time(self) -> TimeOptions:
         """What says how a NIR file's equations become steps."""
@@ -121,34 +149,6 @@ def _check_word(option: str, value: object, known: Sequence[object]) -> None:
     if value not in known:
         words = ", ".join(str(word) for word in known if word is not None)
         raise BnnccError(option, f"there is no '{value}'", f"it is one of {words}")
-
-
-INPUTS = ("input_type", "input_layout", "normalize")
-"""Options of `bnncc.compile`, spelled as on the command line, that are fields of `Options.camera`."""
-
-BUDGETS = ("ram", "flash")
-"""Those of `Options.budgets`."""
-
-
-def options_of(given: Mapping[str, Any]) -> Options:
-    """The options of keyword arguments as `bnncc.compile` takes them. Raises BnnccError."""
-    known = {*INPUTS, *BUDGETS, *(each.name for each in fields(Options))}
-    for name in given:
-        if name not in known:
-            hint = f"{did_you_mean(name, known)}the options: {', '.join(sorted(known))}"
-            raise BnnccError(name, "there is no such option", hint)
-    mine = {name: value for name, value in given.items() if name not in (*INPUTS, *BUDGETS)}
-    if any(name in given for name in INPUTS):
-        mean, std = given.get("normalize") or ((), ())
-        mine["camera"] = CameraInput(
-            given.get("input_type"), given.get("input_layout"), _numbers(mean), _numbers(std)
-        )
-    if any(name in given for name in BUDGETS):
-        mine["budgets"] = Budgets(given.get("ram"), given.get("flash"))
-    if "emit" in mine:
-        emit = mine["emit"]
-        mine["emit"] = tuple(emit.split(",") if isinstance(emit, str) else emit)
-    return Options(**mine)
 
 
 def _numbers(given: Any) -> tuple[float, ...]:

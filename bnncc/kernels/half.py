@@ -109,5 +109,4 @@ def _computes(function: Any) -> bool:
 
 def _is_half(expression: Any) -> bool:
     """Whether it is a number in half precision, not a buffer of them."""
-    kind: Any = expression.ty
-    return isinstance(kind, PrimType) and str(kind.dtype) == "float16"
+    return tvm_ffi.structural_equal(expression.ty, PrimType("float16"))

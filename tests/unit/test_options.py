@@ -13,7 +13,7 @@ import bnncc
 from bnncc.cli import parser
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend.camera import CameraInput
-from bnncc.options import Options, options_of
+from bnncc.options import Options
 from bnncc.plan.budget import Budgets
 
 ELSEWHERE = {"output", "dim", "state", "print_ir_after", "json", "debug", "model", "command", "parser"}
@@ -22,19 +22,19 @@ ELSEWHERE = {"output", "dim", "state", "print_ir_after", "json", "debug", "model
 
 def test_every_option_of_the_command_line_is_one_of_python():
     chosen = vars(parser().parse_args(["compile", "model.onnx"]))
-    assert options_of(dict.fromkeys(sorted(set(chosen) & {"ram", "flash"}))) == Options()
+    assert Options.of(dict.fromkeys(sorted(set(chosen) & {"ram", "flash"}))) == Options()
     for name in set(chosen) - ELSEWHERE:
         with pytest.raises(BnnccError) as caught:
-            options_of({name: None, "no_such": 1})
+            Options.of({name: None, "no_such": 1})
         assert caught.value.location == "no_such", name
 
 
 def test_inputs_and_budgets():
-    given = options_of({"input_type": "u8", "normalize": (127.5, 64), "ram": 1024, "emit": "c,lib"})
+    given = Options.of({"input_type": "u8", "normalize": (127.5, 64), "ram": 1024, "emit": "c,lib"})
     assert given.camera == CameraInput("u8", None, (127.5,), (64.0,))
     assert given.budgets == Budgets(1024, None)
     assert given.emit == ("c", "lib")
-    each = options_of({"normalize": ((1, 2, 3), (4, 5, 6))})
+    each = Options.of({"normalize": ((1, 2, 3), (4, 5, 6))})
     assert each.camera == CameraInput(None, None, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
 
 
@@ -49,7 +49,7 @@ def test_inputs_and_budgets():
 )
 def test_a_wrong_option_is_the_users_mistake(option: str, value: Any, where: str, hint: str):
     with pytest.raises(BnnccError) as caught:
-        options_of({option: value})
+        Options.of({option: value})
     assert caught.value.location == where and hint in caught.value.hint
 
 
