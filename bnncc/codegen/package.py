@@ -121,6 +121,7 @@ def make_kernels(
     backend = backend or _kernels_of_this_package()
     kernels: dict[KernelSpec, KernelFacts] = {}
     refused: list[BnnccError] = []
+    symbols: dict[str, KernelSpec] = {}
     for step in program.steps:
         alternative = (step.when_zero.kernel,) if step.when_zero else ()
         for spec in (step.kernel, *alternative):
@@ -130,6 +131,7 @@ def make_kernels(
                     kernel = backend.make_kernel(spec, target, schedule, goal=goal)
                     if number_of_threads > 1:
                         kernel = backend.divided(kernel, number_of_threads)
+                    assert symbols.setdefault(kernel.symbol, spec) == spec, f"two kernels {kernel.symbol}"
                     kernels[spec] = kernel
                 except BnnccError as error:
                     refused.append(replace(error, location=error.location or step.location))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections import Counter
@@ -82,6 +83,9 @@ MATHEMATICS = frozenset(
 )
 """Functions of C99's libm. Templates need those in LIBM; loops that TVM makes for a node, any."""
 
+LARGEST_TENSOR = 2**31 - 1
+"""Bytes."""
+
 ALLOWED_SYMBOLS = frozenset({"memcpy", "memset", "sincos", "sincosf", *MATHEMATICS})
 """What an object may expect from elsewhere: what compilers call by themselves (`sincos` too, on Linux) and
 libm."""
@@ -104,12 +108,28 @@ def make_kernel(
 ) -> Kernel:
     """The kernel of `spec` for `target`, by the schedule given or a good default; goal: what matters most.
 
-    Raises BnnccError, with no location, for an ONNX node that cannot be compiled for it."""
+    Raises BnnccError, with no location, for an ONNX node that cannot be compiled for it, and for tensors that
+    kernels do not reach the end of."""
+    _check_sizes(spec)
     isa = replace(Isa.of(target), goal=goal)
     kernel = TEMPLATES[type(spec.root)](spec, isa, schedule)
     if isa.is_scalar:
         half.check(kernel)
     return kernel
+
+
+def _check_sizes(spec: KernelSpec) -> None:
+    """Raise BnnccError for what a kernel's int32 does not count through; a word may be taken byte by byte."""
+    layouts = (*spec.inputs, *spec.operands, *(output.layout for output in spec.outputs))
+    sizes = [(layout.bytes, layout.shape) for layout in layouts]
+    sizes += [(math.prod(c.shape) * c.element.bytes, c.shape) for c in spec.constants]
+    size, shape = max(sizes, default=(0, ()))
+    if size > LARGEST_TENSOR:
+        raise BnnccError(
+            "",
+            f"a tensor {list(shape)} takes {size:,} bytes; kernels reach {LARGEST_TENSOR:,}",
+            "a smaller batch or image (--dim)",
+        )
 
 
 def divided(kernel: Kernel, threads: int) -> Kernel:

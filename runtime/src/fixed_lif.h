@@ -50,6 +50,9 @@ static inline int32_t bnncc_lif_saturate(int32_t y, int32_t limit)
     }
 
 #if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+/* Half of a word of spikes, which is read as a whole right after. */
+typedef uint16_t __attribute__((may_alias)) bnncc_lif_half;
+
 /* Two neurons, y their currents and then their membranes, v the old membranes; v and t are lost. */
 #define BNNCC_LIF_ASM16_LEAKING(y, v, odd)        \
     "qadd16 " y ", " y ", " v "\n\t"              \
@@ -143,7 +146,7 @@ static inline int32_t bnncc_lif_saturate(int32_t y, int32_t limit)
     if ((((uintptr_t)x | (uintptr_t)membrane | BNNCC_LIF_PLACE_##LEVEL | BNNCC_LIF_PLACE_##LEAK) & 3u) == 0) { \
         const int16_t *from = x, *levels = level;                                                           \
         int16_t *to = membrane;                                                                             \
-        uint16_t *spikes = (uint16_t *)(void *)words;                                                       \
+        bnncc_lif_half *spikes = (bnncc_lif_half *)(void *)words;                                           \
         const uint32_t set = ((uint32_t)reset & 0xffffu) | (uint32_t)reset << 16;                           \
         uint32_t l = ((uint32_t)level[0] & 0xffffu) | (uint32_t)level[0] << 16;                             \
         BNNCC_LIF_FACTORS_##LEAK(int16_t)                                                                   \
@@ -162,7 +165,7 @@ static inline int32_t bnncc_lif_saturate(int32_t y, int32_t limit)
                                    BNNCC_LIF_MORE_##LEVEL##_##RESET BNNCC_LIF_MORE_##LEAK                   \
                              : BNNCC_LIF_LAST_##LEVEL BNNCC_LIF_GIVEN_##LEAK BNNCC_LIF_SET_##RESET          \
                              : "cc", "memory");                                                             \
-            *spikes++ = (uint16_t)(bits | bits >> 15);                                                      \
+            *spikes++ = (bnncc_lif_half)(bits | bits >> 15);                                                \
         }                                                                                                   \
         word = at % 32 ? words[at / 32] & 0xffffu : 0;                                                      \
     }

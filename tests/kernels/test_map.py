@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bnncc.diagnostics import BnnccError
+from bnncc.kernels.build import make_kernel
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.map import merge_rows, reshape
 from bnncc.lowering.geometry import transposed
@@ -26,7 +28,7 @@ from bnncc.plan.expression import (
 )
 from bnncc.plan.kernel import Constant, KernelSpec, Map, Output
 from bnncc.plan.layout import Element, Halo, Layout
-from bnncc.targets import Target
+from bnncc.targets import Target, native
 from tests.kernels.support import TARGETS, Case, check, random_case
 
 CHANNELS = (1, 3, 10, 17, 31, 33, 48, 64, 100)
@@ -162,6 +164,18 @@ def test_in_place(target: Target):
             case = map_case((operand, real), *outputs)
             cases.append(replace(case, spec=replace(case.spec, in_place=((0, 0),))))
     check(cases, target)
+
+
+@pytest.mark.parametrize("rows", [2**14, 2**14 - 1])
+def test_what_32_bits_do_not_reach_is_refused(rows: int):
+    """Step by step 2 GiB may come together that no tensor of the model has."""
+    layout = Layout.packed(Element.F32, (2**11, rows, 1, 16))
+    spec = KernelSpec(Map(), (layout,), (), (Output(layout, Unary("relu", X)),))
+    if rows < 2**14:
+        assert make_kernel(spec, native()).symbol
+        return
+    with pytest.raises(BnnccError, match=r"tensor \[2048, 16384, 1, 16\] takes 2,147,483,648 bytes"):
+        make_kernel(spec, native())
 
 
 def test_rows_are_merged():
