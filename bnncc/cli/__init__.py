@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -35,7 +36,9 @@ BROKEN_PIPE = 141
 
 
 def entry() -> None:
-    """What the console script calls."""
+    """What the console script calls. Who ends it by `kill` or `timeout` interrupts it: what it has written
+    beside its place is removed, programs that it has started are ended."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
 
 

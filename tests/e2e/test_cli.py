@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,25 @@ def test_a_missing_optional_package_is_no_illness(bnncc: Shell, monkeypatch: pyt
     monkeypatch.setattr(doctor, "OPTIONAL", ("no-such-package-as-this",))
     answer = bnncc.fine("doctor")
     assert "absent" in answer.out and "pip install no-such-package-as-this" in answer.out
+
+
+def test_what_is_ended_leaves_nothing_behind(tmp_path: Path):
+    """In the middle of compiling, by the signal of `kill` and `timeout`."""
+    for folder in ("work", "out"):
+        (tmp_path / folder).mkdir()
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/sh\ntouch "{tmp_path}/on"\nsleep 0.5\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    model = load_case("larq_signzero_exact").write_model(tmp_path)
+    options = ("--cc", str(compiler), "-o", str(tmp_path / "out" / "net"))
+    command = [sys.executable, "-m", "bnncc", "compile", str(model), *options]
+    process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path / "work")})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "on").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(30) == 130
+    assert not [*(tmp_path / "work").iterdir(), *(tmp_path / "out").iterdir()]
 
 
 def failing(error: BaseException):
