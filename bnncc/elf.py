@@ -13,6 +13,11 @@ ZEROS = 8
 """sh_type of memory that starts as zeros."""
 RELOCATIONS = (4, 9)
 """sh_type of relocations, with and without addends."""
+DEBUGGING = (".debug_", ".rel.debug_", ".rela.debug_")
+"""How the names of sections begin that debuggers read."""
+SECTION = {False: "<10I", True: "<IIQQQQIIQQ"}
+"""A section's header of 32 and of 64 bits: name, type, flags, address, offset, size, link, info, alignment,
+size of an entry."""
 UNWINDING = (0x70000001,)
 """sh_type of Arm's and x86-64's tables for unwinding the stack, which C does without."""
 ALLOCATED = 2
@@ -62,6 +67,29 @@ def hide_symbols(code: bytes) -> bytes:
     for symbol in _symbols(code):
         if symbol.is_for_others:
             result[symbol.other] = result[symbol.other] & ~3 | HIDDEN
+    return bytes(result)
+
+
+def without_debugging(code: bytes) -> bytes:
+    """The object without what debuggers read; these sections stay, empty, as others count them.
+
+    What TVM writes there is of a program that nobody has, and larger than the code."""
+    is_64 = code[4] == 2
+    _, sections = _sections(code)
+    result = bytearray(code[: 64 if is_64 else 52])
+    places: dict[int, tuple[int, int]] = {}
+    for index in sorted(range(len(sections)), key=lambda i: sections[i][4]):
+        _, kind, _, _, start, length, _, _, alignment, _ = sections[index]
+        if _section_name(code, index).startswith(DEBUGGING):
+            length = 0
+        result += bytes(-len(result) % max(1, alignment))
+        places[index] = (len(result), length)
+        if kind != ZEROS:
+            result += code[start : start + length]
+    result += bytes(-len(result) % 8)
+    struct.pack_into("<Q" if is_64 else "<I", result, 40 if is_64 else 32, len(result))
+    for index, fields in enumerate(sections):
+        result += struct.pack(SECTION[is_64], *fields[:4], *places[index], *fields[6:])
     return bytes(result)
 
 
@@ -178,8 +206,7 @@ def _sections(code: bytes) -> tuple[int, list[tuple[int, ...]]]:
     is_64 = code[4] == 2
     header = struct.unpack_from("<Q", code, 40)[0] if is_64 else struct.unpack_from("<I", code, 32)[0]
     size, count = struct.unpack_from("<HH", code, 58 if is_64 else 46)
-    fields = "<IIQQQQIIQQ" if is_64 else "<10I"
-    return header, [struct.unpack_from(fields, code, header + i * size) for i in range(count)]
+    return header, [struct.unpack_from(SECTION[is_64], code, header + i * size) for i in range(count)]
 
 
 def _symbols(code: bytes) -> Iterator[_Symbol]:

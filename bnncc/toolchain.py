@@ -35,10 +35,10 @@ COMMON_FLAGS = ("-ffp-contract=off", "-g0")
 HOSTED_FLAGS = ("-fPIC",)
 """Position-independent, so the archive may go into a shared library."""
 SHARED_FLAGS = ("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,now", "-s")
-COMPACT_FLAGS = ("-nostartfiles", "-Wl,-z,noseparate-code")
-"""Few resident pages: no start-up code, of which the libraries have no use, and with `-z now` a single page
-that is written; code and weights follow each other within a page. ziglang's linker does much of it anyway
-and does not know the words."""
+COMPACT_FLAGS = ("-nostartfiles", "-Wl,-z,noseparate-code", "-Wl,--gc-sections")
+"""Few resident pages: nothing that nothing calls (TVM puts conversions of half floats into every object), no
+start-up code, of which the libraries have no use, and with `-z now` a single page that is written; code and
+weights follow each other within a page. ziglang's linker does much of it anyway, without the words."""
 BARE_FLAGS = (
     *("-ffreestanding", "-ffunction-sections", "-fdata-sections"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
@@ -96,7 +96,7 @@ class Toolchain:
         else:
             names = folder / "exported.map"
             names.write_text("{ global: " + " ".join(f"{name};" for name in exported) + " local: *; };\n")
-            compact = () if "ziglang" in self.compiler else COMPACT_FLAGS
+            compact = ("-Wl,--gc-sections",) if "ziglang" in self.compiler else COMPACT_FLAGS
             command += [f"-Wl,--version-script={names.name}", *SHARED_FLAGS, *compact]
         self._run((*command, "-o", str(library.resolve()), "-lm"), folder)
 

@@ -149,7 +149,7 @@ def compile_object(kernels: Sequence[Kernel], prefix: str, target: TargetFacts) 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.o"
         compiled.write_to_file(str(path), "o")
-        code = elf.hide_symbols(path.read_bytes())
+        code = elf.hide_symbols(elf.without_debugging(path.read_bytes()))
     called = {symbol for symbol in elf.undefined_symbols(code) if micro_kernels.is_called(symbol)}
     unexpected = elf.undefined_symbols(code) - ALLOWED_SYMBOLS - called
     if unexpected:
