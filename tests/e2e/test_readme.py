@@ -43,7 +43,7 @@ def test_the_c_program_is_compiled_and_runs(tmp_path: Path, bnncc: Shell):
 
 
 def test_its_commands_and_options_exist(bnncc: Shell):
-    text = README + (ROOT / "docs" / "spiking.md").read_text()
+    text = README + "".join((ROOT / "docs" / page).read_text() for page in ("spiking.md", "networks.md"))
     for command in set(re.findall(r"bnncc (compile|run|verify|inspect|bench|tune|targets|doctor)\b", text)):
         assert bnncc.fine(command, "--help").out
     known = "".join(bnncc.fine(command, "--help").out for command in ("compile", "run", "bench", "tune"))
@@ -61,3 +61,21 @@ def test_its_links_lead_somewhere():
 def test_its_python_is_that_of_the_first_model():
     snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
     assert snippet in (ROOT / "docs" / "first_model.py").read_text()
+
+
+def test_its_table_of_networks_is_that_of_the_page_on_performance():
+    """Numbers are copied by hand: none may be left behind when the page has new ones."""
+    measured = README.partition("## Measured")[2].partition("## Status")[0]
+    shown = table_rows(measured)
+    page = (ROOT / "docs" / "performance.md").read_text().partition("## Whole networks")[2]
+    known = table_rows(page.partition("## Smaller networks")[0])
+    networks = {"quicknetsmall", "quicknet", "birealnet18", "reactneta"}
+    assert networks <= shown.keys() & known.keys()
+    for name in networks:
+        assert set(shown[name]) <= set(known[name]), name
+
+
+def table_rows(text: str) -> dict[str, list[str]]:
+    """The cells of each row of the tables in a text, by what its first cell says in letters and digits."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+    return {re.sub("[^a-z0-9]", "", cells[0].lower()): cells[1:] for cells in rows if cells}
