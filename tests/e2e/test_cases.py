@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_a_network_answers_as_its_framework_did(name: str, target: str, tmp_path
     assert case.differences(outputs) == []
     if name in DIGITS:
         assert correct_answers(case, outputs) == case.meta["n_correct"]
+    check_binary_layers(name, json.loads((tmp_path / "library" / "report.json").read_text())["layers"])
 
 
 @pytest.mark.parametrize(("name", "correct"), [("bop_legacy", 354), ("twostep_adam_dynamo", 357)])
@@ -95,13 +97,20 @@ def test_the_digits_networks_were_recorded_with_their_published_accuracy(name: s
     assert len(case.extras["labels"]) == 360
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_inspect_shows_every_binary_layer(name: str, tmp_path: Path, bnncc: Shell):
-    layers = bnncc.fine("inspect", load_case(name).write_model(tmp_path), "--json").json["layers"]
+def check_binary_layers(name: str, layers: list[dict]) -> list[dict]:
+    """Those of a report or of `inspect`: all that there should be."""
     binary = [layer for layer in layers if layer["domains"] and "f32" not in layer["domains"]]
     assert len(binary) == BINARY_LAYERS[name], layers
     assert {layer["domains"] for layer in binary} == DOMAINS.get(name, {"bipolar x bipolar"})
-    assert all(layer["node"] and layer["macs"] > 0 for layer in binary)
+    assert all(layer["macs"] > 0 for layer in binary)
+    return binary
+
+
+@pytest.mark.parametrize("name", ["digits_bnn_bop_legacy", "torch_binarize_idioms_zeros_legacy"])
+def test_inspect_shows_every_binary_layer(name: str, tmp_path: Path, bnncc: Shell):
+    path = load_case(name).write_model(tmp_path)
+    binary = check_binary_layers(name, bnncc.fine("inspect", path, "--json").json["layers"])
+    assert all(layer["node"].startswith(f"{path.name}:") for layer in binary)
 
 
 def test_every_layer_of_a_whole_quicknet_agrees(tmp_path: Path, bnncc: Shell):

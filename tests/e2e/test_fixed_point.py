@@ -20,6 +20,7 @@ from tests.cases import load_case
 from tests.e2e.commands import Shell
 from tests.nir_files import chain, cuba_lif, full, lif
 from tests.spiking import state_options, states_of_case
+from tests.turns import in_turn
 
 TARGETS = [name for name in ("native", "x86-64-v3", "c") if targets.load(name).runs_here()]
 BOARDS = ["cortex-m4", "rv32imc"]
@@ -87,8 +88,7 @@ def test_membranes_are_the_documented_integers(bits: str, reset: str, scale: flo
         assert abs(membranes).max() >= LIMITS["int16"] - 1, "they saturate"
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("bits", ["int16", "int32"])
+@pytest.mark.parametrize(("bits", "target"), in_turn(["int32", "int16"], TARGETS))
 @pytest.mark.parametrize("name", [STEP, "nir_snntorch_conv_leaky", "torch_bsnn_scan_dynamo"])
 def test_a_recorded_network_gives_the_references_integers(name: str, bits: str, target: str, tmp_path: Path):
     case = load_case(name)

@@ -20,6 +20,7 @@ from bnncc.frontend.nir.evaluate import NirEvaluator
 from tests.cases import case_names, load_case
 from tests.e2e.commands import Shell
 from tests.nir_files import affine, chain, conv2d, cuba_lif, full, lif, port, spikes, vector, write
+from tests.turns import in_turn
 
 F = np.float32
 CASES = case_names("nir_*")
@@ -28,8 +29,7 @@ BOARD = "nir_norse_fc_lifbox"
 DT = 1e-3
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "target"), in_turn(CASES, TARGETS))
 def test_a_recorded_network_fires_as_its_framework_did(name: str, target: str, tmp_path: Path, bnncc: Shell):
     case = load_case(name)
     options = ("--dt", str(case.meta["dt"]), "--target", target)

@@ -18,6 +18,7 @@ from tests.cases import load_case
 from tests.e2e.commands import Shell
 from tests.models import make_model, write
 from tests.spiking import run_samples, wrong_spikes
+from tests.turns import in_turn
 
 UNROLLED = [
     "bench_snn_conv_spikingjelly_T20",
@@ -45,8 +46,7 @@ TARGETS = [name for name in ("native", "x86-64-v3", "c") if targets.load(name).r
 DIGITS = "digits_snn_lif_direct_T10_legacy"
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", UNROLLED)
+@pytest.mark.parametrize(("name", "target"), in_turn(UNROLLED, TARGETS))
 def test_a_recorded_network_spikes_as_it_did(name: str, target: str, tmp_path: Path):
     case = load_case(name)
     path = case.write_model(tmp_path)
