@@ -14,8 +14,8 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from bnncc.dialect import operations as ops
 from bnncc.dialect.parsing import make_context
 from bnncc.dialect.types import bipolar, element_of, tensor
-from bnncc.passes.fold_thresholds import FoldThresholdsPass
-from bnncc.reference import evaluate
+from bnncc.passes.fold_thresholds import FoldThresholdsPass, reachable
+from bnncc.reference import evaluate, evaluate_operation
 
 CHANNELS = 64
 
@@ -144,3 +144,18 @@ def test_thresholds_stay_within_reach() -> None:
     assert folded(module)
     (threshold,) = [op for op in module.walk() if isinstance(op, ops.Threshold)]
     assert np.abs(ops.vector_of(threshold.thresholds)).max() <= 10
+
+
+@pytest.mark.parametrize("pad_value", [0, 1])
+@pytest.mark.parametrize("side", range(4))
+def test_zeros_at_any_side_change_the_parity_of_sums(side: int, pad_value: int) -> None:
+    """Windows over the edge sum six ones and three zeros; where ones are around the image all nine count."""
+    image = Block(arg_types=[tensor((1, 5, 5, 1), bipolar)]).args[0]
+    weight = ops.Constant(np.ones((1, 3, 3, 1), np.int8), bipolar)
+    pads = tuple(int(side == other) for other in range(4))
+    conv = ops.Conv2d(image, weight.result, (1, 1), (1, 1), pads, 1, pad_value)
+    (sums,) = evaluate_operation(conv, [np.ones((1, 5, 5, 1), np.int8), np.ones((1, 3, 3, 1), np.int8)])
+    assert set(np.unique(sums)) == ({6, 9} if pad_value == 0 else {9})
+    values = reachable(conv.result)
+    assert values is not None and set(np.unique(sums)) <= set(values)
+    assert len(values) == (19 if pad_value == 0 else 10)
