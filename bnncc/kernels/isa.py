@@ -138,6 +138,11 @@ class Isa:
         return "+avx512vnni" in self.features
 
     @property
+    def chooses_lanes(self) -> bool:
+        """Whether an instruction chooses float32 lanes by numbers in a vector (VPERMPS)."""
+        return self.kind == "llvm" and self.architecture == "x86_64" and self.vector_bits >= 256
+
+    @property
     def is_neon(self) -> bool:
         """Whether vectors are NEON's, of 64 or 32-bit Arm."""
         return self.kind == "llvm" and self.architecture in ("aarch64", "armv7") and self.vector_bits == 128

@@ -3,16 +3,17 @@
 
 Stored form of the weights: [vectors][steps][lanes], the steps of the window in the order ky, kx, channel; a
 vector's lanes are consecutive output channels. Activations may lie in any strides, so that a channels-first
-image is read as it is. Groups whose outputs do not fill vectors are joined, with zero weights between them.
+image is read as it is. Groups whose outputs do not fill vectors are left to `grouped`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import depthwise, emit
+from bnncc.kernels import emit, grouped
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
@@ -28,30 +29,51 @@ from bnncc.kernels.real_plan import (
 from bnncc.kernels.tiles import Sums
 from bnncc.plan.kernel import KernelSpec
 
+ACCUMULATORS = (12, 14)
+"""Vectors of sums that the registers hold; the second of 512 bits."""
+
 
 def default(spec: KernelSpec, isa: Isa) -> Schedule:
     """A good schedule without tuning: as many accumulators as the registers of the target hold."""
-    if depthwise.fits(spec):
-        return depthwise.default(spec, isa)
-    pixels = Pixels.of(spec, root_of(spec).window)
-    accumulators = 0 if isa.is_scalar else 14 if isa.vector_bits == 512 else 12
-    return register_schedule(pixels, spec.shape[3], default_lanes(spec, isa), accumulators)
+    return _default(spec, isa, _lanes(spec, isa))
 
 
 def candidates(spec: KernelSpec, isa: Isa) -> Iterator[Schedule]:
-    """Schedules worth measuring, the default first."""
-    if depthwise.fits(spec):
-        yield from depthwise.candidates(spec, isa)
-        return
+    """Schedules worth measuring, the default first; of groups also with vectors half as long."""
+    longest, pixels = _lanes(spec, isa), Pixels.of(spec, root_of(spec).window)
+    has_halves = (
+        longest > 4 and root_of(spec).groups > 1 and not (isa.is_scalar or grouped.is_depthwise(spec))
+    )
+    for lanes in (longest, longest // 2) if has_halves else (longest,):
+        if grouped.fits(spec, lanes):
+            yield from grouped.candidates(spec, isa, lanes)
+        else:
+            yield from schedules(_default(spec, isa, lanes), pixels, spec.shape[3], range(3, 25))
+
+
+def _lanes(spec: KernelSpec, isa: Isa) -> int:
+    """Output channels of a vector: shorter ones where long ones and groups would seldom end together."""
+    longest, most = default_lanes(spec, isa), ACCUMULATORS[isa.vector_bits == 512]
+    shorter = [] if isa.is_scalar else [longest >> i for i in range(3) if longest >> i >= 4]
+    soon = (n for n in shorter if not grouped.fits(spec, n) or grouped.unit_of(spec, n) // n <= most)
+    return next(soon, longest)
+
+
+def _default(spec: KernelSpec, isa: Isa, lanes: int) -> Schedule:
+    if grouped.fits(spec, lanes):
+        return grouped.default(spec, isa, lanes)
     pixels = Pixels.of(spec, root_of(spec).window)
-    yield from schedules(default(spec, isa), pixels, spec.shape[3], range(3, 25))
+    accumulators = 0 if isa.is_scalar else ACCUMULATORS[isa.vector_bits == 512]
+    schedule = register_schedule(pixels, spec.shape[3], lanes, accumulators)
+    # Vectors of other groups read other inputs: in the order of memory, if they take turns.
+    return replace(schedule, channels_outermost=0) if root_of(spec).groups > 1 else schedule
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:
     """The kernel of `spec`, whose root is a RealConv; schedule: the fields of a Schedule."""
     tile = Schedule(**schedule) if schedule else default(spec, isa)
-    if depthwise.fits(spec):
-        return depthwise.make(spec, isa, tile)
+    if grouped.fits(spec, tile.lanes):
+        return grouped.make(spec, isa, tile)
     plan = RealPlan.of(spec, tile.lanes)
     accumulate = _accumulate_scalars if isa.is_scalar else _accumulate_vectors
     return assemble_kernel(spec, isa, tile, plan, accumulate)

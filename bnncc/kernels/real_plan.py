@@ -14,7 +14,7 @@ from bnncc.kernels import emit
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue
 from bnncc.kernels.epilogue_values import Position
-from bnncc.kernels.interleave import interleave, merge_groups, merged_groups
+from bnncc.kernels.interleave import interleave
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.naming import kernel_symbol
@@ -38,34 +38,26 @@ from bnncc.plan.layout import WORD_BITS
 
 @dataclass(frozen=True)
 class RealPlan:
-    """Facts of a real convolution. joined: groups merged into one of `channels.groups`; inputs: channels of
-    such a group. levels: the walk over its window."""
+    """Facts of a real convolution. inputs: channels of a group. levels: the walk over its window."""
 
     spec: KernelSpec
     root: RealConv
     channels: Channels
     pixels: Pixels
-    joined: int
     inputs: int
     levels: Levels
 
     @staticmethod
     def of(spec: KernelSpec, lanes: int) -> RealPlan:
-        """Plan for vectors of `lanes` output channels."""
+        """Plan for vectors of `lanes` output channels, which divide the groups where there are several."""
         root = spec.root
         assert isinstance(root, RealConv)
-        depth, outputs = root.input.shape[3], spec.shape[3]
         unit = max(lanes, WORD_BITS) if spec.writes_bits else lanes
-        joined = merged_groups(root.groups, depth // root.groups, outputs // root.groups, 1, unit)
-        groups = root.groups // joined
-        inputs, window, strides = depth // groups, root.window, root.input.strides
-        levels = (
-            Level(window.height, window.dilation_y * strides[1]),
-            Level(window.width, window.dilation_x * strides[2]),
-            Level(inputs, strides[3]),
-        )
-        channels = Channels(groups, outputs // groups, lanes, unit)
-        return RealPlan(spec, root, channels, Pixels.of(spec, window), joined, inputs, fuse(levels))
+        inputs, outputs = root.input.shape[3] // root.groups, spec.shape[3] // root.groups
+        assert root.groups == 1 or outputs % unit == 0
+        levels = fuse(window_levels(root, inputs))
+        channels = Channels(root.groups, outputs, lanes, unit)
+        return RealPlan(spec, root, channels, Pixels.of(spec, root.window), inputs, levels)
 
     @property
     def steps(self) -> int:
@@ -83,7 +75,6 @@ class RealPlan:
 
     def pack_weight(self, weight: np.ndarray) -> np.ndarray:
         """float32 [O, KH, KW, C/groups] to the stored form, flat."""
-        weight = merge_groups(weight, self.root.groups, self.joined)
         return interleave(weight.reshape(len(weight), self.steps), self.channels)
 
 
@@ -91,6 +82,16 @@ def root_of(spec: KernelSpec) -> RealConv:
     """The root of `spec`."""
     assert isinstance(spec.root, RealConv)
     return spec.root
+
+
+def window_levels(root: RealConv, inputs: int) -> Levels:
+    """The walk over the window of so many input channels."""
+    window, strides = root.window, root.input.strides
+    return (
+        Level(window.height, window.dilation_y * strides[1]),
+        Level(window.width, window.dilation_x * strides[2]),
+        Level(inputs, strides[3]),
+    )
 
 
 def window_starts(root: RealConv, pixels: Pixels, tile: Tile) -> list[Index]:
@@ -104,10 +105,16 @@ def window_starts(root: RealConv, pixels: Pixels, tile: Tile) -> list[Index]:
 
 
 def default_lanes(spec: KernelSpec, isa: Isa) -> int:
-    """Output channels of a vector; in scalar code, of an inner loop."""
-    if isa.is_scalar:
-        return WORD_BITS if spec.writes_bits else min(16, spec.shape[3])
-    return isa.lanes
+    """Output channels of a vector; in scalar code, of an inner loop: whole groups, or a part of one."""
+    if not isa.is_scalar:
+        return isa.lanes
+    if spec.writes_bits:
+        return WORD_BITS
+    groups = root_of(spec).groups
+    outputs = spec.shape[3] // groups
+    if groups == 1 or outputs <= 16:
+        return min(16, min(16 // min(outputs, 16), groups) * outputs)
+    return next(lanes for lanes in range(16, 0, -1) if outputs % lanes == 0)
 
 
 def assemble_kernel(

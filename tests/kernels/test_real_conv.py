@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import depthwise, real_conv
+from bnncc.kernels import grouped, real_conv, real_plan
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, Unary
@@ -39,6 +39,8 @@ def _cases() -> dict[str, KernelSpec]:
     stem = Shape((1, 11, 13, 3), 16, (7, 7), (2, 2), pads=(3, 3, 3, 3))
     planar = Shape((2, 9, 8, 3), 24, (3, 3), (2, 2), pads=(0, 0, 0, 0))
     channelwise = Shape((1, 9, 8, 64), 64, (3, 3), (2, 2), groups=64)
+    narrow = Shape((2, 6, 13, 32), 64, (3, 3), (1, 2), groups=8)
+    dilated = Shape((1, 7, 9, 48), 48, (2, 3), (1, 1), (2, 2), (1, 2, 1, 2), groups=4)
     return {
         "plain": real_spec(Shape((1, 7, 9, 20), 32)),
         "stem-relu": real_spec(stem, RELU, ONE),
@@ -55,6 +57,17 @@ def _cases() -> dict[str, KernelSpec]:
         "groups": real_spec(Shape((1, 6, 5, 64), 64, groups=2), RELU, ONE),
         "narrow-groups": real_spec(Shape((1, 6, 5, 24), 36, groups=12)),
         "odd-groups": real_spec(Shape((1, 6, 5, 9), 15, groups=3)),
+        "groups-of-8": _residual(Shape((1, 5, 14, 32), 32, groups=4), Halo(1, 1, 1, 1)),
+        "groups-of-4": real_spec(narrow, RELU, ONE),
+        "groups-to-1": real_spec(Shape((1, 5, 6, 68), 34, groups=34), RELU, ONE),
+        "groups-of-12": real_spec(dilated),
+        "groups-deep": real_spec(Shape((1, 4, 5, 120), 24, groups=3)),
+        "groups-bits": real_spec(Shape((1, 4, 5, 30), 60, groups=10), SIGNS, ONE),
+        "groups-batch": real_spec(Shape((5, 1, 1, 32), 32, (1, 1), pads=(0, 0, 0, 0), groups=8), RELU, ONE),
+        "groups-planar": real_spec(
+            Shape((1, 6, 7, 16), 16, pads=(0, 0, 0, 0), groups=8), channels_first=True
+        ),
+        "groups-of-17": real_spec(Shape((1, 4, 4, 34), 34, groups=2)),
         "bits": real_spec(Shape((1, 5, 6, 10), 70), SIGNS, ONE),
         "residual": _residual(Shape((1, 5, 6, 12), 64), Halo(1, 1, 1, 1)),
         "residual-tails": _residual(Shape((2, 5, 6, 12), 43)),
@@ -109,7 +122,7 @@ def test_equals_simulation(target: str, name: str):
     _check(CASES[name], kernels[name], library, seed=3)
 
 
-@pytest.mark.parametrize("name", ["odd-outputs", "depthwise-odd", "dense-batch"])
+@pytest.mark.parametrize("name", ["odd-outputs", "depthwise-odd", "dense-batch", "groups-of-12"])
 def test_every_candidate_computes_the_same(name: str):
     target = targets.load("native")
     isa = Isa.of(target)
@@ -120,10 +133,39 @@ def test_every_candidate_computes_the_same(name: str):
         _check(CASES[name], kernel, library, seed=5)
 
 
-def test_depthwise_takes_its_own_template():
-    assert depthwise.fits(CASES["depthwise"])
-    assert not depthwise.fits(CASES["depthwise-multiplier"])
-    assert not depthwise.fits(CASES["one-channel"])
+@pytest.mark.parametrize(
+    ("name", "lanes", "is_taken"),
+    [
+        ("depthwise", 16, True),
+        ("groups-of-4", 16, True),
+        ("groups-of-4", 8, False),
+        ("groups-of-8", 8, True),
+        ("groups-of-12", 8, True),
+        ("groups-of-12", 4, False),
+        ("groups-of-17", 16, True),
+        ("groups", 16, False),
+        ("plain", 16, False),
+    ],
+)
+def test_vectors_across_groups_are_taken_where_a_group_fills_none(name: str, lanes: int, is_taken: bool):
+    assert grouped.fits(CASES[name], lanes) == is_taken
+
+
+@pytest.mark.parametrize(
+    "name", ["narrow-groups", "groups-of-8", "groups-to-1", "groups-of-17", "groups-deep"]
+)
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_infinity_stays_in_its_group(target: str, name: str):
+    """Zero weights of joined groups would make it NaN in others."""
+    spec = CASES[name]
+    kernels, library = _library(target)
+    reads, constants = _numbers(spec, seed=8)
+    reads[0][:: spec.inputs[0].shape[3]] = np.inf
+    actual = [allocate(output.layout) for output in spec.outputs]
+    library.run(kernels[name], reads, constants, actual)
+    finite = np.isfinite(load(spec.outputs[0].layout, actual[0])[0, 0, 0])
+    own = spec.shape[3] // real_plan.root_of(spec).groups
+    assert not finite[:own].any() and finite[own:].all()
 
 
 def test_a_wrong_weight_is_noticed():
