@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any, cast
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -185,10 +186,10 @@ class Spread:
 
 def _shuffled(parts: list[Value], lanes: Sequence[int]) -> Value:
     """Lanes of the parts. TIR chooses no more lanes than there are, so that short parts are repeated."""
-    available = sum(map(emit.lanes_of, parts))
-    if list(lanes) == list(range(available)):
+    available, indices = sum(map(emit.lanes_of, parts)), cast(list[Any], list(lanes))
+    if indices == list(range(available)):
         return emit.concatenate(parts)
-    return tirx.Shuffle(parts * -(-len(lanes) // available), list(lanes))
+    return tirx.Shuffle(parts * -(-len(lanes) // available), indices)
 
 
 # --- The sums --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import grouped, real_conv, real_plan
+from bnncc.kernels import grouped, parts, real_conv, real_plan
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, Unary
@@ -18,7 +18,7 @@ from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, load, random_buffer, run_step
 from tests.kernels.contractions import Shape, dense, pointwise, real_spec
-from tests.kernels.library import Library, compiled
+from tests.kernels.library import Library, aligned, compiled
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
 
@@ -166,6 +166,23 @@ def test_an_infinity_stays_in_its_group(target: str, name: str):
     finite = np.isfinite(load(spec.outputs[0].layout, actual[0])[0, 0, 0])
     own = spec.shape[3] // real_plan.root_of(spec).groups
     assert not finite[:own].any() and finite[own:].all()
+
+
+def test_threads_share_vectors_across_groups():
+    spec, target = CASES["groups-of-4"], targets.load("native")
+    whole = real_conv.make(spec, Isa.of(target))
+    divided = parts.divided(whole, 2)
+    assert divided.pieces > 1
+    reads, constants = _numbers(spec, seed=9)
+    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
+    Library([whole], target).run(whole, reads, constants, [expected])
+    buffers = map(aligned, (*reads, *divided.pack(constants)))
+    kept, library, count = [*buffers, actual], Library([divided], target), divided.pieces
+    for piece in range(count - 1):
+        library.bind(divided, *kept, pieces=(piece, piece + 1, count, parts.ALL))()
+    assert not np.array_equal(actual, expected)
+    library.bind(divided, *kept, pieces=(count - 1, count, count, parts.ALL))()
+    np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_wrong_weight_is_noticed():
