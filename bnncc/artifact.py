@@ -22,6 +22,7 @@ import numpy as np
 
 from bnncc import targets
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
+from bnncc.plan.c_values import C_TYPES
 from bnncc.spike_words import binned
 from bnncc.streams import Stream, run_sequences, with_words
 
@@ -481,7 +482,19 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     for key, kind in _KEYS.items():
         if not isinstance(manifest.get(key), kind):
             raise BnnccError(str(path), f"the key '{key}' is missing or of a wrong type", again)
+    for port in (*manifest["inputs"], *manifest["outputs"]):
+        if not _is_port(port):
+            raise BnnccError(str(path), "an input or output lacks its name, type or shape", again)
     return manifest
+
+
+def _is_port(port: object) -> bool:
+    """Whether something is what `codegen.manifest` writes of a port, as far as it is used here."""
+    if not isinstance(port, dict) or not all(isinstance(port.get(key), str) for key in ("name", "c_name")):
+        return False
+    shape = port.get("shape")
+    is_shape = isinstance(shape, list) and all(type(extent) is int and extent >= 0 for extent in shape)
+    return is_shape and port.get("dtype") in C_TYPES
 
 
 def _describe(port: Mapping[str, Any]) -> str:

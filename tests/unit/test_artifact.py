@@ -170,6 +170,20 @@ def test_damaged_manifest(copy: Path, text: str, message: str):
         artifact.load(copy)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("shape", [2, "40"]), ("shape", None), ("dtype", "float33"), ("dtype", None), ("name", 3)],
+    ids=str,
+)
+def test_a_damaged_port(copy: Path, key: str, value: object):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["inputs"][0][key] = value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BnnccError, match="lacks its name, type or shape"):
+        artifact.load(copy)
+
+
 def test_missing_library(copy: Path):
     (copy / "libtiny.so").unlink()
     with pytest.raises(BnnccError, match="the shared library is missing"):
