@@ -6,8 +6,9 @@ float32: medians of turns, the mean of the layers of a kind, the rounding of an 
 counted in. Between two turns other layers go through the caches, as in a network: a depthwise layer whose
 input is still there would take up to 1.4 times as long in bytes.
 
-On NEON by instructions under QEMU and llvm-mca. Processors that are missing were not measured: there bytes
-are taken everywhere.
+On NEON by instructions under QEMU and llvm-mca; on Cortex-M55 and RV64GCV by instructions under QEMU
+(`python -m tests.bench.int8_instructions --shares`). Processors that are missing were not measured: there
+bytes are taken everywhere.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ SHARES: dict[str, Shares] = {
     "avx2": {"stem": 0.97, "spatial": 0.74, "pointwise": 0.83, "depthwise": 0.59, "dense": 0.53},
     "sse": {"stem": 0.79, "spatial": 0.60, "pointwise": 0.62, "depthwise": 0.93, "dense": 0.53},
     "neon dot": {"stem": 0.55, "spatial": 0.17, "pointwise": 0.29, "depthwise": 0.8, "dense": 0.22},
+    "mve": {"stem": 0.48, "spatial": 0.12, "pointwise": 0.27, "depthwise": 0.81, "dense": 0.09},
+    "rvv": {"stem": 0.44, "spatial": 0.13, "pointwise": 0.20, "depthwise": 0.44, "dense": 0.13},
     "neon": {"stem": 0.75, "spatial": 0.50, "pointwise": 0.60, "depthwise": 0.8, "dense": 0.60},
 }
 """By what multiplies."""
@@ -68,4 +71,4 @@ def _multiplier(target: Processor) -> str:
         return {512: "avx512", 256: "avx2", 128: "sse"}.get(target.vector_bits, "")
     if target.architecture == "aarch64":
         return "neon dot" if "+dotprod" in target.features else "neon"
-    return ""
+    return "mve" if "+mve" in target.features else "rvv" if "+v" in target.features else ""

@@ -12,9 +12,10 @@ import pytest
 from onnx import helper
 
 import bnncc
-from bnncc import calibrate, driver, verify
+from bnncc import calibrate, driver, targets, verify
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options, decisions, lower_model
+from bnncc.plan import byte_costs
 from tests.e2e.commands import Shell
 from tests.models import make_model, write
 from tests.quantized import images, real_network
@@ -95,6 +96,10 @@ def test_layers_that_bytes_make_no_faster_stay_real(tmp_path: Path) -> None:
     told = decisions(lower_model(path, fast))["quantized to int8"]
     assert told.startswith("4 of 5 real layers; ")
     assert "stem stays in float32: bytes would take 0.97 of the time in a stem layer" in told
+    for target in ("cortex-m55", "rv64gcv"):
+        assert byte_costs.shares(targets.load(target)), "measured, not taken for granted"
+        lowered = lower_model(path, replace(fast, target=target))
+        assert decisions(lowered)["quantized to int8"] == "5 of 5 real layers"
     assert "depthwise" not in told and "pointwise" not in told and "deep" not in told
     assert domains(path, fast).count("f32 x f32") == 1
     for others in (rounded(given, "x86-64-v3"), replace(fast, target="cortex-m4")):
