@@ -142,6 +142,12 @@ def products(target: Target) -> list[str]:
     return row
 
 
+def shares(target: Target) -> list[str]:
+    """The mean share of the layers of each kind."""
+    kinds = OF_KINDS.items()
+    return [f"{np.mean([share(kind, shape, target) for shape in some]):.2f}" for kind, some in kinds]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Instructions of layers of bytes under QEMU.")
@@ -150,13 +156,7 @@ def main() -> None:
     arguments = parser.parse_args()
     loaded = [targets.load(name) for name in arguments.target or TARGETS]
     if arguments.shares:
-        rows = [
-            [
-                t.name,
-                *(f"{np.mean([share(kind, s, t) for s in some]):.2f}" for kind, some in OF_KINDS.items()),
-            ]
-            for t in loaded
-        ]
+        rows = [[target.name, *shares(target)] for target in loaded]
         print("instructions from bytes to bytes by those of float32, under QEMU; not cycles\n")
     else:
         rows = [[target.name, *products(target)] for target in loaded]
