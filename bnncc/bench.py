@@ -19,6 +19,10 @@ from bnncc.report.table import table
 from bnncc.streams import checked
 
 
+MOST_APART = 1.2
+"""How many times what the network takes its layers may take one by one before that is explained."""
+
+
 @dataclass(frozen=True)
 class LayerTime:
     """One step: median microseconds, and how many multiply-accumulates it does."""
@@ -72,7 +76,18 @@ class Result:
         outside = sum(layer.microseconds for layer in self.layers if not layer.macs) / total
         return (
             f"{head}\n{table(header, rows, right=(2, 3, 4))}\n\n"
-            f"{outside:.1%} of this outside convolutions and dense layers\n"
+            f"{outside:.1%} of this outside convolutions and dense layers\n{self._calls_note(total)}"
+        )
+
+    def _calls_note(self, total: float) -> str:
+        """Why layers take more microseconds one by one than the network does, where they are so small."""
+        together = self.median * 1000
+        if total < MOST_APART * together:
+            return ""
+        each = (total - together) / len(self.layers)
+        return (
+            f"one by one the layers take {total:.1f} us, together {together:.1f}: being called from Python adds "
+            f"about {each:.1f} us to each\n"
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -172,7 +187,10 @@ def _cycles(artifact: Artifact) -> tuple[str, Mapping[str, mca.Loop]]:
     note = (
         f"cycles: one iteration of a kernel's inner loop and its instructions, by llvm-mca for {target.mcpu}"
     )
-    return note if found else f"no cycles: llvm-mca has no model of {target.mcpu} that fits", found
+    return (
+        note if found else f"cycles are not estimated: llvm-mca has no model of {target.mcpu} that fits",
+        found,
+    )
 
 
 def measured(result: Result | Counted) -> Measured:

@@ -20,7 +20,7 @@ ITERATIONS = 100
 COUNTING = ("cnt", "vcnt", "vpopcnt", "popcnt", "cpop", "vcpop")
 """How instructions begin that count bits."""
 
-MISSING = "no cycles: llvm-mca and llvm-objdump are not installed (apt-get install llvm)"
+MISSING = "cycles are not estimated: llvm-mca and llvm-objdump are not installed (apt-get install llvm)"
 
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 _INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S.*)$")
@@ -40,7 +40,7 @@ class Loop:
 def why_not(target: Target) -> str:
     """Why there are no cycles for a target; empty where there may be."""
     if not target.mcpu or target.mcpu.startswith("generic"):
-        return f"no cycles: '{target.name}' is no processor of which there is a model"
+        return f"cycles are not estimated: llvm-mca has no model of '{target.name}'"
     return "" if has_tools() else MISSING
 
 
