@@ -18,7 +18,6 @@ from bnncc.report.html import Measured
 from bnncc.report.table import table
 from bnncc.streams import checked
 
-
 MOST_APART = 1.2
 """How many times what the network takes its layers may take one by one before that is explained."""
 
@@ -86,8 +85,8 @@ class Result:
             return ""
         each = (total - together) / len(self.layers)
         return (
-            f"one by one the layers take {total:.1f} us, together {together:.1f}: being called from Python adds "
-            f"about {each:.1f} us to each\n"
+            f"one by one the layers take {total:.1f} us, together {together:.1f}: being called from Python "
+            f"adds about {each:.1f} us to each\n"
         )
 
     def as_dict(self) -> dict[str, object]:
