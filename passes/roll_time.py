@@ -24,7 +24,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.sources import location_text
 from bnncc.passes.matching import main_block
-from bnncc.passes.time_loops import FEWEST_STEPS, Prover, Signatures, stretches
+from bnncc.passes.time_loops import FEWEST_STEPS, Nodes, Prover, Signatures, stretches
 from bnncc.passes.time_peeled import CONTRACTIONS, Keys, Peeled, absorb
 from bnncc.passes.time_selections import selection
 from bnncc.passes.time_writing import Writer
@@ -54,11 +54,12 @@ def roll(block: Block) -> bool:
     numbers = signatures_of(nodes)
     if len(numbers) < FEWEST_STEPS:
         return False
+    placed = Nodes.of(nodes)
     for stretch in stretches(numbers):
         proved = [
             loop
             for offset in range(stretch.period)
-            if (loop := Prover(nodes, stretch, offset).prove()) is not None
+            if (loop := Prover(placed, stretch, offset).prove()) is not None
         ]
         if proved:
             keys = Keys(list(block.ops))
@@ -75,11 +76,12 @@ def why_not(block: Block) -> str:
     """Why the longest stretch that repeats a layer with a state is no loop, "node: reason"; empty where there
     is none."""
     nodes = candidates(block)
+    placed = Nodes.of(nodes)
     for stretch in stretches(signatures_of(nodes)):
         repeated = nodes[stretch.start : stretch.start + stretch.period]
         if not any(op.operator.data in CONTRACTIONS for op in repeated):
             continue
-        provers = [Prover(nodes, stretch, offset) for offset in range(min(stretch.period, MOST_CANDIDATES))]
+        provers = [Prover(placed, stretch, offset) for offset in range(min(stretch.period, MOST_CANDIDATES))]
         for prover in provers:
             prover.prove()
             if prover.obstacle is not None and prover.loop.carried:

@@ -9,6 +9,7 @@ changes nothing, and what is left between two layers is one cast to a domain and
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
@@ -53,7 +54,14 @@ class MoveBytes(RewritePattern):
         replace(rewriter, op, [inner, ops.Cast(inner.results[0], element_of(op.results[0]))])
 
 
-class SettleCast(RewritePattern):
+@dataclass
+class KnowingLevels(RewritePattern):
+    """A pattern that asks what is known of values."""
+
+    levels: Levels
+
+
+class SettleCast(KnowingLevels):
     """Integers that a type holds come back from it as they were."""
 
     @op_type_rewrite_pattern
@@ -64,7 +72,7 @@ class SettleCast(RewritePattern):
             return
         between = element_of(inner.result)
         if element_of(op.result) == f32 and between in BYTES:
-            known = Levels().of(inner.input)
+            known = self.levels.of(inner.input)
             if is_within(known, *_bounds(INTEGERS[between])):
                 replace(rewriter, op, [], inner.input)
         elif isinstance(element_of(op.result), Level) and between == f32:
@@ -75,7 +83,7 @@ def _bounds(known: Range) -> tuple[float, float]:
     return known.low, known.high
 
 
-class SettleOffset(RewritePattern):
+class SettleOffset(KnowingLevels):
     """(x + c) - c is x for integers."""
 
     @op_type_rewrite_pattern
@@ -86,12 +94,12 @@ class SettleOffset(RewritePattern):
             return
         for x, added in ((add.left, add.right), (add.right, add.left)):
             if uniform_value(added) == number and x.type == op.result.type:
-                if is_within(Levels().of(x), -LARGEST, LARGEST):
+                if is_within(self.levels.of(x), -LARGEST, LARGEST):
                     replace(rewriter, op, [], x)
                 return
 
 
-class MoveOffset(RewritePattern):
+class MoveOffset(KnowingLevels):
     """The maximum of integers x + c is c more than that of x."""
 
     @op_type_rewrite_pattern
@@ -101,7 +109,7 @@ class MoveOffset(RewritePattern):
         if add is None or not has_one_use(op.input) or uniform_value(add.right) is None:
             return
         is_scalar = constant_of(add.right) is not None and add.left.type == op.input.type
-        if not is_scalar or not is_within(Levels().of(add.left), -LARGEST, LARGEST):
+        if not is_scalar or not is_within(self.levels.of(add.left), -LARGEST, LARGEST):
             return
         inner = rebuilt(op, [add.left])
         assert inner is not None, "numbers can be pooled"
@@ -109,14 +117,14 @@ class MoveOffset(RewritePattern):
         replace(rewriter, op, [inner, constant, ops.Add(inner.results[0], constant.result)])
 
 
-class SettleRound(RewritePattern):
+class SettleRound(KnowingLevels):
     """Integers are rounded already, also those that were scaled and are divided by the same scale."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Round, rewriter: PatternRewriter) -> None:
         """Of x, or of x * s / s."""
         value = unscaled(op.input)
-        if value is not None and is_within(Levels().of(value), -LARGEST, LARGEST):
+        if value is not None and is_within(self.levels.of(value), -LARGEST, LARGEST):
             replace(rewriter, op, [], value)
 
 
@@ -134,17 +142,17 @@ def unscaled(value: SSAValue) -> SSAValue | None:
     return None
 
 
-class SettleClip(RewritePattern):
+class SettleClip(KnowingLevels):
     """A clip of what lies within its bounds changes nothing."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Clip, rewriter: PatternRewriter) -> None:
         """Compare the bounds."""
-        if is_within(Levels().of(op.input), op.low.value.data, op.high.value.data):
+        if is_within(self.levels.of(op.input), op.low.value.data, op.high.value.data):
             replace(rewriter, op, [], op.input)
 
 
-PATTERNS = (MoveBytes, MoveOffset, SettleCast, SettleOffset, SettleRound, SettleClip)
+KNOWING = (MoveOffset, SettleCast, SettleOffset, SettleRound, SettleClip)
 
 
 class SettleIntegersPass(ModulePass):
@@ -154,8 +162,13 @@ class SettleIntegersPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module."""
-        if any(isinstance(inner, ops.Cast) and _is_quantised(inner) for inner in op.walk()):
-            apply_patterns(op, *(kind() for kind in PATTERNS))
+        if not any(isinstance(inner, ops.Cast) and _is_quantised(inner) for inner in op.walk()):
+            return
+        changed = True
+        while changed:
+            # What was found out of a value stays true; with less in front of it, more may be.
+            levels = Levels()
+            changed = apply_patterns(op, MoveBytes(), *(kind(levels) for kind in KNOWING))
 
 
 def _is_quantised(cast: ops.Cast) -> bool:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 from xdsl.dialects.builtin import i1
@@ -87,27 +88,50 @@ class Loop:
         return [result for op in self.steps[step] for result in op.results]
 
 
-class Prover:
-    """Tries to see one stretch as a loop."""
+@dataclass(frozen=True)
+class Nodes:
+    """Operations in order. places: which one each is."""
 
-    def __init__(self, nodes: Sequence[Operation], stretch: Stretch, offset: int):
-        first, period = stretch.start + offset, stretch.period
-        count = (stretch.covered - offset) // period
-        self.first = first
-        self.loop = Loop([list(nodes[first + t * period : first + (t + 1) * period]) for t in range(count)])
-        self.before = set(nodes[:first])
-        self.number: list[dict[SSAValue, int]] = [
-            {value: i for i, value in enumerate(self.loop.values(t))} for t in range(count)
-        ]
-        self.inside = {op for step in self.loop.steps for op in step}
+    order: Sequence[Operation]
+    places: Mapping[Operation, int]
+
+    @staticmethod
+    def of(order: Sequence[Operation]) -> Nodes:
+        """With their places."""
+        return Nodes(order, {op: place for place, op in enumerate(order)})
+
+
+class Prover:
+    """Tries to see one stretch as a loop.
+
+    Most attempts end at their first operations: what takes as long as there are nodes is not done before."""
+
+    def __init__(self, nodes: Nodes, stretch: Stretch, offset: int):
+        self.nodes, self.period = nodes, stretch.period
+        self.first = stretch.start + offset
+        self.count = (stretch.covered - offset) // stretch.period
+        self.end = self.first + self.count * self.period
+        self.loop = Loop([])
+        step = nodes.order[self.first : self.first + self.period]
+        self.numbers = [0, *accumulate(len(op.results) for op in step)]
+        """Of the first result of each operation among those of its step."""
         self.obstacle: tuple[Operation, str] | None = None
         """The first operation that no loop could hold, and why."""
 
+    def number(self, value: SSAValue, step: int) -> int | None:
+        """Which result of a step a value is; None where it is none of that step."""
+        place = self.nodes.places.get(value.owner) if isinstance(value, OpResult) else None
+        if place is None or not self.first <= place < self.end:
+            return None
+        found, j = divmod(place - self.first, self.period)
+        return self.numbers[j] + value.index if found == step else None  # type: ignore[union-attr]
+
     def prove(self) -> Loop | None:
         """The loop, or None."""
-        if len(self.loop.steps) < FEWEST_STEPS:
+        if self.count < FEWEST_STEPS:
             return None
-        for j, ops_ in enumerate(zip(*self.loop.steps, strict=True)):
+        for j in range(self.period):
+            ops_ = self.nodes.order[self.first + j : self.end : self.period]
             for k, operands in enumerate(zip(*(op.operands for op in ops_), strict=True)):
                 if isinstance(operands[0].owner, ops.Constant):
                     continue
@@ -116,6 +140,8 @@ class Prover:
                     self.obstacle = ops_[0], kind
                     return None
                 self.loop.operands[j, k] = kind
+        bounds = range(self.first, self.end, self.period)
+        self.loop.steps = [list(self.nodes.order[start : start + self.period]) for start in bounds]
         unreadable = [value for value in self.read_outside() if not may_carry(value)]
         if unreadable and isinstance(unreadable[0].owner, Operation):
             self.obstacle = unreadable[0].owner, "others read it, and it is nothing that a loop collects"
@@ -125,23 +151,28 @@ class Prover:
         """Values of the first step whose like others read, of any step."""
         wanted = {
             number
-            for step in range(len(self.loop.steps))
-            for value, number in self.number[step].items()
-            if any(use.operation not in self.inside for use in value.uses)
+            for step in range(self.count)
+            for number, value in enumerate(self.loop.values(step))
+            if not all(self.is_inside(use.operation) for use in value.uses)
         }
-        return [value for value, number in self.number[0].items() if number in wanted]
+        return [value for number, value in enumerate(self.loop.values(0)) if number in wanted]
+
+    def is_inside(self, op: Operation) -> bool:
+        """Whether an operation is one of a step."""
+        return self.first <= self.nodes.places.get(op, -1) < self.end
 
     def classify(self, operands: Sequence[SSAValue]) -> tuple[str, int] | str:
         """What one operand is, seen over all steps; or why it is nothing that a loop has."""
-        inside = [self.number[t].get(value) for t, value in enumerate(operands)]
-        if inside[0] is not None:
-            same = len(set(inside)) == 1
-            return ("inside", inside[0]) if same else "it reads something else in another step"
-        earlier = [self.number[t].get(value) for t, value in enumerate(operands[1:])]
-        if earlier[0] is not None:
-            if len(set(earlier)) != 1 or not self.is_outer(operands[0]):
+        inside = self.number(operands[0], 0)
+        if inside is not None:
+            same = all(self.number(value, t) == inside for t, value in enumerate(operands))
+            return ("inside", inside) if same else "it reads something else in another step"
+        earlier = self.number(operands[1], 0)
+        if earlier is not None:
+            same = all(self.number(value, t) == earlier for t, value in enumerate(operands[1:]))
+            if not same or not self.is_outer(operands[0]):
                 return "it reads something else of the step before in another step"
-            return self.add_carried(earlier[0], operands[0]) or "its state is not a plain number"
+            return self.add_carried(earlier, operands[0]) or "its state is not a plain number"
         if not all(self.is_outer(value) or selection(value) is not None for value in operands):
             return "it reads what is neither of its own step nor of the one before"
         if len(set(operands)) == 1 and self.is_outer(operands[0]):
@@ -154,7 +185,9 @@ class Prover:
         if not isinstance(owner, Operation) or isinstance(owner, ops.Constant):
             return True
         picked = selection(value)
-        return owner in self.before or (picked is not None and self.is_outer(picked.tensor))
+        return self.nodes.places.get(owner, self.first) < self.first or (
+            picked is not None and self.is_outer(picked.tensor)
+        )
 
     def add_carried(self, value: int, initial: SSAValue) -> tuple[str, int] | None:
         """A state; one that is not a plain number is left alone."""
