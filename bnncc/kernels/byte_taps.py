@@ -76,9 +76,9 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     return Kernel(symbol, spec, function, parameters, pack, tile, "four channels a word, SMLABB and SMLATT")
 
 
-def channel_parts(spec: KernelSpec, most: int = CHANNELS) -> Iterator[tuple[Index, int]]:
+def channel_parts(spec: KernelSpec) -> Iterator[tuple[Index, int]]:
     """(first channel, how many) of what is summed at a time."""
-    yield from tiles(spec.shape[3], most, "part")
+    yield from tiles(spec.shape[3], CHANNELS, "part")
 
 
 @dataclass(frozen=True)

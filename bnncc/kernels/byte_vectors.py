@@ -21,13 +21,13 @@ from bnncc import runtime
 from bnncc.kernels import emit
 from bnncc.kernels.byte_plan import BytePlan
 from bnncc.kernels.byte_steps import CENTRE
-from bnncc.kernels.byte_taps import channel_parts
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.interleave import merge_groups
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter
 from bnncc.kernels.naming import kernel_symbol
-from bnncc.kernels.nest import Tile, even_tile, pixel_tiles, walk
+from bnncc.kernels.nest import Level, Tile, each, even_tile, pixel_tiles, tiles, walk
 
 MOST_PIXELS = 3
 """Of a tile."""
@@ -54,7 +54,8 @@ class Vectors:
     name: of their functions. header: their text. feature: of LLVM, what it takes. step: bytes of a window
     that a channel's weights are stored together for. many, single, taps: where tiles are several pixels, a
     single one, and in depthwise layers. is_centred: whether weights are stored 128 higher, so that
-    micro-kernels ask for the sum of a window's bytes, and write the sums of whole blocks."""
+    micro-kernels ask for the sum of a window's bytes, and write the sums of whole blocks; else blocks are
+    smaller where there are fewer channels, and micro-kernels ask for their size."""
 
     name: str
     header: str
@@ -66,6 +67,13 @@ class Vectors:
     single: Blocks
     taps: Blocks
     is_centred: bool
+
+    def fitting(self, blocks: Blocks, plan: BytePlan) -> Blocks:
+        """Blocks for the channels of a group."""
+        if self.is_centred or plan.spec.writes_bits:
+            return blocks
+        size = even_tile(plan.channels.count, blocks.part)
+        return Blocks(size, size)
 
 
 MVE = Vectors(
@@ -85,12 +93,11 @@ def vectors_of(isa: Isa) -> Vectors | None:
 
 def fits(plan: BytePlan, isa: Isa) -> bool:
     """Whether this form computes a contraction."""
-    vectors, root = vectors_of(isa), plan.root
-    if vectors is None or root.input.strides[3] != 1:
-        return False
-    if plan.is_depthwise:
-        return vectors is RISCV or plan.spec.shape[3] % vectors.taps.block == 0
-    return plan.stride == root.groups == 1
+    vectors = vectors_of(isa)
+    if vectors is None or not plan.is_depthwise:
+        return vectors is not None
+    is_whole = vectors is RISCV or plan.spec.shape[3] % vectors.taps.block == 0
+    return is_whole and plan.root.input.strides[3] == 1
 
 
 def make(plan: BytePlan, isa: Isa) -> Kernel:
@@ -112,20 +119,8 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
         for place in pixel_tiles(plan.pixels, 1, form.pixels):
-            tile = Tile(0, (), *place)
-            sum_part = form.prepare(tile, buffers)
-            for first, count in channel_parts(spec, form.blocks.part):
-                pitch = -(-count // form.blocks.block) * form.blocks.block if vectors.is_centred else count
-                sums = emit.local("int32", form.pixels * pitch, "sums")
-                sum_part(first, count, sums, pitch)
-                for pixel, at in enumerate(tile.pixels()):
-
-                    def value(
-                        offset: Index, lanes: int, start: int = pixel * pitch, sums: Buffer = sums
-                    ) -> Value:
-                        return sums[start + offset]
-
-                    epilogue.store(plan.pixels.position(tile.image, *at), first, count, value)
+            for group in each(plan.channels.groups, "group"):
+                _sum_group(form, Tile(group, (), *place), epilogue, buffers)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         return form.pack(constants[0]), plan.pack_base(constants[0]), *epilogue.pack(constants)
@@ -137,13 +132,31 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     return Kernel(symbol, spec, function, parameters, pack, tile, form.description, scratch_bytes)
 
 
+def _sum_group(form: Rows | Taps, tile: Tile, epilogue: Epilogue, buffers: Buffers) -> None:
+    """Emit the outputs of a tile in the channels of its group."""
+    plan, blocks = form.plan, form.blocks
+    sum_part = form.prepare(tile, buffers)
+    for first, count in tiles(plan.channels.count, blocks.part, "part"):
+        pitch = -(-count // blocks.block) * blocks.block if form.vectors.is_centred else count
+        sums = emit.local("int32", form.pixels * pitch, "sums")
+        sum_part(first, count, sums, pitch)
+        channel = emit.bind_index(tile.group * plan.channels.count + first)
+        for pixel, at in enumerate(tile.pixels()):
+
+            def value(offset: Index, lanes: int, start: int = pixel * pitch, sums: Buffer = sums) -> Value:
+                return sums[start + offset]
+
+            epilogue.store(plan.pixels.position(tile.image, *at), channel, count, value)
+
+
 def sources(text: str) -> list[str]:
     """The C text of the functions that `text` calls."""
     return [runtime.source_text(v.header) for v in (MVE, RISCV) if f"bnncc_{v.name}_" in text]
 
 
 SumPart = Callable[[Index, int, Buffer, int], None]
-"""(first channel, how many, sums, pitch): emits the sums of some channels of a tile, [pixels][pitch]."""
+"""(first channel of the group, how many, sums, pitch): emits the sums of some channels of a tile,
+[pixels][pitch]."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +174,8 @@ class Rows:
     @property
     def blocks(self) -> Blocks:
         """Of channels."""
-        return self.vectors.many if self.pixels > 1 else self.vectors.single
+        blocks = self.vectors.many if self.pixels > 1 else self.vectors.single
+        return self.vectors.fitting(blocks, self.plan)
 
     @property
     def bytes(self) -> int:
@@ -181,16 +195,26 @@ class Rows:
     @property
     def is_one_piece(self) -> bool:
         """Whether a window is a row where it lies."""
-        return self.plan.runs == 1 and self.bytes == self.row
+        return self.plan.runs == self.plan.stride == 1 and self.bytes == self.row
+
+    @property
+    def stored(self) -> int:
+        """Channels of a group, with those that complete its last block."""
+        return -(-self.plan.channels.count // self.blocks.block) * self.blocks.block
 
     @property
     def weight(self) -> Parameter:
-        """In words, for micro-kernels want their addresses to divide by four."""
-        block, step = self.blocks.block, self.vectors.step
-        number = -(-self.plan.spec.shape[3] // block)
-        doc = f"weight bytes [{number}][{self.steps}][{block}][{step}]"
+        """In words where micro-kernels want addresses that divide by four."""
+        number = self.plan.channels.groups * self.stored // self.blocks.block
+        doc = f"weight bytes [{number}][{self.steps}][{self.blocks.block}][{self.vectors.step}]"
         doc += f", {CENTRE} higher" if self.vectors.is_centred else ""
-        return emit.constant_parameter("weight", "uint32", number * block * self.row // WORD, doc)
+        extent = self.plan.channels.groups * self.stored * self.row // self.unit
+        return emit.constant_parameter("weight", "uint32" if self.unit == WORD else "int8", extent, doc)
+
+    @property
+    def unit(self) -> int:
+        """Bytes of an item of the stored weights."""
+        return WORD if self.vectors.is_centred else 1
 
     @property
     def scratch(self) -> tuple[Parameter, ...]:
@@ -205,13 +229,18 @@ class Rows:
         return f"{self.vectors.instruction}, {self.pixels}x{self.blocks.block} pixels by channels"
 
     def pack(self, weight: np.ndarray) -> np.ndarray:
-        """int8 [O, KH, KW, C] to the stored form; behind the end of a window are zeros."""
-        block, taps = self.blocks.block, weight.reshape(len(weight), self.bytes)
+        """int8 [O, KH, KW, C/groups] to the stored form; behind the end of a window are zeros."""
+        plan, block = self.plan, self.blocks.block
+        taps = merge_groups(weight, plan.root.groups, plan.joined).reshape(
+            plan.channels.groups, plan.channels.count, self.bytes
+        )
         if self.vectors.is_centred:
             taps = taps.astype(np.int16) + CENTRE
-        taps = np.pad(taps.astype(np.uint8), [(0, -len(taps) % block), (0, self.row - self.bytes)])
+        beyond = self.stored - plan.channels.count
+        taps = np.pad(taps.astype(np.uint8), [(0, 0), (0, beyond), (0, self.row - self.bytes)])
         items = taps.reshape(-1, block, self.steps, self.vectors.step).transpose(0, 2, 1, 3)
-        return np.ascontiguousarray(items).reshape(-1).view("<u4").astype(np.uint32)
+        stored = np.ascontiguousarray(items).reshape(-1)
+        return stored.view("<u4").astype(np.uint32) if self.unit == WORD else stored.view(np.int8)
 
     def prepare(self, tile: Tile, buffers: Buffers) -> SumPart:
         """Emit the rows of a tile, and the sums of their bytes where those are wanted."""
@@ -225,21 +254,28 @@ class Rows:
             rows, pitch = T.address_of(buffers["input"][starts[0]]), _distance(self.plan)
         else:
             rows, pitch = T.address_of(buffers["scratch"][0]), self.row
-        name = f"products_{tile.columns}x{self.blocks.block}"
+        name = f"products_{tile.columns}"
+        if windows is not None:
+            name = f"{name}x{self.blocks.block}"
 
         def sum_part(first: Index, count: int, sums: Buffer, sum_pitch: int) -> None:
-            weight = T.address_of(buffers["weight"][first * self.row // WORD])
-            base = T.address_of(buffers["base"][first])
-            of_windows = () if windows is None else (T.address_of(windows[0]),)
-            to = T.address_of(sums[0])
-            tables = (weight, base, *of_windows)
-            T.evaluate(self._call("int32", name, rows, pitch, self.steps, *tables, count, to, sum_pitch))
+            place = (tile.group * self.stored + first) * self.row // self.unit
+            base = T.address_of(buffers["base"][tile.group * self.plan.channels.count + first])
+            tables = (
+                T.address_of(buffers["weight"][place]),
+                *((self.blocks.block, base) if windows is None else (base, T.address_of(windows[0]))),
+            )
+            to = (count, T.address_of(sums[0]), sum_pitch)
+            T.evaluate(self._call("int32", name, rows, pitch, self.steps, *tables, *to))
 
         return sum_part
 
     def _gather(self, pixel: int, start: Index, windows: Buffer | None, buffers: Buffers) -> None:
         """Emit the runs of a window side by side, and the sum of their bytes, as far as they are wanted."""
         if self.is_one_piece and windows is None:
+            return
+        if self.plan.stride != 1:
+            self._gather_bytes(pixel, start, windows, buffers)
             return
         name = "add_up" if self.is_one_piece else "gather"
         for offset, number in walk(self.plan.outer):
@@ -250,6 +286,14 @@ class Rows:
                 T.evaluate(self._call("int32", name, *run))
             else:
                 T.buffer_store(windows, self._call("uint32", name, *run, windows[pixel]), [pixel])
+
+    def _gather_bytes(self, pixel: int, start: Index, windows: Buffer | None, buffers: Buffers) -> None:
+        """The same where the channels of a pixel lie apart."""
+        for offset, number in walk((*self.plan.outer, Level(self.plan.run, self.plan.stride))):
+            byte = emit.bind(buffers["input"][start + offset])
+            T.buffer_store(buffers["scratch"], byte, [pixel * self.row + number])
+            if windows is not None:
+                T.buffer_store(windows, windows[pixel] + T.Cast("uint32", byte), [pixel])
 
     def _call(self, dtype: str, name: str, *arguments: Value) -> Value:
         return T.call_extern(dtype, f"bnncc_{self.vectors.name}_{name}", *arguments)
@@ -272,14 +316,15 @@ class Taps:
     @property
     def blocks(self) -> Blocks:
         """Of channels."""
-        return self.vectors.taps
+        return self.vectors.fitting(self.vectors.taps, self.plan)
 
     @property
     def weight(self) -> Parameter:
         """Bytes of channels side by side."""
-        number = -(-self.plan.spec.shape[3] // self.blocks.block)
-        doc = f"weight [{number}][{self.plan.steps}][{self.blocks.block}]"
-        return emit.constant_parameter("weight", "int8", number * self.plan.steps * self.blocks.block, doc)
+        block, steps = self.blocks.block, self.plan.steps
+        number = -(-self.plan.spec.shape[3] // block)
+        doc = f"weight [{number}][{steps}][{block}]"
+        return emit.constant_parameter("weight", "int8", number * steps * block, doc)
 
     @property
     def description(self) -> str:
@@ -298,6 +343,8 @@ class Taps:
         start = emit.bind_index(plan.start(tile.image, tile.row, tile.column))
         next_pixel = _distance(plan) if tile.columns > 1 else 0
 
+        block = () if self.vectors.is_centred else (self.blocks.block,)
+
         def sum_part(first: Index, count: int, sums: Buffer, pitch: int) -> None:
             T.evaluate(
                 T.call_extern(
@@ -310,6 +357,7 @@ class Taps:
                     window.width,
                     window.dilation_x * strides[2],
                     T.address_of(buffers["weight"][first * plan.steps]),
+                    *block,
                     T.address_of(buffers["base"][first]),
                     count,
                     T.address_of(sums[0]),
