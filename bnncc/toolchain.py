@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -221,13 +222,13 @@ def _architecture(file: Path) -> str:
 
 
 def _is_for(made: str, wanted: str, unknown: bool = True) -> bool:
-    """Whether code for one architecture is for another, as `uname -m` says it; unknown: where it is not known
-    what code is for."""
+    """Whether code of one of elf.MACHINES is for an architecture as `uname -m` says it on any system; unknown:
+    where either is not known."""
     if not made or not wanted:
         return unknown
-    return (
-        made == wanted or (made == "arm" and wanted.startswith("armv")) or (made, wanted) == ("i386", "i686")
-    )
+    same = {"amd64": "x86_64", "arm64": "aarch64"}.get(wanted, wanted)
+    same = re.sub(r"^armv\d.*", "arm", re.sub(r"^i[3-6]86$", "i386", same))
+    return made == same or same not in elf.MACHINES.values()
 
 
 def _archiver(compiler: tuple[str, ...]) -> tuple[str, ...]:

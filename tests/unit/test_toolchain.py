@@ -95,6 +95,21 @@ def test_code_for_another_processor_is_refused(tmp_path: Path):
         tools.compile(tmp_path / "a.c", tmp_path / "a.o")
 
 
+@pytest.mark.parametrize(
+    ("machine", "is_refused"),
+    [("amd64", False), ("x86_64", False), ("", False), ("sparc64", False), ("armv7l", True), ("i686", True)],
+)
+@pytest.mark.skipif(NATIVE.architecture != "x86_64", reason="the compiler makes other code")
+def test_architectures_have_several_names(machine: str, is_refused: bool, tmp_path: Path):
+    (tmp_path / "a.c").write_text("int a;\n")
+    tools = replace(toolchain.find(NATIVE, None, {}), architecture=machine)
+    if not is_refused:
+        tools.compile(tmp_path / "a.c", tmp_path / "a.o")
+        return
+    with pytest.raises(BnnccError, match="makes code for x86_64"):
+        tools.compile(tmp_path / "a.c", tmp_path / "a.o")
+
+
 def test_a_command_with_an_open_quote_is_told():
     with pytest.raises(BnnccError, match="is no command: no closing quotation"):
         toolchain.find(NATIVE, 'gcc "', {})
