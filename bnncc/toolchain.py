@@ -222,7 +222,7 @@ def _architecture(file: Path) -> str:
 
 
 def _is_for(made: str, wanted: str, unknown: bool = True) -> bool:
-    """Whether code of one of elf.MACHINES is for an architecture as `uname -m` says it on any system; unknown:
+    """Whether code of one of elf.MACHINES is for an architecture, as `uname -m` says it anywhere; unknown:
     where either is not known."""
     if not made or not wanted:
         return unknown
