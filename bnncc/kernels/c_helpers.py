@@ -63,7 +63,7 @@ static uint32_t {POPCOUNT}(uint32_t v) {{
 #define BNNCC_ADD_BYTES
 /* a and the four bytes of v. */
 static inline uint32_t {ADD_BYTES}(uint32_t v, uint32_t a) {{
-#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP)
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && __ARM_ARCH >= 6
   __asm__("usada8 %0, %1, %2, %0" : "+r"(a) : "r"(v), "r"(0));
   return a;
 #else
@@ -77,7 +77,7 @@ static inline uint32_t {ADD_BYTES}(uint32_t v, uint32_t a) {{
 #ifndef BNNCC_ADD_ROWS
 #define BNNCC_ADD_ROWS
 /* Adds bytes 0 and 2 of w, then bytes 1 and 3, to two pairs of int16 sums. */
-#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_ARCH_6M__)
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
 #define BNNCC_ADD_ROW()                                                                           \\
   __asm__ volatile("ldrh %[row], [%[event]], #2\\n\\t"                                            \\
                    "add %[row], %[weight], %[row], lsl #4\\n\\t"                                  \\
@@ -152,7 +152,7 @@ static void {ADD_ROWS}(const uint16_t *events, int32_t count, const uint32_t *we
 #define BNNCC_ADD_TO_SUMS
 /* sums[0..4 words - 1] += the weights: bytes 0, 2, 1, 3 of each word. */
 static inline void {ADD_TO_SUMS}(int16_t *sums, const uint32_t *weight, int32_t words) {{
-#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)
   const uint32_t *const end = weight + words;
   uint32_t a, b, p, q, r, s;
   if (words % 2 != 0) {{

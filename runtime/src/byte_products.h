@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)
 #define BNNCC_HAS_SMLAD 1
 #endif
 

@@ -49,7 +49,7 @@ static inline int32_t bnncc_lif_saturate(int32_t y, int32_t limit)
         words[at / 32] = word;                                                          \
     }
 
-#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)
 /* Half of a word of spikes, which is read as a whole right after. */
 typedef uint16_t __attribute__((may_alias)) bnncc_lif_half;
 

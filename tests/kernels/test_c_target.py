@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bnncc import elf, targets
+from bnncc import elf, runtime, targets
 from bnncc.kernels.build import compile_c, compile_object, make_kernel
+from bnncc.kernels.c_helpers import SOURCES, VECTOR
 from bnncc.plan import simulate
 from bnncc.targets import Target
 from tests.host import CC
@@ -71,6 +73,20 @@ def test_equal_input_gives_equal_bytes(name: str):
         return (compile_c if name == "c" else compile_object)(kernels, PREFIX, target)
 
     assert build() == build()
+
+
+@pytest.mark.parametrize(
+    ("cpu", "mode"), [("arm926ej_s", "-marm"), ("arm1176jzf_s", "-marm"), ("cortex_a7", "-marm")]
+)
+def test_what_is_written_for_one_arm_compiles_for_all(cpu: str, mode: str, tmp_path: Path):
+    """Older ones lack some of the extensions, the longer instruction set wants registers of even numbers."""
+    helpers = "".join(text for name, text in SOURCES.items() if name != VECTOR)
+    use = """void use(const uint16_t *e, int32_t n, const uint32_t *w, int32_t *s, int16_t *t)
+    { bnncc_add_rows(e, n, w, s); bnncc_add_to_sums(t, w, n); s[0] = (int32_t)bnncc_add_bytes(w[0], 1); }"""
+    products = runtime.source_text("byte_products.h")
+    (tmp_path / "a.c").write_text(f"#include <stdint.h>\n{helpers}\n{products}\n{use}\n")
+    zig = (sys.executable, "-m", "ziglang", "cc", "-target", "arm-freestanding-eabi", f"-mcpu={cpu}", mode)
+    subprocess.run([*zig, "-O2", "-c", "a.c", "-o", "a.o"], cwd=tmp_path, check=True)
 
 
 def test_objects_export_nothing(tmp_path: Path):
