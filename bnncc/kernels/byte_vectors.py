@@ -11,7 +11,7 @@ of a block].
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import tirx
@@ -94,10 +94,7 @@ def vectors_of(isa: Isa) -> Vectors | None:
 def fits(plan: BytePlan, isa: Isa) -> bool:
     """Whether this form computes a contraction."""
     vectors = vectors_of(isa)
-    if vectors is None or not plan.is_depthwise:
-        return vectors is not None
-    is_whole = vectors is RISCV or plan.spec.shape[3] % vectors.taps.block == 0
-    return is_whole and plan.root.input.strides[3] == 1
+    return vectors is not None and (not plan.is_depthwise or plan.root.input.strides[3] == 1)
 
 
 def make(plan: BytePlan, isa: Isa) -> Kernel:
@@ -105,12 +102,13 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     vectors = vectors_of(isa)
     assert vectors is not None
     form = (Taps if plan.is_depthwise else Rows)(plan, vectors)
+    channels = max(plan.channels.stored, -(-plan.spec.shape[3] // form.blocks.block) * form.blocks.block)
     spec, epilogue = plan.spec, Epilogue(plan.spec, isa, in_four_lanes=vectors is MVE)
     parameters = (
         emit.input_parameter("input", plan.root.input),
         *epilogue.operands,
         form.weight,
-        plan.base_parameter,
+        replace(plan.base_parameter, extent=channels),
         *epilogue.constants,
         *epilogue.outputs,
         *form.scratch,
@@ -123,7 +121,9 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
                 _sum_group(form, Tile(group, (), *place), epilogue, buffers)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        return form.pack(constants[0]), plan.pack_base(constants[0]), *epilogue.pack(constants)
+        base = plan.pack_base(constants[0])
+        base = np.pad(base, (0, channels - len(base)))
+        return form.pack(constants[0]), base, *epilogue.pack(constants)
 
     tile = {"rows": form.pixels}
     symbol = kernel_symbol(spec, isa, tile)

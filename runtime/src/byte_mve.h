@@ -21,8 +21,10 @@
 /* Not every network calls every function. */
 #if defined(__GNUC__)
 #define BNNCC_MVE_KERNEL __attribute__((unused)) static
+#define BNNCC_MVE_INLINE __attribute__((always_inline)) static inline
 #else
 #define BNNCC_MVE_KERNEL static
+#define BNNCC_MVE_INLINE static
 #endif
 
 /* The sum and all of so many bytes, which are copied. */
@@ -197,44 +199,54 @@ BNNCC_MVE_KERNEL void bnncc_mve_products_1x2(const void *rows, int32_t pitch, in
 }
 
 /* Every channel by itself: sums[c] = base[c] and the products of a window of height x width bytes, `down` and `right`
-   from each other, and those of the window `next` bytes behind, whose sums are `pitch` behind. Channels are whole
-   blocks of eight, and weights stored [blocks][taps][8]. VMULLB and VMULLT multiply even and odd channels, in lanes of
-   16 bits, to 32; VLD2 and VST2 take them apart and join them. */
+   from each other, and those of the window `next` bytes behind, whose sums are `pitch` behind. Weights are stored
+   [blocks][taps][8]; base and sums of whole blocks of eight channels are read and written. VMULLB and VMULLT multiply
+   even and odd channels, in lanes of 16 bits, to 32; VLD2 and VST2 take them apart and join them. */
+BNNCC_MVE_INLINE void bnncc_mve_block(const uint8_t *x, int32_t next, int32_t height, int32_t down, int32_t width,
+                                      int32_t right, const int8_t *weight, const int32_t *base, int32_t channels,
+                                      int32_t *sums, int32_t pitch)
+{
+    const uint8_t *p = x, *q = x + next;
+    int32_t i, j;
+#if defined(BNNCC_HAS_MVE)
+    const mve_pred16_t some = vctp16q((uint32_t)channels);
+    int32x4x2_t s = vld2q_s32(base), t = s;
+#else
+    for (i = 0; i < 8; ++i)
+        sums[i] = sums[pitch + i] = base[i];
+#endif
+    BNNCC_MVE_FORGET(q);
+    for (i = height; i > 0; --i, p += down - width * right, q += down - width * right) {
+        for (j = width; j > 0; --j, p += right, q += right, weight += 8) {
+#if defined(BNNCC_HAS_MVE)
+            const int16x8_t w = vldrbq_s16(weight);
+            const int16x8_t u = vreinterpretq_s16_u16(channels < 8 ? vldrbq_z_u16(p, some) : vldrbq_u16(p));
+            const int16x8_t v = vreinterpretq_s16_u16(channels < 8 ? vldrbq_z_u16(q, some) : vldrbq_u16(q));
+            s.val[0] = vaddq_s32(s.val[0], vmullbq_int_s16(u, w));
+            s.val[1] = vaddq_s32(s.val[1], vmulltq_int_s16(u, w));
+            t.val[0] = vaddq_s32(t.val[0], vmullbq_int_s16(v, w));
+            t.val[1] = vaddq_s32(t.val[1], vmulltq_int_s16(v, w));
+#else
+            int32_t c;
+            for (c = 0; c < channels; ++c)
+                sums[c] += p[c] * weight[c], sums[pitch + c] += q[c] * weight[c];
+#endif
+        }
+    }
+#if defined(BNNCC_HAS_MVE)
+    vst2q_s32(sums, s);
+    vst2q_s32(sums + pitch, t);
+#endif
+}
+
 BNNCC_MVE_KERNEL void bnncc_mve_taps(const uint8_t *x, int32_t next, int32_t height, int32_t down, int32_t width,
                                      int32_t right, const int8_t *weight, const int32_t *base, int32_t channels,
                                      int32_t *sums, int32_t pitch)
 {
-    for (; channels > 0; channels -= 8, x += 8, base += 8, sums += 8) {
-        const uint8_t *p = x, *q = x + next;
-        int32_t i, j;
-#if defined(BNNCC_HAS_MVE)
-        int32x4x2_t s = vld2q_s32(base), t = s;
-#else
-        for (i = 0; i < 8; ++i)
-            sums[i] = sums[pitch + i] = base[i];
-#endif
-        BNNCC_MVE_FORGET(q);
-        for (i = height; i > 0; --i, p += down - width * right, q += down - width * right) {
-            for (j = width; j > 0; --j, p += right, q += right, weight += 8) {
-#if defined(BNNCC_HAS_MVE)
-                const int16x8_t w = vldrbq_s16(weight), u = vreinterpretq_s16_u16(vldrbq_u16(p));
-                const int16x8_t v = vreinterpretq_s16_u16(vldrbq_u16(q));
-                s.val[0] = vaddq_s32(s.val[0], vmullbq_int_s16(u, w));
-                s.val[1] = vaddq_s32(s.val[1], vmulltq_int_s16(u, w));
-                t.val[0] = vaddq_s32(t.val[0], vmullbq_int_s16(v, w));
-                t.val[1] = vaddq_s32(t.val[1], vmulltq_int_s16(v, w));
-#else
-                int32_t c;
-                for (c = 0; c < 8; ++c)
-                    sums[c] += p[c] * weight[c], sums[pitch + c] += q[c] * weight[c];
-#endif
-            }
-        }
-#if defined(BNNCC_HAS_MVE)
-        vst2q_s32(sums, s);
-        vst2q_s32(sums + pitch, t);
-#endif
-    }
+    for (; channels >= 8; channels -= 8, x += 8, weight += 8 * height * width, base += 8, sums += 8)
+        bnncc_mve_block(x, next, height, down, width, right, weight, base, 8, sums, pitch);
+    if (channels > 0)
+        bnncc_mve_block(x, next, height, down, width, right, weight, base, channels, sums, pitch);
 }
 
 #endif /* BNNCC_BYTE_MVE_H */

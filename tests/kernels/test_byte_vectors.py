@@ -37,7 +37,7 @@ MORE = {
     "groups": byte_spec(Shape((1, 6, 7, 24), 33, groups=3), lowest=-77, weight_planes=8),
     "one-piece": byte_spec(pointwise(5, 48, 33), lowest=-3, weight_planes=8),
     "taps": byte_spec(
-        Shape((1, 6, 7, 72), 72, (5, 5), (1, 2), groups=72), BYTES, TWO, lowest=-9, weight_planes=8
+        Shape((1, 6, 7, 77), 77, (5, 5), (1, 2), groups=77), BYTES, TWO, lowest=-9, weight_planes=8
     ),
     "taps-of-columns": byte_spec(
         Shape((2, 9, 1, 104), 104, (3, 1), pads=(1, 0, 1, 0), groups=104), lowest=-255, weight_planes=8
@@ -123,8 +123,7 @@ def test_on_an_emulated_core(name: str, tmp_path: Path):
 def test_the_form_is_chosen_by_processor_and_shape(target: str):
     isa, vectors = Isa.of(targets.load(target)), "VMLADAVA" if target == "cortex-m55" else "VWMACC"
     forms = {name: byte_conv.make(spec, isa).description for name, spec in ALL.items()}
-    plain = {"depthwise"} if target == "cortex-m55" else set()
-    assert {name for name, form in forms.items() if "bytes a step" in form} == plain
+    assert not [form for form in forms.values() if "bytes a step" in form or "SML" in form]
     assert vectors in forms["int8"] and "every channel by itself" in forms["taps"]
     assert len(candidates(ALL["int8"], targets.load(target))) == 1, "there is nothing to tune"
 
