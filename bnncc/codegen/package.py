@@ -22,7 +22,7 @@ from bnncc.codegen.header import header_text
 from bnncc.codegen.manifest import Manifest, list_files, make_manifest, manifest_text
 from bnncc.codegen.output import replacing
 from bnncc.codegen.selftest import Vectors, selftest_file
-from bnncc.codegen.text import in_comment
+from bnncc.codegen.text import in_comment, with_short_names
 from bnncc.diagnostics import BnnccError, joined
 from bnncc.plan import arena
 from bnncc.plan.budget import Budgets, FlashSizes, check_flash, check_ram
@@ -371,13 +371,16 @@ class _Writer:
 
     def _portable(self) -> str:
         """The one C file; where the libraries are for a processor, with kernels of the portable kind."""
-        if self.target.kind == "c":
-            return entry.portable_file(self.network, self.banner, self._kernels_c(self.network, self.target))
-        target = targets.load("c")
-        number = self.network.threads
-        kernels = make_kernels(self.network.program, target, self.backend, number_of_threads=number)
-        network = connect(self.network.program, kernels, number)
-        return entry.portable_file(network, banner(target, self.options), self._kernels_c(network, target))
+        network, target, made_by = self.network, self.target, self.banner
+        if target.kind != "c":
+            target = targets.load("c")
+            made_by = banner(target, self.options)
+            kernels = make_kernels(
+                network.program, target, self.backend, number_of_threads=self.network.threads
+            )
+            network = connect(network.program, kernels, self.network.threads)
+        text = entry.portable_file(network, made_by, self._kernels_c(network, target))
+        return with_short_names(text, self.name, [kernel.symbol for kernel in network.distinct_kernels])
 
     def _kernels_c(self, network: Network, target: Target) -> str:
         return self.backend.compile_c(network.distinct_kernels, self.name, target)

@@ -99,7 +99,7 @@ def _array(symbol: str, port: Port, values: np.ndarray) -> str:
 
 NEAR = """\
 /* Whether a value is as expected; NaN only if it should be. */
-static int near(double got, double golden, double tolerance)
+static int is_near(double got, double golden, double tolerance)
 {
     if (golden != golden)
         return got != got;
@@ -116,6 +116,6 @@ def _is_real(port: Port) -> bool:
 def _check(port: Port, steps: int, tolerance: float) -> str:
     got, golden = f"got_{port.c_name}[i]", f"golden_{port.c_name}[i]"
     right = (
-        f"near({got}, {golden}, {double_literal(tolerance)})" if _is_real(port) else f"({got} == {golden})"
+        f"is_near({got}, {golden}, {double_literal(tolerance)})" if _is_real(port) else f"({got} == {golden})"
     )
     return f"    for (i = 0; i < {steps * elements(port)}; ++i)\n        wrong += !{right};"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from bnncc.plan.c_values import C_TYPES
+from bnncc.plan.names import SIGNIFICANT
 from bnncc.plan.program import Port, Program
 
 LINE_LENGTH = 110
@@ -59,3 +60,14 @@ def wrapped(function: str, arguments: Sequence[str], indent: int = 0) -> str:
         return line
     inner = " " * (indent + 4)
     return f"{function}(\n{inner}" + f",\n{inner}".join(arguments) + ")"
+
+
+def with_short_names(text: str, prefix: str, symbols: Sequence[str]) -> str:
+    """C text in which the kernels `<prefix>_<symbol>` are called `<prefix>_<operation>_<hash>`: compilers
+    need not look at more of a name. The comment above each function has the whole symbol."""
+
+    def shortened(match: re.Match[str]) -> str:
+        operation, digest = match[1].partition("_")[0], match[1].rpartition("_")[2]
+        return f"{prefix}_{operation[: SIGNIFICANT - len(f'{prefix}__{digest}')]}_{digest}"
+
+    return re.sub(rf"{prefix}_({'|'.join(symbols)})\b", shortened, text) if symbols else text

@@ -9,8 +9,11 @@ from pathlib import PurePath
 
 from bnncc.diagnostics import BnnccError
 
+SIGNIFICANT = 63
+"""Characters of a name that every C99 compiler looks at."""
+
 MAXIMUM_LENGTH = 40
-"""Some compilers and linkers look at 63 characters of a symbol; the rest is for the suffix."""
+"""Of a library's name; the rest of SIGNIFICANT is for the suffix."""
 
 KEYWORDS = frozenset(
     """
