@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from xdsl.dialects import get_all_dialects
 from xdsl.dialects.builtin import Builtin
 from xdsl.dialects.func import Func
+from xdsl.utils.exceptions import ParseError, VerifyException
 from xdsl.xdsl_opt_main import xDSLOptMain
 
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.universe import UNIVERSE
 
 UPSTREAM = ("arith", "linalg", "math", "memref", "tensor")
@@ -40,11 +41,22 @@ class OptMain(xDSLOptMain):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the exit code."""
     try:
-        OptMain("bnncc-opt: optimiser driver of the bnn dialect", arguments).run()
+        driver = OptMain("bnncc-opt: optimiser driver of the bnn dialect", arguments)
+    except ValueError as problem:  # passes or options that there are not
+        return failed(problem)
+    try:
+        driver.run()
     except BnnccError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        return failed(error, error.exit_code)
+    except (OSError, ParseError, VerifyException) as problem:
+        return failed(problem)
     return 0
+
+
+def failed(problem: Exception, code: int = ExitCode.USER) -> int:
+    """Tell what is wrong with what the user gave."""
+    print(problem, file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ What every step computes is the same as before, in the same order; the memory of
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
@@ -286,15 +287,15 @@ def sorted_results(members: Iterable[Operation]) -> list[SSAValue]:
     return [result for op in members for result in op.results]
 
 
+@dataclass(frozen=True)
 class HoistTimePass(ModulePass):
-    """Distribute every loop that allows it."""
+    """Distribute every loop that allows it.
+
+    lanes: float32 lanes of the target's vectors. memory: bytes that an operation may touch."""
 
     name = "hoist-time"
-
-    def __init__(self, lanes: int = Rates().costs.lanes, memory: int = MOST_BYTES):
-        """lanes: float32 lanes of the target's vectors. memory: bytes that an operation may touch."""
-        self.lanes = lanes
-        self.memory = memory
+    lanes: int = Rates().costs.lanes
+    memory: int = MOST_BYTES
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the function; what nobody reads would be collected."""

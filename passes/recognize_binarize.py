@@ -236,8 +236,8 @@ def binarized(leaf: ops.Compare | ops.Binarize, zero: int | None) -> list[Operat
 
 
 class DropEstimator(RewritePattern):
-    """What a straight-through estimator leaves, (s - P) + P, (s + P) - P, P - (P - s) or s + (P - P), is s,
-    where no rounding can tell."""
+    """What a straight-through estimator leaves, (s - P) + P, (s + P) - P, P - (P - s) or s + (P - P), is s
+    where P is small enough to cancel."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Add | ops.Sub, rewriter: PatternRewriter) -> None:
@@ -279,8 +279,10 @@ PROBES = np.concatenate(
 def cancels(op: Operation, sign: SSAValue, estimate: SSAValue) -> bool:
     """Whether an estimator adds nothing to the sign.
 
-    With s in {-1, 0, +1} that is proved for |P| <= 1. Any other P that depends on the same x as s is tried
-    out, at float32 of all magnitudes: the identity, say, is exact as far as 2^24."""
+    With s in {-1, 0, +1} and |P| <= 1 it adds nothing where s and P that is taken away have one sign, as in
+    every estimator of sign(x); otherwise 2^-24 at most, which is rounding and not what anybody meant. Any
+    other P that depends on the same x as s is tried out, at float32 of all magnitudes: the identity, say, is
+    exact as far as 2^24."""
     if within_one(estimate) and binary_input(sign) is not None:
         return True
     order = cone(op.results[0])

@@ -10,6 +10,7 @@ a spike takes off a membrane is chosen instead of multiplied by 0 or 1.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
@@ -95,14 +96,12 @@ class ScaleBit(RewritePattern):
             return
 
 
+@dataclass(frozen=True)
 class TabulateCountsPass(ModulePass):
-    """Put tables in front of neurons."""
+    """Put tables in front of neurons. largest: bytes of a table."""
 
     name = "tabulate-counts"
-
-    def __init__(self, largest: int = LARGEST_TABLE):
-        """largest: bytes of a table."""
-        self.largest = largest
+    largest: int = LARGEST_TABLE
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the function and its loops."""

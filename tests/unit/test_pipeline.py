@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules are verified after every pass that did something to them."""
+"""Modules are verified after every pass that did something to them; bnncc-opt runs passes one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -13,6 +14,7 @@ from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 
+from bnncc import opt
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function
 from bnncc.dialect.parsing import parse_module
@@ -107,3 +109,24 @@ def test_a_pass_that_does_harm_is_named(
     with pytest.raises(AssertionError, match="after harmful: "):
         pipeline.run_pipeline(parse_module(TEXT))
     assert verified == ["harmless", "harmful"], "what changed nothing is not verified again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere.mlir"], "No such file"),
+        (["-p", "fold-everything"], "fold-everything"),
+        (["-p", "hoist-time{lane=8}"], "lane"),
+    ],
+    ids=["file", "pass", "option"],
+)
+def test_bnncc_opt_tells_what_is_wrong(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.mlir"
+    path.write_text(TEXT)
+    passes = "hoist-time{lanes=8 memory=4096},tabulate-counts{largest=128}"
+    assert opt.main([str(path), "-p", passes]) == 0, "options of passes by name"
+    assert opt.main(arguments if "nowhere.mlir" in arguments else [str(path), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert told in error and "Traceback" not in error
