@@ -51,3 +51,24 @@ func.func @main(%x: tensor<3x5x5x1xf32>) -> (tensor<3x2x2x1xf32>) attributes {bn
   %y = bnn.max_pool %x {kernel = array<i64: 2, 2>, strides = array<i64: 2, 2>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<3x5x5x1xf32>) -> tensor<3x2x2x1xf32>
   func.return %y : tensor<3x2x2x1xf32>
 }
+
+// -----
+
+// One pool reads 4 columns of what is collected, another all 5: 4 rows and 5 columns are computed.
+
+// CHECK: func.func @main
+// CHECK: bnn.pad %x {low = array<i64: 0, 0, 0, 0>, high = array<i64: 0, -1, 0, 0>{{.*}}} : (tensor<3x5x5x1xf32>) -> tensor<3x4x5x1xf32>
+// CHECK: "bnn.scan"
+// CHECK: -> (tensor<4x5x1xf32>, tensor<3x4x5x1xf32>, tensor<3x4x5x1xf32>)
+func.func @main(%x: tensor<3x5x5x1xf32>) -> (tensor<3x2x2x1xf32>, tensor<3x2x1x1xf32>) attributes {bnn.inputs = ["x"], bnn.outputs = ["y", "z"]} {
+  %zero = bnn.constant dense<0.0> : tensor<5x5x1xf32> : tensor<5x5x1xf32>
+  %last, %all, %again = "bnn.scan"(%x, %zero) <{trips = 3 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 2>}> ({
+  ^bb0(%s: tensor<5x5x1xf32>, %v: tensor<5x5x1xf32>):
+    %n = bnn.add %v, %s : (tensor<5x5x1xf32>, tensor<5x5x1xf32>) -> tensor<5x5x1xf32>
+    %m = bnn.add %n, %s : (tensor<5x5x1xf32>, tensor<5x5x1xf32>) -> tensor<5x5x1xf32>
+    bnn.yield %n, %n, %m : tensor<5x5x1xf32>, tensor<5x5x1xf32>, tensor<5x5x1xf32>
+  }) : (tensor<3x5x5x1xf32>, tensor<5x5x1xf32>) -> (tensor<5x5x1xf32>, tensor<3x5x5x1xf32>, tensor<3x5x5x1xf32>)
+  %y = bnn.max_pool %all {kernel = array<i64: 2, 2>, strides = array<i64: 2, 2>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<3x5x5x1xf32>) -> tensor<3x2x2x1xf32>
+  %z = bnn.max_pool %again {kernel = array<i64: 2, 5>, strides = array<i64: 2, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<3x5x5x1xf32>) -> tensor<3x2x1x1xf32>
+  func.return %y, %z : tensor<3x2x2x1xf32>, tensor<3x2x1x1xf32>
+}
