@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -118,6 +119,18 @@ def shown_by_a_wrong_bit(
     constants[0][place] *= -1
     library.run(kernel, reads, constants, [actual])
     return int(np.count_nonzero(expected != actual))
+
+
+def before_forbidden_memory(array: np.ndarray) -> np.ndarray:
+    """A copy that ends where a page ends; the next one may not be read."""
+    size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = np.frombuffer(mmap.mmap(-1, size + mmap.PAGESIZE), np.uint8)
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    assert protect(pages.ctypes.data + size, mmap.PAGESIZE, 0) == 0
+    copy = pages[size - array.nbytes : size].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def aligned(array: np.ndarray, boundary: int = 64) -> np.ndarray:

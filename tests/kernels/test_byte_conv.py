@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 from dataclasses import asdict
 from functools import cache
 
@@ -22,7 +20,7 @@ from bnncc.plan.kernel import ByteConv, KernelSpec
 from bnncc.plan.layout import Element, Halo
 from bnncc.plan.simulate import allocate, random_buffer, run_step
 from tests.kernels.contractions import Shape, byte_spec, dense, pointwise
-from tests.kernels.library import Library, compiled
+from tests.kernels.library import Library, before_forbidden_memory, compiled
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
 
@@ -188,18 +186,10 @@ UP_TO_THE_END = (
 @pytest.mark.parametrize("name", UP_TO_THE_END)
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_is_read_behind_the_image(target: str, name: str):
-    """The image ends where a page ends that is followed by one that may not be read."""
     kernels, library = _library(target)
     spec, kernel = CASES[name], kernels[name]
     (image,), constants = _numbers(spec, 6)
-    pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
-    behind = np.frombuffer(pages, np.uint8)
-    protect = ctypes.CDLL(None, use_errno=True).mprotect
-    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    assert image.size <= mmap.PAGESIZE
-    assert protect(behind.ctypes.data + mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
-    place = behind[mmap.PAGESIZE - image.size : mmap.PAGESIZE]
-    place[:] = image
+    place = before_forbidden_memory(image)
     expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
     run_step(spec, [image], constants, [expected])
     library.bind(kernel, place, *kernel.pack(constants), actual)()

@@ -18,7 +18,7 @@ from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout
 from bnncc.plan.simulate import allocate, load, random_buffer, run_step
 from tests.kernels.contractions import Shape, dense, pointwise, real_spec
-from tests.kernels.library import Library, aligned, compiled
+from tests.kernels.library import Library, aligned, before_forbidden_memory, compiled
 
 TARGETS = ("native", "x86-64-v4", "x86-64-v3", "x86-64-v2", "c")
 
@@ -73,6 +73,7 @@ def _cases() -> dict[str, KernelSpec]:
         "residual-tails": _residual(Shape((2, 5, 6, 12), 43)),
         "depthwise": real_spec(channelwise, RELU, ONE),
         "depthwise-odd": real_spec(Shape((1, 7, 9, 43), 43, groups=43)),
+        "depthwise-one-less": real_spec(Shape((1, 7, 9, 47), 47, groups=47)),
         "depthwise-few": real_spec(Shape((1, 7, 9, 3), 3, groups=3)),
         "depthwise-planar": real_spec(
             Shape((1, 7, 9, 20), 20, (3, 3), pads=(0, 0, 0, 0), groups=20), channels_first=True
@@ -120,6 +121,20 @@ def _check(spec: KernelSpec, kernel: Kernel, library: Library, seed: int) -> Non
 def test_equals_simulation(target: str, name: str):
     kernels, library = _library(target)
     _check(CASES[name], kernels[name], library, seed=3)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_is_read_behind_the_image(target: str):
+    kernels, library = _library(target)
+    for name, spec in CASES.items():
+        reads, constants = _numbers(spec, 6)
+        expected, actual = ([allocate(output.layout) for output in spec.outputs] for _ in range(2))
+        run_step(spec, reads, constants, expected)
+        others = map(aligned, (*reads[1:], *kernels[name].pack(constants)))
+        library.bind(kernels[name], before_forbidden_memory(reads[0]), *others, *actual)()
+        for output, want, have in zip(spec.outputs, expected, actual, strict=True):
+            if output.layout.element is Element.F32:
+                np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["odd-outputs", "depthwise-odd", "dense-batch", "groups-of-12"])
