@@ -18,7 +18,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.utils.exceptions import VerifyException
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import shape_of
+from bnncc.dialect.types import MOST_DIMENSIONS, shape_of
 from bnncc.passes import matching
 from bnncc.passes.onnx_contractions import CONTRACTIONS
 from bnncc.passes.onnx_elementwise import ARITHMETIC, QUANTIZERS
@@ -45,9 +45,6 @@ CONVERSIONS: Mapping[str, Mapping[str, Conversion]] = {
     "finn.custom_op.general": QUANTIZERS,
 }
 """Domain -> operator -> conversion."""
-
-MOST_DIMENSIONS = 4
-"""Of the tensors that kernels of our own work on."""
 
 ANY_RANK = frozenset(
     {"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", *ARITHMETIC, *QUANTIZERS}

@@ -26,8 +26,8 @@ from xdsl.passes import ModulePass
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.sources import SOURCE
-from bnncc.dialect.time import LIKELY_SPIKES, MOST_DIMENSIONS, Neuron, Scan
-from bnncc.dialect.types import Level, element_of, is_number, shape_of, tensor
+from bnncc.dialect.time import LIKELY_SPIKES, Neuron, Scan
+from bnncc.dialect.types import MOST_DIMENSIONS, Level, element_of, is_number, shape_of, tensor
 from bnncc.passes.bodies import constant_like, with_shapes, with_types
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block, sort_block
 from bnncc.passes.recognize_spikes import Rates
@@ -310,7 +310,7 @@ class HoistTimePass(ModulePass):
             reasons = obstacles(body, components, self.memory) or writer.uncut(components)
             if not reasons:
                 writer.write(components)
-                reasons = feedbacks(body, components)
+                reasons = feedbacks(components)
             together += reasons if has_layers else []
         if together:
             decide(main_function(op), "step by step", "; ".join(together))

@@ -23,12 +23,9 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import location_text
-from bnncc.dialect.types import element_of, shape_of, tensor
+from bnncc.dialect.types import MOST_DIMENSIONS, element_of, shape_of, tensor
 from bnncc.passes.matching import CHANNEL_BOUND, ELEMENTWISE, apply_patterns, constant_of, replace
 from bnncc.passes.simplify_layout import MergeReshapes
-
-MOST_DIMENSIONS = 4
-"""What kernels know."""
 
 Cuts = frozenset[int]
 """The dimensions of a result, by their index, that do not merge with those before them."""

@@ -169,7 +169,7 @@ def _name_with_others(neuron: Neuron, states: dict[SSAValue, Neuron], carried: S
         return
     if adapting:
         found = Kind("adaptive_lif", found.fire, found.reset, found.delayed)
-    elif _hears_itself(neuron, states, carried):
+    elif _hears_itself(neuron, carried):
         found = Kind("recurrent_lif", found.fire, found.reset, found.delayed)
     elif currents:
         found = Kind("cuba_lif", found.fire, found.reset, found.delayed)
@@ -199,7 +199,7 @@ def _neurons_read(neuron: Neuron, states: dict[SSAValue, Neuron]) -> list[Neuron
     return list(found)
 
 
-def _hears_itself(neuron: Neuron, states: dict[SSAValue, Neuron], carried: Sequence[Carried]) -> bool:
+def _hears_itself(neuron: Neuron, carried: Sequence[Carried]) -> bool:
     """Whether spikes that it gave in the step before reach it, not through another neuron that fires."""
     heard = {pair.old for pair in carried if _is_spike_of(pair.new, neuron)}
 

@@ -20,7 +20,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import inverse, unpack
-from bnncc.dialect.types import bipolar, element_of, is_number, shape_of, tensor
+from bnncc.dialect.types import MOST_DIMENSIONS, bipolar, element_of, is_number, shape_of, tensor
 from bnncc.passes.matching import (
     CHANNEL_BOUND,
     ELEMENTWISE,
@@ -187,10 +187,6 @@ def turned_operand(value: SSAValue, permutation: Sequence[int], rank: int) -> SS
     return ops.Transpose(value, permutation)
 
 
-HIGHEST_RANK = 4
-"""Of what element-wise kernels compute."""
-
-
 class SinkReshape(RewritePattern):
     """f(reshape(x), constant) is reshape(f(x, reshaped constant)).
 
@@ -213,7 +209,7 @@ class SinkReshape(RewritePattern):
             return
         if any(rests_at_input(r.input) for r in reshapes) or np.prod(after) > LARGEST_SPREAD:
             return
-        if len(before) > HIGHEST_RANK >= len(after):
+        if len(before) > MOST_DIMENSIONS >= len(after):
             return  # no kernel of our own computes there
         new: list[Operation] = []
         operands = [reshaped_operand(operand, before, after, new) for operand in op.operands]

@@ -21,8 +21,8 @@ from xdsl.rewriter import InsertPoint
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import inverse, unpack
-from bnncc.dialect.time import MOST_DIMENSIONS, Scan
-from bnncc.dialect.types import element_of, shape_of, spike
+from bnncc.dialect.time import Scan
+from bnncc.dialect.types import MOST_DIMENSIONS, element_of, shape_of, spike
 from bnncc.passes.bodies import block_with_shapes, constant_like
 from bnncc.passes.matching import CHANNEL_BOUND, ELEMENTWISE, compress, constant_of, producer, replace
 

@@ -31,7 +31,7 @@ def obstacles(body: Body, components: Sequence[Component], memory: int) -> list[
         return [f"{place(scan)}: {whole}"]
     looping = [component for component in components if component.states]
     if len(looping) == len(components) == 1 and len(looping[0].members) > 1:
-        return feedbacks(body, components) or [f"{place(scan)}: one layer of neurons"]
+        return feedbacks(components) or [f"{place(scan)}: one layer of neurons"]
     found = [
         f"{place(op)}: what it does in one step is not what it does to all of them"
         for op in (component.members[0] for component in components if not component.states)
@@ -59,7 +59,7 @@ def of_the_loop(body: Body) -> str:
     return ""
 
 
-def feedbacks(body: Body, components: Sequence[Component]) -> list[str]:
+def feedbacks(components: Sequence[Component]) -> list[str]:
     """Layers that hear what they caused a step before: they stay together, each such group in a loop."""
     return [
         f"{place(op)}: it hears what it caused in the step before"

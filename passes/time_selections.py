@@ -13,9 +13,6 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.types import shape_of
 from bnncc.passes.matching import constant_of
 
-SELECTORS = ("Gather", "Slice", "Squeeze", "Split")
-"""Operators that take one step out of a sequence."""
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -40,7 +37,7 @@ def selection(value: SSAValue) -> Selection | None:
         case "Split":
             return _split(op, value)
         case "Squeeze":
-            return _squeezed(op, value)
+            return _squeezed(op)
         case _:
             return None
 
@@ -95,7 +92,7 @@ def _split(op: ops.Onnx, value: SSAValue) -> Selection | None:
     return Selection(op.inputs[0], axis, value.index, True)
 
 
-def _squeezed(op: ops.Onnx, value: SSAValue) -> Selection | None:
+def _squeezed(op: ops.Onnx) -> Selection | None:
     inner = selection(op.inputs[0])
     axes = integers_of(op, 1, "axes")
     if inner is None or not inner.kept or axes is None or len(axes) != 1:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import DYNAMIC_INDEX, TensorType
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.traits import OpTrait
 from xdsl.utils.exceptions import VerifyException
 
@@ -32,6 +32,11 @@ def expect(condition: bool, expected: str, found: object) -> None:
     """Raise VerifyException("expected ..., got ...") unless the condition holds."""
     if not condition:
         raise VerifyException(f"expected {expected}, got {found}")
+
+
+def types_text(types: Sequence[Attribute]) -> str:
+    """Types as an error message shows them."""
+    return ", ".join(map(str, types)) or "none"
 
 
 def channels_of(value: SSAValue) -> int:

@@ -28,7 +28,7 @@ from xdsl.irdl import (
 )
 from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure
 
-from bnncc.dialect.checks import StaticTensors, expect
+from bnncc.dialect.checks import StaticTensors, expect, types_text
 from bnncc.dialect.properties import IN_DICT, elements, ints, unpack
 from bnncc.dialect.types import (
     domain_values,
@@ -167,12 +167,7 @@ class Fused(IRDLOperation):
         expect(isinstance(last, Yield), "a bnn.yield at the end", last and last.name)
         inside = [value.type for value in self.results_inside]
         same = inside == [value.type for value in self.outputs]
-        expect(same, "yielded types like the results", _types(inside))
-
-
-def _types(types: Sequence[Attribute]) -> str:
-    """Types as an error message shows them."""
-    return ", ".join(map(str, types)) or "none"
+        expect(same, "yielded types like the results", types_text(inside))
 
 
 @irdl_op_definition

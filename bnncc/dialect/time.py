@@ -24,8 +24,8 @@ from xdsl.irdl import (
 from xdsl.traits import IsolatedFromAbove, Pure
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.checks import StaticTensors, expect
-from bnncc.dialect.types import element_of, i64, shape_of, tensor
+from bnncc.dialect.checks import StaticTensors, expect, types_text
+from bnncc.dialect.types import MOST_DIMENSIONS, element_of, i64, shape_of, tensor
 
 NEURONS = {
     "if": "integrate and fire",
@@ -232,10 +232,6 @@ class Scan(IRDLOperation):
             expect(shape_of(value)[0] == self.steps, f"{self.steps} steps collected", shape_of(value))
 
 
-MOST_DIMENSIONS = 4
-"""Of what a recurrence cuts and collects: what kernels know."""
-
-
 def is_recurrence(op: Operation | None) -> TypeGuard[Scan]:
     """Whether a loop is element by element, so that one kernel can run it over all steps, the states of an
     element in registers: its states are f32 of one shape, it cuts and collects tensors [T, *that shape], its
@@ -266,11 +262,6 @@ def verify_region(op: Neuron | Scan, arguments: Sequence[Attribute], results: Se
     assert isinstance(last, ops.Yield)
     inside = [value.type for value in last.values]
     expect(inside == list(results), f"yielded types {types_text(results)}", types_text(inside))
-
-
-def types_text(types: Sequence[Attribute]) -> str:
-    """Types as an error message shows them."""
-    return ", ".join(map(str, types)) or "none"
 
 
 LIKELY_SPIKES = "likely_spikes"

@@ -114,6 +114,9 @@ class Level(ParametrizedAttribute, TypeAttribute):
         printer.print_string(f"<{self.lowest}, {self.highest}>")
 
 
+MOST_DIMENSIONS = 4
+"""Of the tensors that kernels of our own work on: [n, h, w, c]."""
+
 bipolar, spike, ternary = Bipolar(), Spike(), Ternary()
 ui8 = IntegerType(8, Signedness.UNSIGNED)
 i64 = IntegerType(64)
