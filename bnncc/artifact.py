@@ -24,7 +24,7 @@ from bnncc import targets
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
 from bnncc.plan.c_values import C_TYPES
 from bnncc.spike_words import binned
-from bnncc.streams import Stream, run_sequences, with_words
+from bnncc.streams import Stream, run_sequences, with_words, wrong_shape
 
 if TYPE_CHECKING:
     from bnncc.emulator import Emulator
@@ -514,8 +514,7 @@ def _check_array(array: object, port: Mapping[str, Any], batch: int | None) -> N
     free = 0 if batch is None else 1
     if array.ndim != len(shape) or list(array.shape[free:]) != shape[free:]:
         wanted = shape if batch is None else ["N", *shape[1:]]
-        text = ", ".join(map(str, wanted))
-        raise BnnccError(where, f"expected the shape [{text}], got {list(array.shape)}")
+        raise wrong_shape(where, wanted, array.shape)
     if batch is not None and array.shape[0] == 0:
         raise BnnccError(where, "there are no samples: axis 0 has length 0")
 

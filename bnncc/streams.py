@@ -174,17 +174,47 @@ def with_words(manifest: Mapping[str, Any], inputs: Arrays) -> Arrays:
 def _described(artifact: Artifact, leading: int) -> str:
     manifest, front = artifact.manifest, ["T"] * leading
     known = [
-        f"'{p['name']}' ({p['dtype']} {_wanted(artifact, p, front, leading)})" for p in manifest["inputs"]
+        f"'{p['name']}' ({p['dtype']} {_spelled(_wanted(artifact, p, front, leading))})"
+        for p in manifest["inputs"]
     ]
-    states = [f"'{p['name']}' ({p['dtype']} {_wanted(artifact, p, [], leading)})" for p in manifest["states"]]
+    states = [
+        f"'{p['name']}' ({p['dtype']} {_spelled(_wanted(artifact, p, [], leading))})"
+        for p in manifest["states"]
+    ]
     return f"the inputs are {', '.join(known)}; states that may be given: {', '.join(states)}"
 
 
-def _wanted(artifact: Artifact, port: Mapping[str, Any], front: Sequence[str], leading: int) -> str:
+TURNS = ((0, 3, 1, 2), (0, 2, 3, 1))
+"""Channels from last to first, and back."""
+
+
+def wrong_shape(where: str, wanted: Sequence[int | str], shape: Sequence[int]) -> BnnccError:
+    """The error for an array of another shape than wanted (a name: any length), and how it would fit."""
+
+    def fits(shape: Sequence[int]) -> bool:
+        pairs = zip(wanted, shape, strict=False)
+        return len(shape) == len(wanted) and all(isinstance(w, str) or w == s for w, s in pairs)
+
+    missing, hint = len(wanted) - len(shape), ""
+    if missing > 0 and fits((1,) * missing + tuple(shape)):
+        hint = f"put the axes that it lacks in front: array[{', '.join(['None'] * missing)}]"
+    for axes in TURNS:
+        if len(shape) == len(axes) and fits([shape[axis] for axis in axes]):
+            hint = f"turn its axes: array.transpose{axes}; or compile with --input-layout"
+    return BnnccError(where, f"expected the shape {_spelled(wanted)}, got {list(shape)}", hint)
+
+
+def _spelled(shape: Sequence[int | str]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _wanted(
+    artifact: Artifact, port: Mapping[str, Any], front: Sequence[str], leading: int
+) -> list[int | str]:
     shape = list(port["shape"])
     if leading and artifact.batch is not None:
         shape[0] = "N"
-    return f"[{', '.join(map(str, (*front, *shape)))}]"
+    return [*front, *shape]
 
 
 def _shape_problems(
@@ -202,7 +232,7 @@ def _shape_problems(
     fits = fits and list(array.shape[front + free :]) == list(port["shape"][free:])
     if not fits:
         wanted = _wanted(artifact, port, ["T"] * front, leading)
-        return [BnnccError(where, f"expected the shape {wanted}, got {list(array.shape)}")]
+        return [wrong_shape(where, wanted, array.shape)]
     if 0 in array.shape[: front + free]:
         return [BnnccError(where, f"there is nothing to run: its shape is {list(array.shape)}")]
     return []
