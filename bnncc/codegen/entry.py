@@ -219,8 +219,11 @@ def _count_checks(program: Program) -> str:
     for loop in program.loops:
         if loop.count is not None:
             count = f"*memory->{program.inputs[program.buffers[loop.count].index].c_name}"
-            above = f" || {count} > {loop.trips}" if loop.trips else ""
-            text += f"    if ({count} < 0{above})\n        return {program.name.upper()}_ERROR_STEPS;\n"
+            # Where there is no limit, what a counter of the processor's size does not reach is too many.
+            too_many = f"{count} > {loop.trips}" if loop.trips else f"(int64_t)(size_t){count} != {count}"
+            text += (
+                f"    if ({count} < 0 || {too_many})\n        return {program.name.upper()}_ERROR_STEPS;\n"
+            )
     return text
 
 

@@ -109,6 +109,15 @@ def test_states_alone_need_no_bound(tmp_path: Path):
         assert_same(artifact, model, {"x": spikes(1), "steps": np.array(steps, np.int64)})
 
 
+def test_more_steps_than_a_small_processor_counts_are_an_error(tmp_path: Path):
+    """2^32 + 1 is 1 there."""
+    model = write(tmp_path, without_sequence(collects=False))
+    library = bnncc.compile(model, target="armv7a-neon", output=tmp_path / "lib")
+    with pytest.raises(BnnccError, match="status 4"):
+        library.run({"x": spikes(1), "steps": np.array(2**32 + 1, np.int64)})
+    assert library.run({"x": spikes(1), "steps": np.array(1, np.int64)})
+
+
 def test_what_is_collected_needs_a_bound(tmp_path: Path):
     path = write(tmp_path, without_sequence(collects=True))
     with pytest.raises(
