@@ -431,11 +431,12 @@ class _PackedThreshold:
 
 
 class _General:
-    """Any other epilogue, fed with value = base[case][o] - step*m; of a ternary input with taps - 2*m."""
+    """Any other epilogue, fed with value = base[case][o] - step*m, or half of it; of a ternary input with
+    taps - 2*m."""
 
     def __init__(self, form: Form, isa: Isa):
         self.form, self.plan = form, form.plan
-        self.epilogue = Epilogue(form.plan.spec, isa)
+        self.epilogue = Epilogue(form.halved.spec if form.halved else form.plan.spec, isa)
         self.buffers: Buffers = {}
 
     def operands(self) -> tuple[Parameter, ...]:
@@ -447,9 +448,9 @@ class _General:
         if self.plan.root.ternary_input:
             return self.epilogue.constants
         extent = self.plan.cases * self.plan.channels.stored
-        doc = (
-            f"base [{self.plan.cases}][channels]: the value is base - {self.plan.root.grid.step} * mismatches"
-        )
+        step = 1 if self.form.halved else self.plan.root.grid.step
+        value = "half the value" if self.form.halved else "the value"
+        doc = f"base [{self.plan.cases}][channels]: {value} is base - {step} * mismatches"
         return emit.constant_parameter("base", "int32", extent, doc), *self.epilogue.constants
 
     def outputs(self) -> tuple[Parameter, ...]:
@@ -458,9 +459,13 @@ class _General:
 
     def pack(self, constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Weights, the table, and what the epilogue reads."""
-        weight = self.form.pack_weight(constants[0])
-        table = () if self.plan.root.ternary_input else (self.plan.pack_base(constants[0]),)
-        return weight, *table, *self.epilogue.pack(constants)
+        weight, halved = self.form.pack_weight(constants[0]), self.form.halved
+        if self.plan.root.ternary_input:
+            return weight, *self.epilogue.pack(constants)
+        base = self.plan.pack_base(constants[0])
+        if halved is not None:
+            base, constants = halved.table(base), halved.constants(constants)
+        return weight, base, *self.epilogue.pack(constants)
 
     def schedule(self, schedule: Schedule) -> Schedule:
         """The nearest one whose tiles `store` can take."""

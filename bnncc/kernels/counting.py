@@ -12,6 +12,7 @@ from tvm.script.ir_builder import tirx as T
 from bnncc.kernels import emit
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
+from bnncc.kernels.halved import Halved
 from bnncc.kernels.kernel import Parameter
 from bnncc.kernels.nest import Pixels, Tile, Vector, each_lane
 from bnncc.kernels.tiles import Sums, local_piece
@@ -29,6 +30,9 @@ class Form:
 
     dtype = "int32"
     """Of the sums."""
+
+    halved: Halved | None = None
+    """What the epilogue becomes where it is fed with half of the value."""
 
     def __init__(self, plan: BinaryPlan):
         self.plan = plan
@@ -66,9 +70,12 @@ class Form:
         return word[0]
 
     def value(self, total: Buffer, offset: Index, lanes: int, most: Value) -> Value:
-        """most - step * mismatches, of `lanes` lanes of a sum from `offset` on."""
-        step = emit.constant(self.plan.root.grid.step, "int32", lanes)
-        return most - as_int32(local_piece(total, offset, lanes)) * step
+        """most - step * mismatches, of `lanes` lanes of a sum from `offset` on; half of it where the epilogue
+        is `halved`, and most with it."""
+        count = as_int32(local_piece(total, offset, lanes))
+        if self.halved is not None:
+            return less_clipped(most, count) if self.halved.clips else most - count
+        return most - count * emit.constant(self.plan.root.grid.step, "int32", lanes)
 
     def starts(self, tile: Tile) -> list[list[Index]]:
         """For each pixel and input the item at which the pixel's window starts."""
@@ -133,6 +140,17 @@ class Form:
 def as_int32(value: Value) -> Value:
     """Numbers in lanes of 32 bits."""
     return T.Cast(emit.vector_type("int32", emit.lanes_of(value)), value)
+
+
+def less_clipped(most: Value, count: Value) -> Value:
+    """most - count, 0 where it would be negative: subtractions of words that saturate, as both are numbers of
+    16 bits in lanes of 32."""
+    lanes = emit.lanes_of(count)
+    words = emit.vector_type("uint16", 2 * lanes)
+    difference = T.call_llvm_pure_intrin(
+        words, "llvm.usub.sat", T.reinterpret(words, most), T.reinterpret(words, count)
+    )
+    return T.reinterpret(emit.vector_type("int32", lanes), difference)
 
 
 def extent_of(local: Buffer) -> int:

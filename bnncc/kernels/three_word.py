@@ -27,6 +27,7 @@ from bnncc.kernels.binary_conv import finish_of
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.counting import Form
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
+from bnncc.kernels.halved import Halved
 from bnncc.kernels.interleave import interleave, pack_channels
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
@@ -149,7 +150,9 @@ class ThreeWords(Form):
     def __init__(self, plan: BinaryPlan, isa: Isa):
         super().__init__(plan)
         self.has_word_pairs = isa.has_byte_dot and self.plan.max_count * plan.root.grid.step < 1 << 15
-        """Whether one instruction subtracts a multiple of a count."""
+        """Whether one instruction adds a multiple of a count."""
+        if self.plan.max_count < 1 << 15:
+            self.halved = Halved.of(plan.spec)
         root, window = plan.root, plan.root.window
         self.is_ready = root.input.form != "plain"
         self.stored = root.input if self.is_ready else _scratch_layout(plan.spec)
@@ -211,12 +214,12 @@ class ThreeWords(Form):
         return adders.sums()
 
     def value(self, total: _Counts, offset: Index, lanes: int, most: Value) -> Value:
-        """most - step * mismatches."""
-        if not self.has_word_pairs or lanes not in WORD_PAIRS:
+        """most - step * mismatches, or half of it."""
+        if self.halved is not None or not self.has_word_pairs or lanes not in WORD_PAIRS:
             return super().value(total, offset, lanes, most)
         step, counts = self.plan.root.grid.step, (total.ones, total.twos)
         for count, factor in zip(counts, (step, 2 * step), strict=True):
-            most = _less_product(most, local_piece(count, offset, lanes), factor)
+            most = _plus_product(most, local_piece(count, offset, lanes), -factor)
         return most
 
     def _start(self, tile: Tile) -> Index:
@@ -271,15 +274,18 @@ class _Adders:
 
     def sums(self) -> Sums:
         """The sums of mismatches."""
-        return {key: _Counts(ones, self.twos[key]) for key, ones in self.ones.items()}
+        has_pairs = self.form.has_word_pairs
+        return {key: _Counts(ones, self.twos[key], has_pairs) for key, ones in self.ones.items()}
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """Sums of mismatches, `ones` and twice `twos`, added up where they are read."""
+    """Sums of mismatches, `ones` and twice `twos`, added up where they are read; by one instruction where it
+    `has_word_pairs`, which is 1 % of the time of a layer of 64 channels that ends in a threshold."""
 
     ones: Buffer
     twos: Buffer
+    has_word_pairs: bool
 
     @property
     def shape(self) -> tuple[int]:
@@ -293,16 +299,18 @@ class _Counts:
 
     def vload(self, index: Sequence[Index], dtype: str) -> Value:
         """Neighbouring lanes."""
-        twos = emit.bind(self.twos.vload(index, dtype))
-        return self.ones.vload(index, dtype) + (twos + twos)
+        ones, twos = self.ones.vload(index, dtype), emit.bind(self.twos.vload(index, dtype))
+        if self.has_word_pairs and emit.lanes_of(twos) in WORD_PAIRS:
+            return _plus_product(ones, twos, 2)
+        return ones + (twos + twos)
 
 
-def _less_product(total: Value, count: Value, factor: int) -> Value:
-    """total - factor * count for counts below 2^15: one instruction, which adds the products of both halves
+def _plus_product(total: Value, count: Value, factor: int) -> Value:
+    """total + factor * count for counts below 2^15: one instruction, which adds the products of both halves
     of a lane, of which the upper one is 0."""
     lanes = emit.lanes_of(count)
     words = emit.vector_type("int16", 2 * lanes)
-    factors = T.reinterpret(words, emit.constant(-factor & 0xFFFF, "int32", lanes))
+    factors = T.reinterpret(words, emit.constant(factor & 0xFFFF, "int32", lanes))
     return T.call_llvm_pure_intrin(
         total.ty.dtype, f"llvm.x86.{WORD_PAIRS[lanes]}", total, T.reinterpret(words, count), factors
     )
