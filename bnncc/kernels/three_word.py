@@ -16,7 +16,7 @@ plain words by this kernel in memory that the caller lends. Weights: [vectors][r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +32,8 @@ from bnncc.kernels.interleave import interleave, pack_channels
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter, TileParameters
 from bnncc.kernels.naming import kernel_symbol
-from bnncc.kernels.nest import Level, Pixels, Schedule, Tile, each, even_tile, register_tiles, tiles, walk
+from bnncc.kernels.nest import Level, Pixels, Schedule, Tile, each, even_tile, tiles, walk
+from bnncc.kernels.put_off import emit_tiles
 from bnncc.kernels.tiles import Sums, local_piece
 from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import WORD_BITS, Element, Layout
@@ -117,9 +118,7 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     def body(buffers: Buffers) -> None:
         finish.attach(buffers)
         form.transform(buffers, isa.lanes)
-        for place in register_tiles(form.pixels, form.plan.channels, finish.schedule(tile)):
-            finish.prefetch(place)
-            finish.store(place, form.count(place, buffers))
+        emit_tiles(form, finish, finish.schedule(tile), buffers)
 
     named = parameters_of(tile)
     symbol = kernel_symbol(spec, isa, named)
@@ -198,14 +197,16 @@ class ThreeWords(Form):
 
     # --- Counting -----------------------------------------------------------------------------------------
 
-    def count(self, tile: Tile, buffers: Buffers) -> Sums:
-        """Emit the counting of a tile."""
+    def count(self, tile: Tile, buffers: Buffers, after_first: Callable[[], None] | None = None) -> Sums:
+        """Emit the counting of a tile; after_first: emits what stands behind its first step."""
         pixels = self._offsets(tile)
         start = emit.bind_index(self._start(tile))
         adders = _Adders(self, tile, buffers, start, pixels)
         window, words = self.plan.root.window, self.plan.items
         step = window.dilation_y * self.stored.strides[1]
         adders.add(0, 0, is_first=True)
+        if after_first is not None:
+            after_first()
         for word in each(words - 1, "word"):
             adders.add(word + 1, word + 1)
         rest = (Level(window.height - 1, step), Level(words, 1))
@@ -213,14 +214,11 @@ class ThreeWords(Form):
             adders.add(step + offset, words + number)
         return adders.sums()
 
-    def value(self, total: _Counts, offset: Index, lanes: int, most: Value) -> Value:
+    def value(self, total: Buffer, offset: Index, lanes: int, most: Value) -> Value:
         """most - step * mismatches, or half of it."""
         if self.halved is not None or not self.has_word_pairs or lanes not in WORD_PAIRS:
             return super().value(total, offset, lanes, most)
-        step, counts = self.plan.root.grid.step, (total.ones, total.twos)
-        for count, factor in zip(counts, (step, 2 * step), strict=True):
-            most = _plus_product(most, local_piece(count, offset, lanes), -factor)
-        return most
+        return _plus_product(most, local_piece(total, offset, lanes), -self.plan.root.grid.step)
 
     def _start(self, tile: Tile) -> Index:
         """The place of u of a tile's first pixel."""

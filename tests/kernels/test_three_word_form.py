@@ -73,6 +73,8 @@ WRITERS = {
     "real-pointwise": _writes(with_residual(pointwise(7, 64, 64))),
     "real-rows-of-a-tile": _writes(with_residual(Shape((2, 6, 3, 32), 96))),
     "real-both": _writes(_reads(with_residual(Shape((1, 3, 17, 64), 64)))),
+    "many-rows": _writes(_reads(binary_spec(Shape((2, 17, 14, 64), 96)))),
+    "real-many-rows": _writes(_reads(with_residual(Shape((2, 16, 21, 64), 64)))),
     "real-ternary": _writes(binary_spec(PLAIN, SIGNS, ternary_input=True)),
     "flipped": _writes(binary_spec(PLAIN, FLIPPED, (Element.I32, Element.I32))),
 }
