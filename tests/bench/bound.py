@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What binary layers with AVX-512 VPOPCNTDQ take at least, epilogue and memory included.
+"""What binary layers with AVX-512 VPOPCNTDQ take at least.
 
-1x1 layers: a model, not a measurement. A vector is 16 output channels of one pixel. It takes an exclusive-or,
-a count and an addition for each word of the reduction, one addition spared; then the epilogue takes an
-operation for each node of its expressions that computes something, an addition to a product with it, and two
-more where it begins with a number: the sum is doubled and taken from a table. Two vector operations start in
-a cycle (Zen 4); loads and stores go beside them. Meanwhile the layer's inputs, operands, weights and outputs
-move once between the caches, 32 bytes a cycle. The bound is the longer of the two. A cycle is the time of one
-count, of which one starts in a cycle.
+1x1 layers, epilogue and memory included: a model, not a measurement. A vector is 16 output channels of one
+pixel. It takes an exclusive-or, a count and an addition for each word of the reduction, one addition spared;
+then the epilogue takes an operation for each node of its expressions that computes something, an addition to
+a product with it, and two more where it begins with a number: the sum is doubled and taken from a table. Two
+vector operations start in a cycle (Zen 4); loads and stores go beside them. Meanwhile the layer's inputs,
+operands, weights and outputs move once between the caches, 32 bytes a cycle. The bound is the longer of the
+two. A cycle is the time of one count, of which one starts in a cycle.
 
-3x3 layers: what the fastest prototype takes, which ends in a threshold, and on top of it the time in which
-two of the epilogue's further operations start in a cycle, and what a loop takes in the same run that does
-nothing but move the epilogue's numbers.
+3x3 layers: what a kernel takes in the same run that was written by hand, moving of numbers not included: see
+`by_hand`.
 """
 
 from __future__ import annotations
@@ -61,18 +60,6 @@ class Bound:
             vectors * epilogue_operations(spec) / OPERATIONS_A_CYCLE,
             moved / BYTES_A_CYCLE,
         )
-
-
-THRESHOLD_OPERATIONS = 3
-"""Of a threshold, where sums and carries are counted apart: two additions and a comparison."""
-
-
-def further_cycles(spec: KernelSpec) -> float:
-    """Cycles of the operations that an epilogue has more than a threshold, where sums and carries are counted
-    apart: numbers are made of both by two instructions."""
-    vectors = math.prod(spec.shape[:3]) * -(-spec.shape[3] // LANES)
-    further = 0 if Threshold.of(spec) else epilogue_operations(spec) - THRESHOLD_OPERATIONS
-    return vectors * further / OPERATIONS_A_CYCLE
 
 
 def epilogue_operations(spec: KernelSpec) -> int:

@@ -7,7 +7,8 @@ of the turns' ratios. A call costs some 0.5 microseconds on top of the kernel. C
 - ours: the default schedule. limit: the time that the processor takes to count the bits of as many 512-bit
   vectors and do nothing else. An exclusive-or and an addition go with each count, so a processor that starts
   two vector operations a cycle, but one count, cannot get below 1.5 times the limit.
-- bound: what a layer takes at least, epilogue and memory included: see `bound.py`.
+- bound: what a layer takes at least: see `bound.py`.
+- With AVX-512 VPOPCNTDQ, 3x3 layers read and write bits in the form that networks have between such layers.
 - plain, best: prototypes of the folder that the environment variable BNNCC_PROTOTYPES names, where they have
   the layer: `binary_conv.py` (AVX-512) or `binary_conv_bytes.py`, and the fastest, `three_word_avx512.py` or
   `pair_lookup.py`, which read activations in the form they want and end in a threshold.
@@ -28,6 +29,7 @@ from bnncc.kernels import byte_conv, choice, real_conv
 from bnncc.kernels import map as map_kernels
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.lowering.stored_forms import reads_three_words
 from bnncc.plan.expression import (
     Accumulator,
     Binary,
@@ -45,14 +47,14 @@ from bnncc.plan.kernel import BinaryConv, ByteConv, Grid, KernelSpec, Map, Outpu
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.simulate import allocate, random_buffer
 from bnncc.targets import Target
-from tests.bench.bound import Bound, further_cycles
+from tests.bench.bound import Bound
+from tests.bench.by_hand import layer_by_hand
 from tests.bench.prototypes import prototypes
 from tests.bench.timing import (
     VECTORS_COUNTED,
     Call,
     Times,
     measure,
-    moving_loop,
     pin_to_one_core,
     popcount_loop,
     processor,
@@ -95,6 +97,21 @@ def residual_spec(shape: Shape) -> KernelSpec:
 def in_place(spec: KernelSpec) -> KernelSpec:
     """The first output written over the operand, as the compiler has it where nothing else reads that."""
     return replace(spec, in_place=((0, 0),))
+
+
+def as_between_layers(spec: KernelSpec) -> KernelSpec:
+    """The layer as it stands between others that read three words at once: its bits in that form."""
+    if not reads_three_words(spec.root):
+        return spec
+    root: BinaryConv = spec.root  # type: ignore[assignment]
+    source = Layout.three_word(root.input.shape, root.input.halo, int(root.pad_value == root.grid.value(1)))
+    target = Layout.three_word(spec.shape, root.input.halo, int(source.stores_complements))
+    outputs = tuple(
+        replace(output, layout=target) if output.layout.element is Element.BIT else output
+        for output in spec.outputs
+    )
+    root = replace(root, input=source, halo_level=int(source.stores_complements))
+    return replace(spec, root=root, outputs=outputs)
 
 
 def binary_layers() -> list[Layer]:
@@ -287,6 +304,8 @@ Prototypes = Callable[[Target, int, int, str], dict[str, Call]]
 def table(title: str, layers: list[Layer], target: Target, turns: int, make_prototypes: Prototypes) -> None:
     """Measure and print."""
     isa, rng = Isa.of(target), np.random.default_rng(1)
+    if target.popcount == "vector32":
+        layers = [replace(layer, spec=as_between_layers(layer.spec)) for layer in layers]
     is_binary = isinstance(layers[0].spec.root, BinaryConv)
     template = choice if is_binary else real_conv
     kernels = [template.make(layer.spec, isa) for layer in layers]
@@ -307,7 +326,7 @@ def table(title: str, layers: list[Layer], target: Target, turns: int, make_prot
         calls |= {"onnxruntime": peer} if peer else {}
         if counting:
             calls["limit"] = counting
-            calls |= moving_call(layer.spec)
+            calls |= call_by_hand(layer)
         times = with_limits(measure(calls, turns), layer.spec)
         values = {name: times.median(name) * 1e6 for name in times.turns}
         values |= {f"ours/{name}": times.ratio("ours", name) for name in times.turns if name != "ours"}
@@ -315,14 +334,10 @@ def table(title: str, layers: list[Layer], target: Target, turns: int, make_prot
         print(f"{layer.name:44}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
 
 
-def moving_call(spec: KernelSpec) -> dict[str, Call]:
-    """A loop that moves the numbers of an epilogue; none where there are none."""
-    numbers = [output.layout for output in spec.outputs if output.layout.element is Element.F32]
-    if not numbers:
-        return {}
-    written = aligned(allocate(numbers[0]))
-    read = written if spec.in_place else aligned(allocate((*spec.operands, numbers[0])[0]))
-    return {"moving": moving_loop(read if spec.operands else read[:16], written)}
+def call_by_hand(layer: Layer) -> dict[str, Call]:
+    """The bound of a 3x3 layer that ends in numbers; none of others."""
+    has_numbers = any(output.layout.element is Element.F32 for output in layer.spec.outputs)
+    return {"bound": layer_by_hand(layer.spec)} if layer.prototype and has_numbers else {}
 
 
 def with_limits(times: Times, spec: KernelSpec) -> Times:
@@ -334,12 +349,6 @@ def with_limits(times: Times, spec: KernelSpec) -> Times:
     turns["limit"] = [_bits(spec) / 512 * each for each in cycle]
     if spec.root.window == Window(1, 1):  # type: ignore[union-attr]
         turns["bound"] = [Bound.of(spec).cycles * each for each in cycle]
-    elif "best" in turns:
-        further, moving = further_cycles(spec), turns.get("moving", [0.0] * len(cycle))
-        turns["bound"] = [
-            best + further * each + moved
-            for best, each, moved in zip(turns["best"], cycle, moving, strict=True)
-        ]
     return Times(turns)
 
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
 from bnncc import bench, targets
 
 Call = Callable[[], object]
@@ -87,29 +85,6 @@ def _seconds(call: Call, repeat: int) -> float:
     for _ in range(repeat):
         call()
     return (time.thread_time() - start) / repeat
-
-
-MOVES = """
-typedef float vector __attribute__((vector_size(64)));
-void add(const vector *from, vector *to, long lines) { for (long i = 0; i < lines; ++i) to[i] = from[i] + 1; }
-void fill(const vector *from, vector *to, long lines) { for (long i = 0; i < lines; ++i) to[i] = *from; }
-"""
-"""Moving numbers by cache lines: read and written (perhaps in place), or only written."""
-
-
-def moving_loop(read: np.ndarray, written: np.ndarray) -> Call:
-    """A call that writes an array of float32, whole cache lines of it, as one reads another, which may be the
-    same; a short one is read once."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder) / "move.c", Path(folder) / "move.so"
-        source.write_text(MOVES)
-        options = ["-O2", "-march=native", "-shared", "-fPIC"]
-        subprocess.run(["cc", *options, "-o", str(library), str(source)], check=True)
-        moves = ctypes.CDLL(str(library))
-    function = moves.add if read.size == written.size else moves.fill
-    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (read, written)]
-    lines = ctypes.c_long(written.nbytes // 64)
-    return lambda kept=(read, written): function(*pointers, lines)
 
 
 VECTORS_COUNTED = 4096 * 16
