@@ -3,14 +3,16 @@
 
 An epilogue is a chain of operations of three or four cycles each for every pixel. Right behind the counting
 whose results it waits for, it fills the processor's window of instructions before they have come; after the
-first step of the next tile they have. Shares of the time of `three_word_avx512.py` (Zen 4), at once and put
-off, where bits are written in three-word form:
+first step of the next tile they have. Shares of the time of `three_word_avx512.py` (Zen 4, the same memory in
+turns), where bits are written in three-word form; "cold": when other memory was swept over before each call:
 
-                                   at once    put off
-    56x56x64, threshold              1.006       .991
-    scale and bias                   1.043      1.035
-    residual connection, in place    1.134      1.113
-    28x28x128, the same              1.050      1.041
+                                           at once   put off   cold: at once   put off
+    56x56x64, threshold                       1.01       .99
+    scale and bias                            1.04      1.04            1.10      1.09
+    residual connection, two outputs          1.18      1.14            1.48      1.36
+    residual connection, in place             1.13      1.11            1.16      1.13
+    28x28x128, residual, two outputs          1.07      1.06            1.10      1.09
+    in place                                  1.05      1.04            1.08      1.08
 """
 
 from __future__ import annotations
