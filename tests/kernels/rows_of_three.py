@@ -57,10 +57,6 @@ OWN: dict[str, KernelSpec] = {
     "groups-of-words-i32": binary_spec(Shape((2, 5, 9, 128), 128, groups=4), INTEGERS),
     "output-halo": binary_spec(Shape((1, 5, 9, 64), 64), output_halo=Halo(1, 2, 3, 1)),
     "slice-of-channels": _slice_of_channels(Shape((1, 5, 9, 64), 32), 32, 160),
-    "many-rows": binary_spec(Shape((1, 17, 21, 64), 40), pad_value=1),
-    "many-rows-two-outputs": binary_spec(Shape((2, 16, 14, 42), 96), BOTH, (Element.F32,)),
-    "many-rows-strided": binary_spec(Shape((1, 33, 24, 64), 32, (3, 3), (2, 1)), INTEGERS),
-    "many-rows-uneven": binary_spec(Shape((1, 16, 15, 64), 37), INTEGERS),
     "many-channels": binary_spec(Shape((1, 2, 3, 576), 32), INTEGERS),
 }
 

@@ -53,7 +53,7 @@ TAKEN = {
     "dilated-rows": _ending_in(
         _scaled(RELU), shape=Shape((1, 9, 9, 64), 32, dilation=(2, 1), pads=(2, 1, 2, 1))
     ),
-    "put-off": _ending_in(*STREAM, shape=Shape((1, 16, 14, 64), 64), pad_value=1),
+    "put-off": _ending_in(*STREAM, shape=Shape((1, 16, 21, 64), 64), pad_value=1),
     "groups": _ending_in(*STREAM, shape=Shape((1, 5, 9, 128), 64, groups=2)),
 }
 REFUSED = {

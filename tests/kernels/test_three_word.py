@@ -11,13 +11,24 @@ from bnncc import targets
 from bnncc.kernels import binary_conv, choice, space, three_word
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.plan.layout import Element
 from tests.kernels.contractions import Shape, binary_spec
 from tests.kernels.library import Library, compiled, shown_by_a_wrong_bit
-from tests.kernels.rows_of_three import CASES, OWN, check, equal_signs
-from tests.kernels.test_binary_conv import case_numbers
+from tests.kernels.rows_of_three import BOTH, CASES, OWN, check, equal_signs
+from tests.kernels.test_binary_conv import INTEGERS, case_numbers
 
 WITH_POPCOUNT = targets.detect("x86_64", "linux", frozenset(targets.load("znver4").cpu_flags))
-TAKEN = {name: spec for name, spec in CASES.items() if three_word.supports(spec, Isa.of(WITH_POPCOUNT))}
+PUT_OFF = {
+    "many-rows": binary_spec(Shape((1, 17, 21, 64), 40), pad_value=1),
+    "many-rows-two-outputs": binary_spec(Shape((2, 19, 14, 42), 96), BOTH, (Element.F32,)),
+    "many-rows-strided": binary_spec(Shape((1, 33, 24, 64), 32, (3, 3), (2, 1)), INTEGERS),
+    "many-rows-uneven": binary_spec(Shape((1, 16, 15, 64), 37), INTEGERS),
+}
+"""Rows enough for epilogues to be put off into the next tile; the tiles of the last one are not alike."""
+
+TAKEN = {
+    name: spec for name, spec in (CASES | PUT_OFF).items() if three_word.supports(spec, Isa.of(WITH_POPCOUNT))
+}
 
 
 @cache
@@ -47,6 +58,14 @@ def test_what_is_taken():
     for name in ("dilated", "ternary-weight", "ternary-input", "u2", "narrow-groups", "dense", "pointwise"):
         assert name not in TAKEN
     assert not three_word.supports(OWN["odd-width"], Isa.of(targets.load("x86-64-v3")))
+
+
+def test_what_is_put_off():
+    """Where tiles are alike, and rows enough for several threads."""
+    isa = Isa.of(WITH_POPCOUNT)
+    put_off = {name for name, spec in TAKEN.items() if "kept" in str(three_word.make(spec, isa).function)}
+    assert put_off & set(PUT_OFF) == set(PUT_OFF) - {"many-rows-uneven"}
+    assert "wide" not in put_off and "no-padding" not in put_off
 
 
 def test_a_wrong_bit_is_noticed():
