@@ -17,7 +17,16 @@ from bnncc.kernels import emit, grouped
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
-from bnncc.kernels.nest import Pixels, Schedule, Tile, each_lane, register_schedule, schedules, walk
+from bnncc.kernels.nest import (
+    Pixels,
+    Schedule,
+    Tile,
+    each_lane,
+    even_tile,
+    register_schedule,
+    schedules,
+    walk,
+)
 from bnncc.kernels.real_plan import (
     RealPlan,
     add_product,
@@ -31,6 +40,9 @@ from bnncc.plan.kernel import KernelSpec
 
 ACCUMULATORS = (12, 14)
 """Vectors of sums that the registers hold; the second of 512 bits."""
+
+STREAMS = 4
+"""Vectors of a dense layer of one sample; each has its weights elsewhere."""
 
 
 def default(spec: KernelSpec, isa: Isa) -> Schedule:
@@ -65,8 +77,13 @@ def _default(spec: KernelSpec, isa: Isa, lanes: int) -> Schedule:
     pixels = Pixels.of(spec, root_of(spec).window)
     accumulators = 0 if isa.is_scalar else ACCUMULATORS[isa.vector_bits == 512]
     schedule = register_schedule(pixels, spec.shape[3], lanes, accumulators)
-    # Vectors of other groups read other inputs: in the order of memory, if they take turns.
-    return replace(schedule, channels_outermost=0) if root_of(spec).groups > 1 else schedule
+    if root_of(spec).groups > 1:
+        # Vectors of other groups read other inputs: in the order of memory, if they take turns.
+        return replace(schedule, channels_outermost=0)
+    if isa.vector_bits >= 256 and pixels.rows * pixels.columns == 1:
+        # A dense layer waits for its weights: fewer streams of them are faster where the cache holds none.
+        return replace(schedule, channel_vectors=even_tile(-(-spec.shape[3] // lanes), STREAMS))
+    return schedule
 
 
 def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> Kernel:

@@ -67,6 +67,8 @@ ROUNDED = Unary("round", Binary("min", Binary("max", FLOAT[0][1], Scalar(0.0)), 
 LEVELS = tuple((Element.BIT, BitOf(ToLevel(ROUNDED), plane)) for plane in range(2))
 RELU = ((Element.F32, Unary("relu", Binary("add", Accumulator(), Channel(1)))),)
 TWO = (Element.F32, Element.F32)
+GROUPED = ((112, 32, 32, 4), (112, 32, 64, 8), (56, 128, 128, 32), (56, 64, 64, 32), (56, 64, 32, 32))
+"""Extent, channels in and out, and groups of layers in groups; the first two are MeliusNet22's."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def binary_layers() -> list[Layer]:
 
 
 def real_layers() -> list[Layer]:
-    """Stems, pointwise, dense, depthwise."""
+    """Stems, pointwise, dense, depthwise, in groups."""
 
     def layer(name: str, shape: Shape, channels_first: bool = False) -> Layer:
         return Layer(name, real_spec(shape, RELU, (Element.F32,), channels_first=channels_first))
@@ -162,6 +164,11 @@ def real_layers() -> list[Layer]:
         layer("3x3 56x56 64->64", square(56, 64, 64)),
         layer("dense 512->1000", dense(1, 512, 1000)),
         layer("depthwise 3x3/2 56x56x64", depthwise),
+        *(
+            layer(f"3x3 {size}x{size} {inputs}->{outputs} in {groups} groups", replace(shape, groups=groups))
+            for size, inputs, outputs, groups in GROUPED
+            for shape in [square(size, inputs, outputs)]
+        ),
     ]
 
 
