@@ -128,6 +128,9 @@ def test_counts(target: Target):
             count_case((2, 6, 7, 600), Window(2, 3, 2, 2)),
             count_case((2, 9, 7, 40), Window(2, 2, 2, 3, 3, 2)),
             count_case((1, 1, 20, 8), Window(1, 4, 1, 4)),
+            # One word a pixel, whose neighbours are no neighbouring windows.
+            count_case((1, 5, 60, 20), Window(2, 2, 2, 3)),
+            count_case((1, 5, 60, 20), Window(2, 3, 1, 1, 1, 2)),
         ],
         target,
     )
