@@ -183,6 +183,14 @@ def test_shuffled_channels_are_weights_in_another_order(tmp_path: Path) -> None:
     assert not any(step.operation in ("Transpose", "Gather") for step in program.steps)
 
 
+def test_a_shuffle_passes_a_layer_of_single_channels(tmp_path: Path) -> None:
+    """Its weights in the order that the channels had before, those of the next layer likewise."""
+    graph = Graph()
+    x = shuffle(graph, "x", 6, 3)
+    x = graph.add("Conv", [x, real(RNG.normal(size=(6, 1, 3, 3)))], pads=[1] * 4, group=6)
+    agrees(graph.write(tmp_path, 6, graph.conv(x, 6, 8, binary=False)))
+
+
 def grouped(graph: Graph, x: str, inputs: int, outputs: int, groups: int) -> str:
     """A pointwise binary layer in groups."""
     weight = np.where(RNG.normal(size=(outputs, inputs // groups, 1, 1)) > 0, np.float32(1), np.float32(-1))

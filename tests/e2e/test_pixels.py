@@ -13,6 +13,7 @@ from bnncc import targets, verify
 from bnncc.driver import lower_model
 from bnncc.options import CameraInput, Options
 from tests.models import make_model, write
+from tests.turns import in_turn
 
 node = helper.make_node
 
@@ -49,8 +50,7 @@ def domains(path: Path, camera: CameraInput) -> list[str]:
     return [step.domains for step in steps if step.domains]
 
 
-@pytest.mark.parametrize("target", ["native", "x86-64-v3", "c", "aarch64"])
-@pytest.mark.parametrize("name", CAMERAS)
+@pytest.mark.parametrize(("name", "target"), in_turn(list(CAMERAS), ["native", "x86-64-v3", "c", "aarch64"]))
 def test_pixels_are_summed_as_integers(name: str, target: str, tmp_path: Path) -> None:
     if not targets.load(target).runs_here() and target != "aarch64":
         pytest.skip(f"this machine is no {target}")
