@@ -60,6 +60,8 @@ CASES = {
     "int8-short": spike_spec(Shape((1, 6, 7, 20), 50), INTEGERS, weight=I8),
     "int8-short-odd": spike_spec(Shape((2, 6, 7, 9), 20), INTEGERS, weight=I8),
     "int8-most-short": spike_spec(Shape((1, 3, 5, 51), 36, (1, 5), pads=(0, 2, 0, 2)), INTEGERS, weight=I8),
+    # -128 times 258 is less than int16 holds; 127 times 258 is not more.
+    "int8-not-short": spike_spec(Shape((1, 3, 4, 43), 36, (2, 3), pads=(0, 1, 1, 1)), INTEGERS, weight=I8),
     "int8-counts": spike_spec(Shape((1, 6, 7, 9), 20), INTEGERS, weight=I8, planes=2),
     "int8-bits": spike_spec(Shape((1, 6, 7, 9), 70), BITS, (Element.I32,), weight=I8),
     "groups": spike_spec(Shape((2, 6, 7, 12), 40, groups=4)),
@@ -130,7 +132,7 @@ def test_a_single_spike(name: str):
 @pytest.mark.parametrize("value", [-128, 127])
 @pytest.mark.parametrize("target", TARGETS)
 def test_short_sums_do_not_overflow(target: str, value: int):
-    for name in ("int8-most-short", "int8-short", "int8", "int8-counts", "groups-int8"):
+    for name in ("int8-most-short", "int8-not-short", "int8-short", "int8", "int8-counts", "groups-int8"):
         reads, constants = numbers(CASES[name], 3, 1.0)
         _check(name, target, reads, (np.full_like(constants[0], value), *constants[1:]))
 
