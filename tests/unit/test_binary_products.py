@@ -17,6 +17,7 @@ from bnncc.frontend.evaluate import evaluate_model
 from bnncc.frontend.onnx import load_onnx
 from bnncc.lowering import lower
 from bnncc.passes.pipeline import run_pipeline
+from bnncc.passes.split_affine import two_levels
 from bnncc.reference import evaluate
 from bnncc.report.inspect import Row, inspect_rows, is_binary
 from tests.models import make_model, write
@@ -125,3 +126,13 @@ def test_real_products_say_why(name: str, tmp_path: Path) -> None:
     assert not any(map(is_binary, rows))
     (note,) = [row.note for row in rows if row.domains or "plain loops" in row.note]
     assert re.search(reason, note), note
+
+
+def test_a_channel_of_one_level_needs_no_offset() -> None:
+    """Beside one of two levels, 3 and 1: the former is 5 times ones, the latter 2 +- 1."""
+    weight = np.stack([np.full(32, 5), np.where(np.arange(32) % 3, 3, 1)]).astype(np.float32)
+    found = two_levels(weight)
+    assert found is not None
+    middle, deviation, signs_ = found
+    assert middle.tolist() == [0, 2] and deviation.tolist() == [5, 1]
+    np.testing.assert_array_equal(middle[:, None] + deviation[:, None] * signs_, weight)
