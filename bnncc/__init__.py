@@ -19,7 +19,7 @@ from bnncc.diagnostics import BnnccError
 if TYPE_CHECKING:
     import torch
 
-    from bnncc.artifact import Artifact
+    from bnncc.execution.artifact import Artifact
 
 __all__ = ["BnnccError", "__version__", "compile", "load"]
 
@@ -83,6 +83,6 @@ def compile(
 
 def load(directory: str | Path) -> Artifact:
     """Open what `compile` wrote. Raises BnnccError where the directory holds no artifact."""
-    from bnncc import artifact
+    from bnncc.execution import artifact
 
     return artifact.load(directory)

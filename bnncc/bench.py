@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from bnncc import mca, timing
-from bnncc.arrays import random_input
-from bnncc.artifact import Artifact
+from bnncc.data.arrays import random_input
+from bnncc.execution import timing
+from bnncc.execution.artifact import Artifact
+from bnncc.execution.streams import checked
 from bnncc.report.html import Measured
 from bnncc.report.table import table
-from bnncc.streams import checked
+from bnncc.toolchain import mca
 
 MOST_APART = 1.2
 """How many times what the network takes its layers may take one by one before that is explained."""

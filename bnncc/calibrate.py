@@ -13,6 +13,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from bnncc import reference
+from bnncc.data.samples import Samples, sequences
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function, states_of
@@ -23,7 +24,6 @@ from bnncc.passes.pipeline import run_pipeline
 from bnncc.passes.quantize_real import Bounds
 from bnncc.passes.recognize_spikes import Rates
 from bnncc.plan.density import Costs
-from bnncc.samples import Samples, sequences
 
 NOTHING: Bounds = (np.inf, -np.inf)
 """The bounds of no numbers."""

@@ -106,11 +106,11 @@ def _loads(module: str) -> Finding:
 
 
 def _tools() -> list[Finding]:
-    from bnncc import toolchain
     from bnncc.targets import native
+    from bnncc.toolchain import c_compiler
 
     try:
-        tools = toolchain.find(native())
+        tools = c_compiler.find(native())
         compiler = Finding("C compiler", f"{shlex.join(tools.compiler)}: {tools.version()}")
     except BnnccError as error:
         return [Finding("C compiler", "", error.message, mend=error.hint)]
@@ -120,7 +120,7 @@ def _tools() -> list[Finding]:
 def _emulators() -> list[Finding]:
     """What runs libraries for other processors; compilation does not need them."""
     from bnncc import targets
-    from bnncc.boards import PACKAGES
+    from bnncc.execution.boards import PACKAGES
 
     programs = {target.emulator[0] for target in map(targets.load, targets.names()) if target.emulator}
     findings = []
@@ -133,7 +133,7 @@ def _emulators() -> list[Finding]:
 
 def _analyser() -> Finding:
     """What `bnncc bench` names cycles with."""
-    from bnncc import llvm, mca
+    from bnncc.toolchain import llvm, mca
 
     mend = "apt-get install llvm"
     return Finding("llvm-mca", llvm.tool("llvm-mca"), "" if mca.has_tools() else "not installed", False, mend)
@@ -141,8 +141,8 @@ def _analyser() -> Finding:
 
 def _mlir() -> Finding:
     """What `--backend mlir` drives."""
-    from bnncc import llvm
     from bnncc.codegen import mlir
+    from bnncc.toolchain import llvm
 
     found = llvm.tools(mlir.NAMES, mlir.OLDEST)
     wrong = "" if found else f"{', '.join(mlir.NAMES)} of LLVM {mlir.OLDEST} or newer are not all installed"

@@ -16,17 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnncc import accuracy, artifact, calibrate, codegen, targets
+from bnncc import calibrate, codegen, targets
+from bnncc.checking import accuracy
+from bnncc.checking.golden import Golden, golden_vectors
 from bnncc.codegen import upstream
+from bnncc.data.samples import Samples, read_samples
 from bnncc.diagnostics import BnnccError, did_you_mean
 from bnncc.dialect.network import decide, decisions_of, main_function
 from bnncc.dialect.parsing import module_text
+from bnncc.execution import artifact
 from bnncc.frontend.camera import adapt_inputs
 from bnncc.frontend.load import load_model
 from bnncc.frontend.mlir import is_fused
 from bnncc.frontend.states import carry_states
 from bnncc.frontend.torch import Export, export_module
-from bnncc.golden import Golden, golden_vectors
 from bnncc.linalg.convert import convert_module
 from bnncc.linalg.schedule import parts_of
 from bnncc.lowering import Lowered, lower
@@ -43,13 +46,12 @@ from bnncc.plan.names import check_library_name, library_name
 from bnncc.plan.program import Program
 from bnncc.plan.tiling import Machine, schedule_text
 from bnncc.report import reports
-from bnncc.samples import Samples, read_samples
 from bnncc.targets import Target
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
-    from bnncc.artifact import Artifact
+    from bnncc.execution.artifact import Artifact
     from bnncc.tuning.use import Tuned
 
 Say = Callable[[str], None]

@@ -16,13 +16,13 @@ from xdsl.dialects.builtin import ModuleOp, i8, i32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
+from bnncc.data.spike_words import unpacked
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect import time
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of, states_of
 from bnncc.dialect.operations import unpack, vector_of
 from bnncc.dialect.types import domain_values, element_of, numpy_type, shape_of, spike
-from bnncc.spike_words import unpacked
 
 Observer = Callable[[Operation, list[np.ndarray]], list[np.ndarray] | None]
 """Told of an operation and its results; returns results to go on with instead, or None to keep them."""

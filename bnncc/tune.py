@@ -17,7 +17,7 @@ from bnncc.driver import Say
 from bnncc.options import Options
 
 if TYPE_CHECKING:
-    from bnncc.artifact import Artifact
+    from bnncc.execution.artifact import Artifact
     from bnncc.lowering import Lowered
     from bnncc.targets import Target
     from bnncc.tuning.database import Database

@@ -23,10 +23,9 @@ import numpy as np
 from xdsl.dialects.builtin import f32
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
-from bnncc import accuracy, driver, reference
-from bnncc.arrays import random_input
-from bnncc.artifact import Artifact
-from bnncc.comparison import (
+from bnncc import driver, reference
+from bnncc.checking import accuracy
+from bnncc.checking.comparison import (
     ROUNDING,
     Comparison,
     Evaluator,
@@ -36,18 +35,20 @@ from bnncc.comparison import (
     compare,
     relative_error,
 )
+from bnncc.data.arrays import random_input
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of
 from bnncc.driver import Options, Say
+from bnncc.execution.artifact import Artifact
+from bnncc.execution.layers import LayerRunner
+from bnncc.execution.streams import checked, sample_batches
 from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.frontend.nir.evaluate import NirEvaluator
 from bnncc.frontend.nir.file import is_nir
-from bnncc.layers import LayerRunner
 from bnncc.lowering import Lowered
 from bnncc.passes.matching import ELEMENTWISE
 from bnncc.report.table import table
-from bnncc.streams import checked, sample_batches
 
 OUTPUT_ROUNDING = 1e-3
 """The same for the network's outputs, where the errors of many layers add up."""

@@ -5,7 +5,7 @@ What such a layer reads is rounded to 256 levels over the range that the samples
 weights to int8, symmetric, with a scale for every output; biases and everything behind the sums stay as they
 are. infer-domains then makes integers of it, as of a quantised graph. Layers whose input is binary already
 stay binary, and layers stay real where bytes are no faster, unless they read bytes anyway. Answers change;
-`bnncc.accuracy` tells by how much.
+`bnncc.checking.accuracy` tells by how much.
 """
 
 from __future__ import annotations

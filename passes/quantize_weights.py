@@ -2,7 +2,8 @@
 """quantize-weights: real weights that are summed over spikes become int8, with a scale for every output.
 
 The sums are then exact integers, multiplied by the scale afterwards: y[o] = s[o] * sum x q[o], where
-s[o] = max |w[o]| / 127 and q = round(w / s), to even. Answers change; `bnncc.accuracy` tells by how much.
+s[o] = max |w[o]| / 127 and q = round(w / s), to even. Answers change; `bnncc.checking.accuracy` tells by how
+much.
 """
 
 from __future__ import annotations

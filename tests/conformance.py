@@ -20,9 +20,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bnncc.artifact import Artifact
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options, compile_model
+from bnncc.execution.artifact import Artifact
 
 NAMES = Path(__file__).parent / "conformance_names.txt"
 """A tier and a test's name on each line."""

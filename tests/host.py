@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bnncc.targets import native
-from bnncc.toolchain import find
+from bnncc.toolchain.c_compiler import find
 
 CC = find(native()).compiler
 """The command: `$CC`, or what there is."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bnncc.artifact import Artifact
+from bnncc.execution.artifact import Artifact
 from tests.cases import Case
 
 

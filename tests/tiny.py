@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bnncc import codegen, targets, toolchain
+from bnncc import codegen, targets
 from bnncc.plan import expression as ex
 from bnncc.plan.kernel import BinaryConv, Constant, KernelSpec, Map, Output, Window
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Alternative, Buffer, Port, Program, Step
 from bnncc.targets import Target
+from bnncc.toolchain import c_compiler
 
 BATCH, CHANNELS, CLASSES = 2, 40, 3
 X = Layout.packed(Element.F32, (BATCH, 1, 1, CHANNELS))
@@ -215,7 +216,7 @@ class TinyBackend:
             source.write_text(
                 "#include <stdint.h>\n" + "\n".join(kernel.source(prefix) for kernel in kernels)
             )
-            toolchain.find(target).compile(source, compiled)
+            c_compiler.find(target).compile(source, compiled)
             return compiled.read_bytes()
 
     def compile_c(self, kernels: tuple, prefix: str, target: Target) -> str:

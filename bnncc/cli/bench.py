@@ -30,7 +30,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def execute(chosen: argparse.Namespace) -> int:
     """bnncc bench DIR|MODEL [--layers] [--repeat N] [--backend tvm,mlir]"""
-    from bnncc import arrays, bench
+    from bnncc import bench
+    from bnncc.data import arrays
     from bnncc.report.html import report_html
 
     if len(chosen.backend) > 1:
@@ -55,7 +56,8 @@ def _compare_backends(chosen: argparse.Namespace) -> int:
     """bnncc bench MODEL --backend tvm,mlir: in turns, as a table."""
     from dataclasses import replace
 
-    from bnncc import arrays, bench, driver
+    from bnncc import bench, driver
+    from bnncc.data import arrays
 
     if chosen.html is not None:
         raise BnnccError("--html", "the report is of one back end", "give --backend one name")

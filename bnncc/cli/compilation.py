@@ -13,7 +13,7 @@ from bnncc.diagnostics import BnnccError, joined
 from bnncc.progress import Progress
 
 if TYPE_CHECKING:
-    from bnncc.artifact import Artifact
+    from bnncc.execution.artifact import Artifact
     from bnncc.options import Options
 
 
@@ -252,7 +252,7 @@ def _check_options(chosen: argparse.Namespace, dims: Mapping[str, int], several_
 def artifact_of(chosen: argparse.Namespace, progress: Progress) -> Artifact:
     """What `run` and `bench` are given: a directory that `compile` wrote, or a model to compile now."""
     if chosen.model.is_dir():
-        from bnncc import artifact
+        from bnncc.execution import artifact
 
         _refuse_compilation_options(chosen)
         compiled = artifact.load(chosen.model)

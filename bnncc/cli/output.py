@@ -24,6 +24,6 @@ def print_result(
 
 def print_json(value: object) -> None:
     """Print a value as JSON."""
-    from bnncc import arrays
+    from bnncc.data import arrays
 
     print(arrays.to_json(value))

@@ -17,7 +17,7 @@ from bnncc.progress import Progress
 if TYPE_CHECKING:
     import numpy as np
 
-    from bnncc.artifact import Artifact
+    from bnncc.execution.artifact import Artifact
 
 HELP = "Run a compiled network, or a model, on arrays"
 
@@ -58,7 +58,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def execute(chosen: argparse.Namespace) -> int:
     """bnncc run DIR|MODEL --input ... [--output OUT.npz]"""
-    from bnncc import arrays, plot, spikes
+    from bnncc.data import arrays, plot
+    from bnncc.execution import spikes
 
     if chosen.plot:
         plot.check_available()
@@ -89,7 +90,7 @@ def execute(chosen: argparse.Namespace) -> int:
 
 def _run_inputs(chosen: argparse.Namespace, artifact: Artifact) -> Mapping[str, np.ndarray]:
     """Arrays by name, or events binned into steps."""
-    from bnncc import arrays, spike_words
+    from bnncc.data import arrays, spike_words
 
     if chosen.step_length is None:
         given = arrays.read_inputs(chosen.input, artifact.input_names)

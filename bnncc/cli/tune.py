@@ -55,7 +55,8 @@ def execute(chosen: argparse.Namespace) -> int:
     """bnncc tune MODEL --db FILE [--target T] [--device D] [--trials N] [--time T] [--report FILE]"""
     from dataclasses import asdict
 
-    from bnncc import arrays, tune
+    from bnncc import tune
+    from bnncc.data import arrays
 
     try:
         with Progress() as progress:

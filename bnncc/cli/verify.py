@@ -32,7 +32,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def execute(chosen: argparse.Namespace) -> int:
     """bnncc verify MODEL [--target T] [--input ...] [--samples N] [--seed S]"""
-    from bnncc import arrays, verify
+    from bnncc import verify
+    from bnncc.data import arrays
 
     with Progress() as progress:
         inputs = arrays.read_inputs(chosen.input, _input_names(chosen)) if chosen.input else None

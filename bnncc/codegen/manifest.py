@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import bnncc
-from bnncc.artifact import FORMAT, GENERATOR
 from bnncc.codegen import stateful
 from bnncc.codegen.calls import Network
 from bnncc.codegen.header import ABI_VERSION, arena_bytes
 from bnncc.codegen.text import port_type
+from bnncc.execution.artifact import FORMAT, GENERATOR
 from bnncc.plan.budget import FlashSizes
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Buffer, Port, Program, Step

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bnncc import llvm
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.toolchain import llvm
 
 ERROR_LINES = 10
 NAMES = ("mlir-opt", "mlir-translate", "opt", "llc")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bnncc.artifact import GENERATOR, MANIFEST
 from bnncc.diagnostics import BnnccError
+from bnncc.execution.artifact import GENERATOR, MANIFEST
 
 
 def check_output(directory: Path) -> None:

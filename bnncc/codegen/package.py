@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import bnncc
-from bnncc import artifact, elf, runtime, targets, toolchain
+from bnncc import runtime, targets
 from bnncc.codegen import entry, threads
 from bnncc.codegen.calls import KernelFacts, Kernels, Network, connect
 from bnncc.codegen.ecosystems import PACKAGES, Parts, package_files
@@ -24,13 +24,15 @@ from bnncc.codegen.output import replacing
 from bnncc.codegen.selftest import Vectors, selftest_file
 from bnncc.codegen.text import in_comment, with_short_names
 from bnncc.diagnostics import BnnccError, joined
+from bnncc.execution import artifact
 from bnncc.plan import arena
 from bnncc.plan.budget import Budgets, FlashSizes, check_flash, check_ram
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.names import check_library_name
 from bnncc.plan.program import Program
 from bnncc.targets import Target
-from bnncc.toolchain import Toolchain
+from bnncc.toolchain import c_compiler, elf
+from bnncc.toolchain.c_compiler import Toolchain
 
 EMITTABLE = ("lib", "so", "c", "selftest", "mlir", "linalg", "transform", "tir")
 """lib: static library; so: shared library that `run` loads (for another processor: an archive that it
@@ -280,12 +282,12 @@ class _Writer:
 
     def _libraries(self, work: Path, header: str) -> FlashSizes:
         """The objects are compiled side by side; the linker waits for all. How large the library is."""
-        tools = toolchain.find(self.target, self.options.compiler)
+        tools = c_compiler.find(self.target, self.options.compiler)
         (work / f"{self.name}.h").write_text(header, encoding="utf-8", newline="\n")
         source = work / f"{self.name}.c"
         source.write_text(self._entry(), encoding="utf-8", newline="\n")
         run, run_and_layers = work / f"{self.name}.o", work / f"{self.name}_layers.o"
-        optimisation = toolchain.kernel_flags(self.target, self.options.optimize == "size")
+        optimisation = c_compiler.kernel_flags(self.target, self.options.optimize == "size")
         profile = ("-DBNNCC_PROFILE",) if self.options.profile else ()
         stack = tools.stack_flags if self.target.is_bare else ()
         shared = threads.FLAGS if self.network.threads > 1 else ()

@@ -15,7 +15,7 @@ from bnncc.plan.program import Port, Program
 
 
 class Vectors(Protocol):
-    """What a self-test feeds and expects: see `bnncc.golden.Golden`."""
+    """What a self-test feeds and expects: see `bnncc.checking.golden.Golden`."""
 
     @property
     def inputs(self) -> Sequence[np.ndarray]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from bnncc import elf
 from bnncc.codegen import mlir
 from bnncc.codegen.buffers import without_allocations
 from bnncc.diagnostics import BnnccError
@@ -22,6 +21,7 @@ from bnncc.plan.layout import Layout
 from bnncc.plan.program import Program
 from bnncc.plan.tiling import Machine, schedule_text
 from bnncc.targets import Target
+from bnncc.toolchain import elf
 
 LLVM_FEATURES = {"-vfp4d16sp": "-fpregs", "+mve_fp": "+mve.fp"}
 """Features that LLVM and zig spell differently; zig takes away what depends on one, too."""

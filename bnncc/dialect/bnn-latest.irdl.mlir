@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Made by `python -m bnncc.irdl`.
+// Made by `python -m bnncc.dialect.irdl`.
 "builtin.module"() ({
   "irdl.dialect"() <{sym_name = "bnn"}> ({
     "irdl.type"() <{sym_name = "bipolar"}> ({

@@ -16,7 +16,6 @@ import tvm
 from tvm import tirx
 from tvm.tirx.op import register_intrin_lowering
 
-from bnncc import elf
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels import (
     byte_conv,
@@ -57,6 +56,7 @@ from bnncc.plan.kernel import (
     Softmax,
     SpikeConv,
 )
+from bnncc.toolchain import elf
 
 Template = Callable[[KernelSpec, Isa, TileParameters | None], Kernel]
 

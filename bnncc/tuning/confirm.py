@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnncc.arrays import random_input
-from bnncc.artifact import Artifact
+from bnncc.data.arrays import random_input
 from bnncc.diagnostics import BnnccError
+from bnncc.execution.artifact import Artifact
+from bnncc.execution.timing import Clock, clock_of
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.space import layer_key
 from bnncc.plan.program import Step
 from bnncc.targets import Target
-from bnncc.timing import Clock, clock_of
 from bnncc.tuning.database import Database, Trial
 from bnncc.tuning.devices import Device
 from bnncc.tuning.measure import Subject, measure, undisturbed

@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from bnncc import boards
 from bnncc.bench import processor
-from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean
+from bnncc.execution import boards
+from bnncc.execution.boards import Execution
 from bnncc.targets import Target
 from bnncc.tuning.program import Form, Requests
 from bnncc.tuning.rpc import open_rpc

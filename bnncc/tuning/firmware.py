@@ -13,9 +13,11 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bnncc import boards, runtime, targets, toolchain
+from bnncc import runtime, targets
 from bnncc.diagnostics import BnnccError
+from bnncc.execution import boards
 from bnncc.targets import Target
+from bnncc.toolchain import c_compiler
 
 BAUD = 115200
 
@@ -43,7 +45,7 @@ def link_image(target: Target, folder: Path, image: Image, library: str) -> Path
     memory = replace(target, ram_address=image.address, ram_bytes=image.bytes, flash_bytes=0)
     boards.copy_sources(folder, ("image.c",))
     options = (*boards.bare_options(memory, folder, "image.ld"), "-Wl,--entry=0")
-    toolchain.find(target).link_program(("image.c",), library, folder / "image.elf", options)
+    c_compiler.find(target).link_program(("image.c",), library, folder / "image.elf", options)
     return folder / "image.elf"
 
 
@@ -66,7 +68,7 @@ def link_agent(target: Target, folder: Path, agent: Agent, library: str = "") ->
     ]
     (folder / "agent_config.h").write_text("\n".join(lines) + "\n", encoding="utf-8")
     options = (*boards.bare_options(target, folder), "-DBNNCC_AGENT")
-    toolchain.find(target).link_program(sources, library, folder / "agent.elf", options)
+    c_compiler.find(target).link_program(sources, library, folder / "agent.elf", options)
     return folder / "agent.elf"
 
 

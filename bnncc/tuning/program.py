@@ -15,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 
-from bnncc import boards, elf, toolchain
+from bnncc.execution import boards
 from bnncc.kernels.build import compile_c, compile_object, micro_kernel_source
 from bnncc.kernels.kernel import Kernel
 from bnncc.targets import Target
+from bnncc.toolchain import c_compiler, elf
 from bnncc.tuning import firmware
 
 STOP, WRITE, READ, CALL = range(4)
@@ -114,11 +115,11 @@ def build(
     compiler for portable kernels, besides those that libraries are compiled with.
 
     Raises BnnccError where no tool chain is found or a kernel does not compile."""
-    tools = toolchain.find(target)
+    tools = c_compiler.find(target)
     if target.kind == "c":
         text = f"{compile_c(kernels, PREFIX, target)}\n{_table(kernels)}"
         (folder / "kernels.c").write_text(text)
-        tools.compile(folder / "kernels.c", folder / "kernels.o", (*toolchain.kernel_flags(target), *flags))
+        tools.compile(folder / "kernels.c", folder / "kernels.o", (*c_compiler.kernel_flags(target), *flags))
         tools.archive([folder / "kernels.o"], folder / "kernels.a")
         declared = f"extern void (*const {TABLE}[])(void);\n"
     else:
@@ -143,7 +144,7 @@ def build(
     return _link_library(tools, folder)
 
 
-def _link_library(tools: toolchain.Toolchain, folder: Path) -> Path:
+def _link_library(tools: c_compiler.Toolchain, folder: Path) -> Path:
     """What a TVM RPC server loads."""
     boards.copy_sources(folder, ("measure.c", "tvm_rpc.c"))
     tools.compile(folder / "measure.c", folder / "measure.o", ("-Dmain=measure_main",))

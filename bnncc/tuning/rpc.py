@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import tvm
 
-from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.execution.boards import Execution
 from bnncc.tuning.program import Form, Requests
 from bnncc.tuning.units import Unit
 

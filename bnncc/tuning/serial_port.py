@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
-from bnncc import boards, elf
-from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.execution import boards
+from bnncc.execution.boards import Execution
 from bnncc.targets import Target
+from bnncc.toolchain import elf
 from bnncc.tuning import firmware
 from bnncc.tuning.frames import PAYLOAD, Failed, Link, Operation, Port, Silent
 from bnncc.tuning.program import CALL, READ, WRITE, Form, Requests

@@ -11,11 +11,11 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Region
 
 from bnncc import codegen, targets
-from bnncc.artifact import Artifact
 from bnncc.dialect import neurons
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import INPUTS, OUTPUTS, set_states
 from bnncc.dialect.types import bipolar, tensor
+from bnncc.execution.artifact import Artifact
 from bnncc.kernels import build
 from bnncc.lowering import lower
 from bnncc.passes.pipeline import Rounded, run_pipeline

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnncc import driver
-from bnncc.artifact import Artifact
 from bnncc.driver import Options
+from bnncc.execution.artifact import Artifact
 from tests.bench.architectures import architectures, exported
 from tests.bench.output import add_markdown, show
 

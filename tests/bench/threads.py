@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from bnncc import driver
-from bnncc.arrays import random_input
-from bnncc.artifact import Artifact
+from bnncc.data.arrays import random_input
 from bnncc.driver import Options
+from bnncc.execution.artifact import Artifact
 from tests.bench.architectures import exported
 from tests.bench.output import add_markdown, show
 from tests.bench.timing import processor

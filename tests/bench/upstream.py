@@ -21,7 +21,6 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from bnncc import driver
-from bnncc.artifact import Artifact
 from bnncc.codegen.upstream import UpstreamBackend
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
@@ -29,6 +28,7 @@ from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
 from bnncc.dialect.parsing import module_text
 from bnncc.dialect.types import bipolar, tensor
 from bnncc.driver import Options
+from bnncc.execution.artifact import Artifact
 from bnncc.kernels import choice
 from bnncc.linalg.convert import convert_module
 from bnncc.report.table import table

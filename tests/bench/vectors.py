@@ -21,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bnncc import elf, mca, targets
+from bnncc import targets
 from bnncc.kernels.build import compile_object, make_kernel
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.simulate import allocate, random_buffer, run_step
 from bnncc.report.table import table
 from bnncc.targets import Target
+from bnncc.toolchain import elf, mca
 from tests.bench.kernels import random_constants, square
 from tests.kernels.contractions import Shape, binary_spec
 from tests.kernels.emulated import Program

@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 
 from bnncc import driver
-from bnncc.arrays import random_input
-from bnncc.artifact import Artifact
+from bnncc.data.arrays import random_input
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options
+from bnncc.execution.artifact import Artifact
 from tests.bench import larq, peers, peers_onnx
 from tests.bench.architectures import architectures, exported
 from tests.bench.networks import onnxruntime_call

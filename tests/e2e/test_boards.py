@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bnncc import elf, runtime, targets, toolchain
-from bnncc.boards import BARE_OPTIONS, memory_map
+from bnncc import runtime, targets
+from bnncc.execution.boards import BARE_OPTIONS, memory_map
+from bnncc.toolchain import c_compiler, elf
 from tests import tiny
 from tests.cases import load_case
 from tests.e2e.commands import Shell
@@ -110,7 +111,7 @@ def run_firmware(name: str, library: Path, source: str, folder: Path) -> int:
     (folder / "memory.ld").write_text(memory_map(target))
     options = ("-Tmemory.ld", "-Wl,--entry=Reset_Handler", "-Wl,--gc-sections")
     image = folder / "image.elf"
-    toolchain.find(target).link_program(["main.c", f"{target.system}.c"], "libdigits.a", image, options)
+    c_compiler.find(target).link_program(["main.c", f"{target.system}.c"], "libdigits.a", image, options)
     command = [*target.emulator, *BARE_OPTIONS, "-kernel", str(image)]
     return subprocess.run(command, cwd=folder, timeout=60, check=False).returncode
 
@@ -151,7 +152,7 @@ def test_stack_sizes_of_an_object(tmp_path: Path):
         "void large(void); void large(void) { volatile char a[1000]; use(a); }\n"
     )
     for name in ("cortex-m4", "rv32imc"):
-        tools = toolchain.find(targets.load(name))
+        tools = c_compiler.find(targets.load(name))
         tools.compile(source, tmp_path / "two.o", tools.stack_flags)
         sizes = elf.stack_sizes((tmp_path / "two.o").read_bytes())
         assert sizes.keys() == {"small", "large"}

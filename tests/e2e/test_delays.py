@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import bnncc
-from bnncc import spikes
-from bnncc.artifact import Artifact
+from bnncc.execution import spikes
+from bnncc.execution.artifact import Artifact
 from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.frontend.nir.evaluate import NirEvaluator
 from tests.e2e.commands import Shell

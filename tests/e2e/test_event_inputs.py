@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 import bnncc
-from bnncc import runtime, spike_words, targets, toolchain
-from bnncc.artifact import Artifact
-from bnncc.boards import BARE_OPTIONS, memory_map
+from bnncc import runtime, targets
 from bnncc.codegen.header import header_text
+from bnncc.data import spike_words
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options, lower_model
+from bnncc.execution.artifact import Artifact
+from bnncc.execution.boards import BARE_OPTIONS, memory_map
 from bnncc.frontend.camera import CameraInput
+from bnncc.toolchain import c_compiler
 from tests.e2e.commands import Shell
 from tests.host import CC
 from tests.models import make_model, write
@@ -239,7 +241,7 @@ def test_events_on_a_board(name: str, libraries: dict[str | None, Artifact], tmp
     (tmp_path / "memory.ld").write_text(memory_map(target))
     options = ("-Tmemory.ld", "-Wl,--entry=Reset_Handler", "-Wl,--gc-sections")
     image = tmp_path / "image.elf"
-    toolchain.find(target).link_program(["main.c", f"{target.system}.c"], "libmodel.a", image, options)
+    c_compiler.find(target).link_program(["main.c", f"{target.system}.c"], "libmodel.a", image, options)
     command = [*target.emulator, *BARE_OPTIONS, "-kernel", str(image)]
     assert subprocess.run(command, cwd=tmp_path, timeout=60, check=False).returncode == 42
     outputs = artifact.run_events(camera_events(), STEP, STEPS, START)

@@ -12,8 +12,8 @@ import pytest
 
 import bnncc
 from bnncc import reference, targets
-from bnncc.artifact import Artifact
 from bnncc.driver import Options, lower_model
+from bnncc.execution.artifact import Artifact
 from bnncc.frontend.camera import CameraInput
 from bnncc.passes.quantize_weights import quantized
 from tests.cases import load_case

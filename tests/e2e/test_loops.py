@@ -15,8 +15,8 @@ import pytest
 
 import bnncc
 from bnncc import targets
-from bnncc.artifact import Artifact
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.execution.artifact import Artifact
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.e2e.commands import Shell
 from tests.loop_models import counted, scanned, spikes

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import bnncc
-from bnncc import runtime, targets, toolchain
-from bnncc.boards import BARE_OPTIONS, memory_map
+from bnncc import runtime, targets
 from bnncc.codegen import PACKAGES
+from bnncc.execution.boards import BARE_OPTIONS, memory_map
+from bnncc.toolchain import c_compiler
 from tests.cases import load_case
 from tests.e2e.commands import Shell
 from tests.host import CC
@@ -95,7 +96,7 @@ def test_a_firmware_of_cmake_passes_its_self_test_on_an_emulated_board(
     for folder in (project, project / "build"):
         (folder / "memory.ld").write_text(memory_map(target))
         shutil.copy(runtime.BOARDS / f"{target.system}.ld", folder)
-    tools = toolchain.find(target)
+    tools = c_compiler.find(target)
     for script, command in (("cc.sh", (*tools.compiler, *tools.c_flags)), ("ar.sh", tools.archiver)):
         words = " ".join(f'"{word}"' for word in command)
         (project / script).write_text(f'#!/bin/sh\nexec {words} "$@"\n')

@@ -11,8 +11,8 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from bnncc import driver, targets, verify
-from bnncc.artifact import Artifact
 from bnncc.driver import Options, lower_model
+from bnncc.execution.artifact import Artifact
 from bnncc.frontend.evaluate import evaluate_model
 from bnncc.plan.kernel import ByteConv, Pool
 from tests.models import make_model, write

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import bnncc
-from bnncc import artifact, spikes
+from bnncc.execution import artifact, spikes
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.cases import Case, load_case
 from tests.e2e.commands import Shell

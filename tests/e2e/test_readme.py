@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from onnx import helper
 
-from bnncc import targets, toolchain
+from bnncc import targets
+from bnncc.toolchain import c_compiler
 from tests.e2e.commands import Shell
 from tests.models import make_model, write
 
@@ -35,7 +36,7 @@ def test_the_c_program_is_compiled_and_runs(tmp_path: Path, bnncc: Shell):
     (program,) = re.findall(r"```c\n(.*?)```", README, re.DOTALL)
     bnncc.fine("compile", halves(tmp_path), "-o", tmp_path / "build")
     (tmp_path / "main.c").write_text(program)
-    compiler = toolchain.find(targets.native()).compiler
+    compiler = c_compiler.find(targets.native()).compiler
     command = [*compiler, "-Wall", "-Wextra", "-Werror", "-Ibuild", "main.c", "build/libhalves.a", "-lm"]
     subprocess.run([*command, "-o", "program"], cwd=tmp_path, check=True)
     done = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True)

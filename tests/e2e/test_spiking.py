@@ -12,7 +12,7 @@ from onnx import helper
 
 import bnncc
 from bnncc import targets
-from bnncc.artifact import Artifact, load
+from bnncc.execution.artifact import Artifact, load
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.cases import load_case
 from tests.e2e.commands import Shell

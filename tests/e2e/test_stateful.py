@@ -12,8 +12,8 @@ from onnx import ModelProto, helper
 
 import bnncc
 from bnncc import targets
-from bnncc.artifact import Artifact
 from bnncc.diagnostics import BnnccError
+from bnncc.execution.artifact import Artifact
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.cases import Case, load_case
 from tests.e2e.commands import Shell

@@ -15,10 +15,11 @@ import onnx
 import pytest
 
 import bnncc
-from bnncc import llvm, targets
-from bnncc.artifact import Artifact
+from bnncc import targets
 from bnncc.bench import count_artifact
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.execution.artifact import Artifact
+from bnncc.toolchain import llvm
 from tests.cases import load_case
 from tests.e2e.commands import Shell
 

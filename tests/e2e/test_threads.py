@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import bnncc as package
-from bnncc.artifact import Artifact
 from bnncc.codegen import threads
 from bnncc.driver import Options
+from bnncc.execution.artifact import Artifact
 from bnncc.verify import verify_model
 from tests.bench.architectures import exported
 from tests.e2e.commands import Shell

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bnncc import boards
+from bnncc.execution import boards
 from bnncc.kernels.kernel import Kernel
 from bnncc.targets import Target
 from bnncc.tuning import program

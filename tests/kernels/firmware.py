@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bnncc import codegen
-from bnncc.artifact import Artifact
+from bnncc.execution.artifact import Artifact
 from bnncc.kernels import build
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan import simulate

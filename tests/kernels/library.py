@@ -21,7 +21,7 @@ from bnncc.kernels.parts import ALL
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.simulate import allocate, run_step
 from bnncc.targets import Target
-from bnncc.toolchain import find
+from bnncc.toolchain.c_compiler import find
 
 PREFIX = "test"
 TABLE = "kernel_table"

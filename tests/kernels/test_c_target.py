@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import elf, runtime, targets
+from bnncc import runtime, targets
 from bnncc.kernels.build import compile_c, compile_object, make_kernel
 from bnncc.kernels.c_helpers import SOURCES, VECTOR
 from bnncc.plan import simulate
 from bnncc.targets import Target
+from bnncc.toolchain import elf
 from tests.host import CC
 from tests.kernels.support import C_FLAGS, PREFIX, Case, exported_c, write_layouts
 from tests.kernels.test_map import channel_cases

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import targets, toolchain
+from bnncc import targets
 from bnncc.kernels import binary_along, binary_conv, binary_rows
 from bnncc.kernels.binary_plan import BinaryPlan
 from bnncc.kernels.build import compile_c, make_kernel
@@ -21,6 +21,7 @@ from bnncc.plan.kernel import BinaryConv, KernelSpec
 from bnncc.plan.layout import Element
 from bnncc.plan.simulate import allocate, run_step
 from bnncc.targets import Target
+from bnncc.toolchain import c_compiler
 from tests.kernels.contractions import THRESHOLD, Shape, binary_spec, dense, pointwise
 from tests.kernels.emulated import Program
 from tests.kernels.test_binary_conv import CASES, INTEGERS, case_numbers, filled
@@ -247,7 +248,7 @@ def test_bits_are_counted_by_the_instruction(
     name = f"test_{kernel.symbol}"
     use = f"void (*const kept)(void) = (void (*)(void)){name};\n"
     (tmp_path / "kernel.c").write_text(compile_c([kernel], "test", facts) + use)
-    toolchain.find(facts).compile(tmp_path / "kernel.c", tmp_path / "kernel.o", ("-O3",))
+    c_compiler.find(facts).compile(tmp_path / "kernel.c", tmp_path / "kernel.o", ("-O3",))
     code = (tmp_path / "kernel.o").read_bytes()
     mask, value = instruction
     words = (int.from_bytes(code[at : at + 4], "little") for at in range(0, len(code) - 3, 2))

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import bnncc
-from bnncc import doctor, llvm, verify
+from bnncc import doctor, verify
 from bnncc.cli import main
 from bnncc.codegen.buffers import without_allocations
 from bnncc.codegen.upstream import object_target
@@ -21,6 +21,7 @@ from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.driver import Options
 from bnncc.frontend.evaluate import evaluate_model
 from bnncc.targets import load
+from bnncc.toolchain import llvm
 from tests.cases import case_names, load_case
 from tests.models import make_model, write
 

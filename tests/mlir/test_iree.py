@@ -13,10 +13,10 @@ from iree import compiler, runtime
 from xdsl.dialects.builtin import ModuleOp
 
 from bnncc.codegen.mlir import find_tools
+from bnncc.dialect.irdl import LATEST
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
 from bnncc.dialect.parsing import module_text
 from bnncc.driver import Options, front
-from bnncc.irdl import LATEST
 from bnncc.linalg.convert import convert_module
 from tests.cases import case_names, load_case
 from tests.mlir.support import function, parse, piped

@@ -14,11 +14,11 @@ from xdsl.ir import Operation
 from xdsl.printer import Printer
 
 from bnncc.codegen.mlir import find_tools
+from bnncc.dialect.irdl import FILE, LATEST, irdl_text
 from bnncc.dialect.operations import Concat
 from bnncc.dialect.parsing import make_context, module_text, parse_module
 from bnncc.dialect.time import Neuron, Scan
 from bnncc.frontend.onnx import load_onnx
-from bnncc.irdl import FILE, LATEST, irdl_text
 from bnncc.passes.assume_sign_zero import AssumeSignZeroPass
 from bnncc.passes.pipeline import PIPELINE
 from bnncc.universe import PASSES
@@ -47,8 +47,8 @@ def generic(module: ModuleOp) -> str:
 
 
 def test_the_file_that_ships_is_up_to_date() -> None:
-    assert FILE.read_text() == irdl_text(), "write it again: python -m bnncc.irdl"
-    assert LATEST.read_text() == irdl_text(latest=True), "write it again: python -m bnncc.irdl"
+    assert FILE.read_text() == irdl_text(), "write it again: python -m bnncc.dialect.irdl"
+    assert LATEST.read_text() == irdl_text(latest=True), "write it again: python -m bnncc.dialect.irdl"
 
 
 def test_mlir_opt_parses_every_operation() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bnncc.codegen.mlir import find_tools
-from bnncc.irdl import LATEST
+from bnncc.dialect.irdl import LATEST
 from tests.cases import load_case
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "mlir.md"

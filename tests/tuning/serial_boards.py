@@ -11,7 +11,8 @@ from pathlib import Path
 
 import serial
 
-from bnncc import boards, targets
+from bnncc import targets
+from bnncc.execution import boards
 from bnncc.targets import Target
 from bnncc.tuning.serial_port import Serial
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from bnncc import targets
-from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError
+from bnncc.execution.boards import Execution
 from bnncc.kernels.space import candidates
 from bnncc.tuning import measure as measuring
 from bnncc.tuning.database import Database

@@ -16,7 +16,7 @@ import pytest
 from bnncc import targets
 from bnncc.diagnostics import BnnccError
 from bnncc.kernels.space import candidates
-from bnncc.toolchain import Toolchain
+from bnncc.toolchain.c_compiler import Toolchain
 from bnncc.tuning import firmware, frames, serial_port, tuner
 from bnncc.tuning import measure as measuring
 from bnncc.tuning.database import Database

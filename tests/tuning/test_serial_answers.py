@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bnncc import elf, targets
+from bnncc import targets
 from bnncc.diagnostics import BnnccError
+from bnncc.toolchain import elf
 from bnncc.tuning import serial_port
 from bnncc.tuning.frames import Answer, Operation, frame
 from bnncc.tuning.program import Requests

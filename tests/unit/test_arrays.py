@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from bnncc.arrays import read_arrays, read_inputs, render_summary, summarise, to_json, write_arrays
+from bnncc.data.arrays import read_arrays, read_inputs, render_summary, summarise, to_json, write_arrays
 from bnncc.diagnostics import BnnccError
 
 SQUARE = np.arange(4, dtype=np.float32).reshape(2, 2)

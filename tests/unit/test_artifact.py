@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import artifact, bench, targets
+from bnncc import bench, targets
 from bnncc.diagnostics import BnnccError
+from bnncc.execution import artifact
 from tests import tiny
 
 

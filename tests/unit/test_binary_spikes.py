@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bnncc import driver, llvm, targets, toolchain
+from bnncc import driver, targets
 from bnncc.kernels.build import compile_c, compile_object, make_kernel
 from bnncc.kernels.c_helpers import POPCOUNT
 from bnncc.options import Goal
 from bnncc.plan.kernel import BinaryConv, KernelSpec, Map, RealConv, SpikeConv
 from bnncc.plan.program import Step
+from bnncc.toolchain import c_compiler, llvm
 from tests import cases
 
 PREFIX = "layer"
@@ -66,7 +67,7 @@ def float_products(spec: KernelSpec, target_name: str, folder: Path) -> list[str
         source.write_text(
             compile_c([make_kernel(spec, target)], PREFIX, target).replace("static void", "void")
         )
-        compiler = toolchain.find(target)
+        compiler = c_compiler.find(target)
         compiler.compile(source, path, ["-O0"])
         text = subprocess.run(["objdump", "-d", str(path)], capture_output=True, text=True, check=True).stdout
     assert PREFIX in text

@@ -11,11 +11,11 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from bnncc import driver
+from bnncc.data.spike_words import packed
 from bnncc.diagnostics import BnnccError
 from bnncc.options import CameraInput
 from bnncc.plan import density
 from bnncc.plan.kernel import RealConv, SpikeConv
-from bnncc.spike_words import packed
 from tests.models import make_model, write
 
 RNG = np.random.default_rng(3)

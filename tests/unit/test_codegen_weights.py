@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import runtime, targets, toolchain
+from bnncc import runtime, targets
 from bnncc.codegen import weights
 from bnncc.codegen.weights import WeightPool
+from bnncc.toolchain import c_compiler
 
 ARRAYS = {
     "float32": [0.0, -0.0, 1.5, -1e-45, 3.4028235e38, 0.1, 16777216, np.inf, -np.inf, np.nan],
@@ -37,7 +38,7 @@ def test_both_forms_give_back_the_numbers(form, tmp_path: Path):
     source, library = tmp_path / "weights.c", tmp_path / "weights.so"
     headers = "#include <math.h>\n#include <stdint.h>\n" + runtime.header_text("placement.h")
     source.write_text(f"{headers}\n{text}\n")
-    tools = toolchain.find(targets.native())
+    tools = c_compiler.find(targets.native())
     tools.compile(source, tmp_path / "weights.o", ("-Wall", "-Wextra", "-Werror"))
     symbols = [stored.symbol for stored in pool().arrays]
     tools.link_shared([tmp_path / "weights.o"], library, symbols)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bnncc import elf, targets
+from bnncc import targets
 from bnncc.kernels.build import compile_object, make_kernel
+from bnncc.toolchain import elf
 from tests import tiny
 from tests.host import CC
 

@@ -12,7 +12,7 @@ import pytest
 from xdsl.dialects.builtin import ModuleOp
 
 import bnncc
-from bnncc.comparison import Comparison
+from bnncc.checking.comparison import Comparison
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decisions_of, main_function
 from bnncc.dialect.parsing import make_context

@@ -8,8 +8,8 @@ import inspect
 import re
 from pathlib import Path
 
-from bnncc import artifact
 from bnncc.codegen import manifest, stateful
+from bnncc.execution import artifact
 from bnncc.plan.program import TimeLoop
 
 PAGE = Path(__file__).parents[2] / "docs" / "manifest.md"

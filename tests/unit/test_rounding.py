@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from bnncc.checking.rounding import Ties
 from bnncc.driver import Options
 from bnncc.frontend.evaluate import ModelEvaluator
-from bnncc.rounding import Ties
 from bnncc.verify import verify_model
 from tests.models import make_model, real, whole, write
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnncc import timing
+from bnncc.execution import timing
 
 
 class Steps:

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnncc import artifact, elf, targets, toolchain
+from bnncc import targets
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.execution import artifact
+from bnncc.toolchain import c_compiler, elf
 from tests import tiny
 
 NATIVE = targets.native()
@@ -23,27 +25,27 @@ def nothing_on_path(name: str) -> None:
 def test_order(monkeypatch: pytest.MonkeyPatch):
     there = {"gcc": "/bin/gcc", "clang": "/bin/clang", "ar": "/bin/ar", "mycc": "/opt/mycc"}
     monkeypatch.setattr(shutil, "which", there.get)
-    assert toolchain.find(NATIVE, None, {}).compiler == ("/bin/gcc",)
-    assert toolchain.find(NATIVE, None, {"CC": "mycc -m32"}).compiler == ("mycc", "-m32")
-    assert toolchain.find(NATIVE, "clang -v", {"CC": "mycc"}).compiler == ("clang", "-v")
+    assert c_compiler.find(NATIVE, None, {}).compiler == ("/bin/gcc",)
+    assert c_compiler.find(NATIVE, None, {"CC": "mycc -m32"}).compiler == ("mycc", "-m32")
+    assert c_compiler.find(NATIVE, "clang -v", {"CC": "mycc"}).compiler == ("clang", "-v")
 
 
 def test_ziglang_is_the_last_resort(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "which", nothing_on_path)
-    found = toolchain.find(NATIVE, None, {})
+    found = c_compiler.find(NATIVE, None, {})
     assert found.compiler == (sys.executable, "-m", "ziglang", "cc")
     assert found.archiver == (sys.executable, "-m", "ziglang", "ar")
 
 
 def test_another_architecture_takes_ziglang():
     foreign = replace(NATIVE, architecture="riscv64", triple="riscv64-unknown-linux-gnu")
-    assert toolchain.find(foreign, None, {}).compiler[-3:] == ("cc", "-target", "riscv64-linux-gnu")
+    assert c_compiler.find(foreign, None, {}).compiler[-3:] == ("cc", "-target", "riscv64-linux-gnu")
 
 
 def test_a_cross_compiler_brings_its_archiver(monkeypatch: pytest.MonkeyPatch):
     there = {name: f"/bin/{name}" for name in ("arm-none-eabi-gcc", "arm-none-eabi-ar", "ar")}
     monkeypatch.setattr(shutil, "which", there.get)
-    assert toolchain.find(NATIVE, "arm-none-eabi-gcc", {}).archiver == ("/bin/arm-none-eabi-ar",)
+    assert c_compiler.find(NATIVE, "arm-none-eabi-gcc", {}).archiver == ("/bin/arm-none-eabi-ar",)
 
 
 @pytest.mark.parametrize(
@@ -59,38 +61,38 @@ def test_a_cross_compiler_brings_its_archiver(monkeypatch: pytest.MonkeyPatch):
 def test_hard_float_targets_multiply_in_their_fpu(name: str, is_hard: bool, tmp_path: Path):
     source, code = tmp_path / "product.c", tmp_path / "product.o"
     source.write_text("float product(float a, float b) { return a * b; }\n")
-    toolchain.find(targets.load(name), None, {}).compile(source, code)
+    c_compiler.find(targets.load(name), None, {}).compile(source, code)
     called = elf.undefined_symbols(code.read_bytes())
     assert ("__aeabi_fmul" in called) is not is_hard
 
 
 def test_nothing_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "which", nothing_on_path)
-    monkeypatch.setattr(toolchain, "_has_ziglang", lambda: False)
+    monkeypatch.setattr(c_compiler, "_has_ziglang", lambda: False)
     with pytest.raises(BnnccError, match=r"no C compiler was found[\s\S]*pip install ziglang") as caught:
-        toolchain.find(NATIVE, None, {})
+        c_compiler.find(NATIVE, None, {})
     assert caught.value.exit_code == ExitCode.FAILURE
     monkeypatch.setattr(shutil, "which", {"gcc": "/bin/gcc"}.get)
     with pytest.raises(BnnccError, match=r"no archiver"):
-        toolchain.find(NATIVE, None, {})
+        c_compiler.find(NATIVE, None, {})
 
 
 @pytest.mark.parametrize("environment", [{}, {"CC": "absent-cc -O2"}])
 def test_a_named_compiler_must_exist(environment: dict[str, str]):
     with pytest.raises(BnnccError, match="'absent-cc -O2' was not found") as caught:
-        toolchain.find(NATIVE, None if environment else "absent-cc -O2", environment)
+        c_compiler.find(NATIVE, None if environment else "absent-cc -O2", environment)
     assert caught.value.location == ("CC" if environment else "--cc")
 
 
 def test_code_for_another_processor_is_refused(tmp_path: Path):
     """It would be in one archive with the kernels'. CC alone, often this machine's compiler, is left out."""
     bare = targets.load("cortex-m0plus")
-    assert "ziglang" in toolchain.find(bare, None, {"CC": "cc"}).compiler
+    assert "ziglang" in c_compiler.find(bare, None, {"CC": "cc"}).compiler
     (tmp_path / "a.c").write_text("int a;\n")
     with pytest.raises(BnnccError, match=r"cc makes code for \w+, the target is arm\n.*--cc"):
-        toolchain.find(bare, "cc", {}).compile(tmp_path / "a.c", tmp_path / "a.o")
+        c_compiler.find(bare, "cc", {}).compile(tmp_path / "a.c", tmp_path / "a.o")
     cross = f"{sys.executable} -m ziglang cc -target thumb-freestanding-eabi"
-    for tools in (toolchain.find(bare, cross, {}), toolchain.find(bare, None, {"CC": cross})):
+    for tools in (c_compiler.find(bare, cross, {}), c_compiler.find(bare, None, {"CC": cross})):
         assert tools.compiler[-1] == "thumb-freestanding-eabi"
         tools.compile(tmp_path / "a.c", tmp_path / "a.o")
 
@@ -102,7 +104,7 @@ def test_code_for_another_processor_is_refused(tmp_path: Path):
 @pytest.mark.skipif(NATIVE.architecture != "x86_64", reason="the compiler makes other code")
 def test_architectures_have_several_names(machine: str, is_refused: bool, tmp_path: Path):
     (tmp_path / "a.c").write_text("int a;\n")
-    tools = replace(toolchain.find(NATIVE, None, {}), architecture=machine)
+    tools = replace(c_compiler.find(NATIVE, None, {}), architecture=machine)
     if not is_refused:
         tools.compile(tmp_path / "a.c", tmp_path / "a.o")
         return
@@ -112,7 +114,7 @@ def test_architectures_have_several_names(machine: str, is_refused: bool, tmp_pa
 
 def test_a_command_with_an_open_quote_is_told():
     with pytest.raises(BnnccError, match="is no command: no closing quotation"):
-        toolchain.find(NATIVE, 'gcc "', {})
+        c_compiler.find(NATIVE, 'gcc "', {})
 
 
 def test_a_relative_path_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -122,14 +124,14 @@ def test_a_relative_path_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "a.c").write_text("int a;\n")
     monkeypatch.chdir(tmp_path)
-    toolchain.find(NATIVE, "./mycc -O1", {}).compile(tmp_path / "work" / "a.c", tmp_path / "work" / "a.o")
+    c_compiler.find(NATIVE, "./mycc -O1", {}).compile(tmp_path / "work" / "a.c", tmp_path / "work" / "a.o")
 
 
 @pytest.mark.parametrize("name", ["cortex-m4", "rv32imc"])
 def test_firmware_has_nothing_to_unwind_its_stack_with(name: str, tmp_path: Path):
     source, code = tmp_path / "a.c", tmp_path / "a.o"
     source.write_text("int f(int); int g(int x) { return f(x) + 1; }\n")
-    toolchain.find(targets.load(name), None, {}).compile(source, code)
+    c_compiler.find(targets.load(name), None, {}).compile(source, code)
     assert b".eh_frame" not in code.read_bytes() and elf.undefined_symbols(code.read_bytes()) == {"f"}
 
 
@@ -137,7 +139,7 @@ def test_a_failing_command_is_shown(tmp_path: Path):
     source = tmp_path / "wrong.c"
     source.write_text("int f(void) { return undeclared; }\n")
     with pytest.raises(BnnccError, match=r"exit status \d+: .* -c wrong\.c[\s\S]*undeclared") as caught:
-        toolchain.find(NATIVE).compile(source, tmp_path / "wrong.o")
+        c_compiler.find(NATIVE).compile(source, tmp_path / "wrong.o")
     assert caught.value.exit_code == ExitCode.FAILURE
 
 
@@ -146,7 +148,7 @@ def test_a_command_that_cannot_run(tmp_path: Path):
     program.write_bytes(b"\x7fELF nonsense")
     program.chmod(0o755)
     with pytest.raises(BnnccError, match="cannot be run"):
-        toolchain.Toolchain((str(program),), ("ar",)).version()
+        c_compiler.Toolchain((str(program),), ("ar",)).version()
 
 
 @pytest.mark.parametrize(
@@ -163,8 +165,8 @@ def test_shared_libraries_are_those_of_the_target(
     """Not those of the machine that links them."""
     commands: list[str] = []
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(toolchain.Toolchain, "_run", lambda self, command, folder: commands.extend(command))
-    tools = toolchain.find(replace(NATIVE, triple=triple), "cc", {})
+    monkeypatch.setattr(c_compiler.Toolchain, "_run", lambda self, command, folder: commands.extend(command))
+    tools = c_compiler.find(replace(NATIVE, triple=triple), "cc", {})
     tools.link_shared([tmp_path / "a.o"], tmp_path / "a.so", ["run"])
     found = [word for word in commands if "exported" in word]
     assert found == [
@@ -184,7 +186,7 @@ def test_ziglang_compiles_archives_and_links(tmp_path: Path, monkeypatch: pytest
     import ctypes
 
     monkeypatch.setattr(shutil, "which", nothing_on_path)
-    tools = toolchain.find(NATIVE, None, {})
+    tools = c_compiler.find(NATIVE, None, {})
     monkeypatch.undo()
     source, compiled = tmp_path / "two.c", tmp_path / "two.o"
     source.write_text("int two(void) { return 2; }\nint hidden(void) { return 3; }\n")

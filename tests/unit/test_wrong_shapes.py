@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnncc.streams import wrong_shape
+from bnncc.execution.streams import wrong_shape
 
 IMAGES = ("N", 3, 8, 8)
 

@@ -13,7 +13,7 @@ from bnncc.frontend.torch.export import import_torch, same_bits
 if TYPE_CHECKING:
     import torch
 
-    from bnncc.artifact import Artifact
+    from bnncc.execution.artifact import Artifact
 
 LARGEST_NUMBER_OF_SHAPES = 8
 """A graph of `torch.compile` is compiled for so many shapes of its inputs; others are left to PyTorch."""

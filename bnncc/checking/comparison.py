@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 
 from bnncc import reference
+from bnncc.checking.rounding import Ties
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function
 from bnncc.dialect.sources import StepNames, get_source, location_text
@@ -25,7 +26,6 @@ from bnncc.dialect.types import element_of, numpy_type
 from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.frontend.nir.evaluate import NirEvaluator
 from bnncc.frontend.nir.rounding import NirTies
-from bnncc.rounding import Ties
 
 ROUNDING = 2e-5
 """Allowed error of a real value, relative to the largest magnitude in its tensor: a few thousand float32

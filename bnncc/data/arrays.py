@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from bnncc.data.spike_words import random_words
 from bnncc.diagnostics import BnnccError
-from bnncc.spike_words import random_words
 
 CLASSES = 1000
 """A last dimension up to this long counts as scores of classes: its argmax is shown."""

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnncc.llvm import tool
 from bnncc.targets import Target
+from bnncc.toolchain.llvm import tool
 
 ITERATIONS = 100
 COUNTING = ("cnt", "vcnt", "vpopcnt", "popcnt", "cpop", "vcpop")

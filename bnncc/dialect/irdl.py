@@ -8,8 +8,8 @@ Names and counts of operands, results and regions only. What IRDL cannot say: th
 newer tools have), that operands of one group differ in type (bnn.concat), sizes of several groups under our
 name (bnn.neuron, bnn.scan).
 
-`python -m bnncc.irdl` writes the files that the package ships, one for MLIR 19 and one for newer tools; a
-test holds them up to date.
+`python -m bnncc.dialect.irdl` writes the files that the package ships, one for MLIR 19 and one for newer
+tools; a test holds them up to date.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from xdsl.printer import Printer
 
 from bnncc.dialect import BNN
 
-HEAD = "// SPDX-License-Identifier: Apache-2.0\n// Made by `python -m bnncc.irdl`.\n"
-FILE = Path(__file__).parent / "dialect" / "bnn.irdl.mlir"
+HEAD = "// SPDX-License-Identifier: Apache-2.0\n// Made by `python -m bnncc.dialect.irdl`.\n"
+FILE = Path(__file__).parent / "bnn.irdl.mlir"
 LATEST = FILE.with_name("bnn-latest.irdl.mlir")
 """The same as MLIR 24 (IREE 3.13) spells it."""
 

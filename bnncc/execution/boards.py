@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnncc import runtime, targets, toolchain
+from bnncc import runtime, targets
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
+from bnncc.toolchain import c_compiler
 
 COUNTED = "bnncc instructions "
 """What count.c says before a number."""
@@ -83,7 +84,7 @@ def link(target: Target, folder: Path, main: str, library: str) -> Path:
     copy_sources(folder, sources)
     options = bare_options(target, folder) if target.is_bare else ()
     image = folder / "image.elf"
-    toolchain.find(target).link_program(sources, library, image, options)
+    c_compiler.find(target).link_program(sources, library, image, options)
     return image
 
 
@@ -104,7 +105,7 @@ def bare_options(target: Target, folder: Path, sections: str = "") -> tuple[str,
 def link_counter(folder: Path) -> Path:
     """QEMU's plugin that counts instructions, made in `folder`; its option is `-plugin file=PATH`."""
     source = shutil.copy(runtime.BOARDS / "count.c", folder)
-    toolchain.find(targets.native()).link_plugin(Path(source), folder / "libcount.so")
+    c_compiler.find(targets.native()).link_plugin(Path(source), folder / "libcount.so")
     return folder / "libcount.so"
 
 

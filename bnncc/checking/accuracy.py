@@ -11,10 +11,10 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
 from bnncc import reference
+from bnncc.data.samples import LABELS, Samples, sequences
 from bnncc.dialect import operations as ops
 from bnncc.dialect.network import main_function, states_of
 from bnncc.lowering.spikes import fired
-from bnncc.samples import LABELS, Samples, sequences
 
 
 @dataclass(frozen=True)

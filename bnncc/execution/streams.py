@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bnncc.data.spike_words import as_words
 from bnncc.diagnostics import BnnccError, did_you_mean, joined
-from bnncc.spike_words import as_words
 
 if TYPE_CHECKING:
-    from bnncc.artifact import Artifact
+    from bnncc.execution.artifact import Artifact
 
 Arrays = Mapping[str, np.ndarray]
 

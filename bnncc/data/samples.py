@@ -10,11 +10,11 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
-from bnncc import arrays
+from bnncc.data import arrays
+from bnncc.data.spike_words import unpacked
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect.network import INPUTS, main_function, names_of, states_of
 from bnncc.dialect.types import element_of, shape_of, spike
-from bnncc.spike_words import unpacked
 
 LABELS = "labels"
 """The array of samples that holds what is right, for those who count it."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bnncc.diagnostics import BnnccError, ExitCode
-from bnncc.spikes import Raster
+from bnncc.execution.spikes import Raster
 
 MOST_DOTS = 20_000
 """Spikes of a layer that are drawn one by one; of more, every so many-th."""

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from bnncc import boards
-from bnncc.boards import Execution
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.execution import boards
+from bnncc.execution.boards import Execution
 from bnncc.targets import Target
 
 STOP, WRITE, READ, RUN, LAYER, WATCH = range(6)

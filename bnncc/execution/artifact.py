@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnncc import targets
+from bnncc.data.spike_words import binned
 from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
+from bnncc.execution.streams import Stream, run_sequences, with_words, wrong_shape
 from bnncc.plan.c_values import C_TYPES
-from bnncc.spike_words import binned
-from bnncc.streams import Stream, run_sequences, with_words, wrong_shape
 
 if TYPE_CHECKING:
-    from bnncc.emulator import Emulator
+    from bnncc.execution.emulator import Emulator
 
 MANIFEST = "manifest.json"
 GENERATOR = "bnncc"
@@ -174,7 +174,7 @@ class Artifact:
         self, events: np.ndarray, step_length: int, steps: int | None = None, start: int | None = None
     ) -> dict[str, np.ndarray]:
         """Outputs [T, ...] for the events of a camera, of a network compiled with --input-type events, from
-        states of zero: see `bnncc.spike_words.binned`. Raises BnnccError."""
+        states of zero: see `bnncc.data.spike_words.binned`. Raises BnnccError."""
         return self.run(self.events_input(events, step_length, steps, start))
 
     def events_input(
@@ -403,7 +403,7 @@ class Artifact:
         """What runs it where this machine cannot; None where it can."""
         if self.target.runs_here() or not self.target.is_foreign:
             return None
-        from bnncc.emulator import Emulator
+        from bnncc.execution.emulator import Emulator
 
         return Emulator(self.directory, self.manifest, self.target)
 

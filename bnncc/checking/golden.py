@@ -9,10 +9,10 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from bnncc import reference
-from bnncc.arrays import random_array
+from bnncc.data.arrays import random_array
+from bnncc.data.spike_words import random_words
 from bnncc.diagnostics import BnnccError
 from bnncc.plan.program import Program
-from bnncc.spike_words import random_words
 
 SEEDS = 20
 """Random inputs tried before giving up."""

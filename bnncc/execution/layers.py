@@ -10,10 +10,10 @@ from xdsl.dialects.builtin import f32, i1
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation, SSAValue
 
-from bnncc.artifact import Artifact
 from bnncc.dialect import operations as ops
 from bnncc.dialect.time import Scan
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, numpy_type, shape_of
+from bnncc.execution.artifact import Artifact
 from bnncc.lowering import Lowered
 from bnncc.lowering.geometry import canonical
 from bnncc.lowering.storage import Plane

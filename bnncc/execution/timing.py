@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnncc.artifact import Artifact
+from bnncc.execution.artifact import Artifact
 
 SLICE_SECONDS = 0.02
 """One measurement covers about this long, so that the clock's resolution does not matter."""

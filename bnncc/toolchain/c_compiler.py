@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bnncc import elf, runtime
+from bnncc import runtime
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
+from bnncc.toolchain import elf
 
 INSTALL_HINT = "install one: `pip install ziglang`, or `apt-get install gcc`; or name yours with --cc or CC"
 WRONG_COMPILER = (

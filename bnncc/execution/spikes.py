@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnncc.diagnostics import BnnccError
-from bnncc.streams import checked, sample_batches, sample_states, state_offset
+from bnncc.execution.streams import checked, sample_batches, sample_states, state_offset
 
 if TYPE_CHECKING:
-    from bnncc.artifact import Artifact
+    from bnncc.execution.artifact import Artifact
 
 Facts = Mapping[str, Any]
 
