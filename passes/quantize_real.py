@@ -28,7 +28,7 @@ from bnncc.passes.levels import weight_levels
 from bnncc.passes.matching import constant_of, has_one_use
 from bnncc.passes.quantize_weights import quantized
 from bnncc.plan import byte_costs
-from bnncc.plan.byte_costs import FEW_CHANNELS, WORTHWHILE, LayerKind
+from bnncc.plan.byte_costs import FEW_CHANNELS, NARROW, WORTHWHILE, LayerKind
 
 STEPS = 255
 """From the lowest level to the highest."""
@@ -97,6 +97,8 @@ def layer_kind(op: ops.Conv2d | ops.Dense) -> LayerKind:
     channels, groups = shape_of(op.input)[3], op.groups.value.data
     if depth == 1 and groups > 1:
         return "depthwise"
+    if depth == NARROW and groups > 1:
+        return "narrow"
     if height == width == 1:
         return "pointwise"
     return "stem" if channels <= FEW_CHANNELS else "spatial"

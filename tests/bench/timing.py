@@ -104,8 +104,8 @@ def multiply_loop() -> Call | None:
 
 
 def _loop_of(instruction: str) -> Call:
-    """Repeats an instruction on each of 16 registers, which hold zeros. Upper halves that stay in use would make
-    SSE code that is timed next two to three times as slow."""
+    """Repeats an instruction on each of 16 registers, which hold zeros. Upper halves that stay in use would
+    make SSE code that is timed next two to three times as slow."""
     registers = [f"%%zmm{i}" for i in range(16)]
     body = "".join(instruction.format(register) for register in registers)
     zeros = "".join(f"vpxord {r}, {r}, {r};" for r in registers)

@@ -106,6 +106,17 @@ def test_layers_that_bytes_make_no_faster_stay_real(tmp_path: Path) -> None:
         assert "f32 x f32" not in domains(path, others)
 
 
+@pytest.mark.parametrize(("inside", "stays"), [(2, True), (4, False), (1, False)])
+def test_groups_of_two_channels_stay_real(tmp_path: Path, inside: int, stays: bool) -> None:
+    rng = np.random.default_rng(3)
+    constants = {"weight": rng.standard_normal((8, inside, 3, 3)).astype(np.float32)}
+    nodes = [node("Conv", ["x", "weight"], ["y"], "grouped", pads=[1, 1, 1, 1], group=8 // inside)]
+    given = {"x": rng.standard_normal((4, 8, 6, 6)).astype(np.float32)}
+    path = write(tmp_path, make_model(nodes, {"x": [1, 8, 6, 6]}, ["y"], constants))
+    found = domains(path, replace(rounded(given, "x86-64-v3"), optimize=None))
+    assert (found == ["f32 x f32"]) == stays
+
+
 def test_a_layer_that_reads_bytes_anyway_is_quantised(tmp_path: Path) -> None:
     """Where another layer has the same input rounded, nothing is saved by keeping the numbers, too."""
     rng = np.random.default_rng(3)
