@@ -12,6 +12,7 @@ import pytest
 
 import bnncc
 from bnncc import reference, targets
+from bnncc.codegen.text import with_short_names
 from bnncc.driver import Options, lower_model
 from bnncc.execution.artifact import Artifact
 from bnncc.frontend.camera import CameraInput
@@ -226,7 +227,8 @@ def kernels_of(artifact: Artifact, source: str, operation: str) -> dict[str, str
     bodies = {}
     for step in artifact.manifest["steps"]:
         if step["domains"].endswith("x bipolar") and operation in step["operation"]:
-            start = source.index(f"static void {artifact.name}_{step['kernel']}(")
+            name = with_short_names(f"{artifact.name}_{step['kernel']}", artifact.name, [step["kernel"]])
+            start = source.index(f"static void {name}(")
             bodies[step["location"]] = source[start : source.index("\n}\n", start)]
     return bodies
 
