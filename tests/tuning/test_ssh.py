@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,7 +54,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
         Path("/run/sshd").mkdir(exist_ok=True)
     server = subprocess.Popen([sshd, "-D", "-e", "-f", str(folder / "config")], stderr=subprocess.DEVNULL)
     try:
-        _wait_for(port)
+        _wait_until(lambda: _answers(port), "sshd does not answer")
         known = f"UserKnownHostsFile={folder / 'known'}"
         options = ("-i", str(folder / "user"), "-o", "StrictHostKeyChecking=no", "-o", known)
         yield Ssh(f"{getpass.getuser()}@127.0.0.1", port, options)
@@ -63,13 +63,17 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
         server.wait()
 
 
-def _wait_for(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait_until(condition: Callable[[], bool], problem: str) -> None:
+    for _ in range(200):
+        if condition():
+            return
         time.sleep(0.05)
-    raise AssertionError("sshd does not answer")
+    raise AssertionError(problem)
 
 
 def left_behind() -> set[str]:
@@ -149,4 +153,5 @@ def test_the_kept_connection_ends_with_the_device(board: Ssh, tmp_path: Path):
     control = Path(next(word for word in board._ssh if word.startswith("ControlPath=")).partition("=")[2])
     assert control.exists()
     board._closing()
-    assert not control.exists()
+    # The kept process answers first and leaves after that.
+    _wait_until(lambda: not control.exists(), "the kept connection is still there")
