@@ -36,7 +36,6 @@ from bnncc.kernels.tiles import Sums
 SIGNED_PLANES = 7
 """Weights below 2^7 in magnitude: two products with activations of -128 to 127 fit 16 bits."""
 
-
 ACCUMULATORS = {"dot": 20, "pairs": 12}
 """Sums that registers hold beside what they are made of."""
 

@@ -31,7 +31,6 @@ BLOCK = 4
 CHANNELS = WORD_BITS
 """Whose sums are kept at a time: a word of bits, where those are written."""
 
-
 TAP = "bnncc_byte_tap"
 """(sums, bytes, weight): adds the products of four channels."""
 

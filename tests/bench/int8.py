@@ -63,6 +63,11 @@ def by_channel(size: int, channels: int, stride: int = 1) -> Shape:
     return Shape((1, size, size, channels), channels, stride=(stride, stride), groups=channels)
 
 
+def by_two(size: int, channels: int) -> Shape:
+    """A 3x3 convolution in groups of two channels."""
+    return Shape((1, size, size, channels), channels, groups=channels // 2)
+
+
 LAYERS = (
     Layer("stem 7x7/2 224x224x3->64", square(224, 3, 64, 7, 2)),
     Layer("stem 3x3/2 224x224x3->32", square(224, 3, 32, 3, 2)),
@@ -74,6 +79,8 @@ LAYERS = (
     Layer("1x1 14x14x256->512", pointwise(14, 256, 512)),
     Layer("depthwise 3x3 112x112x64", by_channel(112, 64)),
     Layer("depthwise 3x3/2 56x56x128", by_channel(56, 128, 2)),
+    Layer("groups of two 3x3 56x56x64", by_two(56, 64)),
+    Layer("groups of two 3x3 28x28x128", by_two(28, 128)),
     Layer("dense 512->1000", dense(1, 512, 1000)),
 )
 
