@@ -14,7 +14,7 @@ import numpy as np
 from bnncc.data.arrays import random_input
 from bnncc.execution import timing
 from bnncc.execution.artifact import Artifact
-from bnncc.execution.streams import checked
+from bnncc.execution.inputs import batches, checked
 from bnncc.report.html import Measured
 from bnncc.report.table import table
 from bnncc.toolchain import mca
@@ -204,12 +204,11 @@ def measured(result: Result | Counted) -> Measured:
 
 def _first_batch(artifact: Artifact, inputs: Mapping[str, np.ndarray] | None) -> list[np.ndarray]:
     """The first batch (of a network with states: of the first step) of the inputs; random ones if none."""
-    if inputs is not None and artifact.is_stateful:
-        given = checked(artifact, inputs, leading=1)
-        first = [given[port["name"]][0] for port in artifact.manifest["inputs"]]
-        return [np.ascontiguousarray(array[: artifact.batch]) for array in first]
     if inputs is not None:
-        return list(next(artifact.batches(inputs)).values())
+        has_states = artifact.is_stateful
+        given = checked(artifact.manifest, inputs, steps=has_states, samples=True)
+        first = next(batches(artifact.manifest, given, steps=has_states))
+        return [np.ascontiguousarray(array[0]) for array in first] if has_states else first
     rng = np.random.default_rng(0)
     return [random_input(rng, port) for port in artifact.manifest["inputs"]]
 

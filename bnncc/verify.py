@@ -41,8 +41,8 @@ from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of
 from bnncc.driver import Options, Say
 from bnncc.execution.artifact import Artifact
+from bnncc.execution.inputs import batches, checked
 from bnncc.execution.layers import LayerRunner
-from bnncc.execution.streams import checked, sample_batches
 from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.frontend.nir.evaluate import NirEvaluator
 from bnncc.frontend.nir.file import is_nir
@@ -132,8 +132,8 @@ def verify_model(
     if artifact.is_stateful:
         sequences = _sequences(artifact, inputs, samples, seed)
         return verify_sequences(lowered, artifact, graph, sequences, feed, progress)
-    given = artifact.batches(inputs) if inputs is not None else _random_batches(artifact, samples, seed)
-    return verify_library(lowered, artifact, graph, list(given), feed, progress)
+    given = list(_batches(artifact, inputs, samples, seed))
+    return verify_library(lowered, artifact, graph, given, feed, progress)
 
 
 def _verify_rounded(
@@ -156,9 +156,7 @@ def _verify_rounded(
         names = list(sequences[0][0])
         together = {name: np.concatenate(steps[i :: len(names)], axis=1) for i, name in enumerate(names)}
     else:
-        given = list(
-            artifact.batches(inputs) if inputs is not None else _random_batches(artifact, samples, seed)
-        )
+        given = list(_batches(artifact, inputs, samples, seed))
         report = verify_library(lowered, artifact, graph, given, None, progress)
         together = {name: np.concatenate([batch[name] for batch in given]) for name in given[0]}
     plain = replace(options, quantize_weights=None, quantize_real=None, membrane=None, calibrate=None)
@@ -365,6 +363,18 @@ def _merge(rows: dict[tuple[str, str, str], Row], row: Row) -> None:
     rows[key] = row
 
 
+def _batches(
+    artifact: Artifact, inputs: Mapping[str, np.ndarray] | None, samples: int, seed: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The inputs that are given, in batches, or random ones."""
+    if inputs is None:
+        yield from _random_batches(artifact, samples, seed)
+        return
+    given = checked(artifact.manifest, inputs, steps=False, samples=True)
+    for arrays in batches(artifact.manifest, given, steps=False):
+        yield dict(zip(artifact.input_names, arrays, strict=True))
+
+
 def _random_batches(artifact: Artifact, samples: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
     """Normal reals, uniform integers. Every second batch holds exact zeros, so that what depends on sign(0)
     is tried too."""
@@ -384,14 +394,13 @@ def _sequences(
 ) -> list[list[dict[str, np.ndarray]]]:
     """Inputs step by step: those given [T, N, ...], a sequence for each batch of samples, or random ones."""
     if inputs is None:
-        batches = list(_random_batches(artifact, samples * STEPS, seed))
-        return [batches[i : i + STEPS] for i in range(0, len(batches), STEPS)]
-    names = [port["name"] for port in artifact.manifest["inputs"]]
-    given = {name: array for name, array in checked(artifact, inputs, leading=1).items() if name in names}
-    sequences = []
-    for part in sample_batches(artifact, given):
-        sequences.append([dict(zip(names, arrays, strict=True)) for arrays in zip(*part, strict=True)])
-    return sequences
+        drawn = list(_random_batches(artifact, samples * STEPS, seed))
+        return [drawn[i : i + STEPS] for i in range(0, len(drawn), STEPS)]
+    given = checked(artifact.manifest, inputs, steps=True, samples=True)
+    return [
+        [dict(zip(artifact.input_names, arrays, strict=True)) for arrays in zip(*part, strict=True)]
+        for part in batches(artifact.manifest, given, steps=True)
+    ]
 
 
 def _graph_inputs(

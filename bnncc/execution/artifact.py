@@ -12,8 +12,8 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,10 @@ import numpy as np
 
 from bnncc import targets
 from bnncc.data.spike_words import binned
-from bnncc.diagnostics import BnnccError, ExitCode, did_you_mean, joined
-from bnncc.execution.streams import Stream, run_sequences, with_words, wrong_shape
+from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.execution.inputs import Arrays, batches, checked, count_samples
+from bnncc.execution.memory import initial_state, new_arena, new_state
+from bnncc.execution.streams import Stream
 from bnncc.plan.c_values import C_TYPES
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ class Artifact:
         except (OSError, ValueError) as error:
             raise BnnccError(str(path), f"cannot be read: {error}", "compile the model again") from error
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs by ONNX name for inputs by ONNX name.
 
         Axis 0 of all inputs may hold more samples (or fewer) than the compiled batch: the library is called
@@ -150,22 +152,38 @@ class Artifact:
         sample begins with states of zero, or with those given by their input names [N, ...]. Outputs are
         those of all steps, new states among them."""
         if self.is_stateful:
-            return run_sequences(self, inputs)
-        arrays, samples = self._checked(inputs)
-        parts = list(self._cut(arrays, samples))
+            return self._run_sequences(inputs)
+        given = checked(self.manifest, inputs, steps=False, samples=True)
+        parts = list(batches(self.manifest, given, steps=False))
         emulator = self.emulator
         chunks = emulator.run(parts) if emulator else [self._run_once(part) for part in parts]
+        outputs = self._joined(chunks, 0, count_samples(self.manifest, given, steps=False))
+        return outputs | self._shortened(outputs, given)
+
+    def _run_sequences(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs [T, N, ...] for inputs [T, N, ...] of a network with states."""
+        given = checked(self.manifest, inputs, steps=True, samples=True)
+        parts = [
+            (arrays, initial_state(self.manifest, given, number * (self.batch or 1)))
+            for number, arrays in enumerate(batches(self.manifest, given, steps=True))
+        ]
+        emulator = self.emulator
+        chunks = emulator.run_sequences(parts) if emulator else [self.run_sequence(*part) for part in parts]
+        return self._joined(chunks, 1, count_samples(self.manifest, given, steps=True))
+
+    def _joined(
+        self, chunks: Sequence[Sequence[np.ndarray]], axis: int, samples: int | None
+    ) -> dict[str, np.ndarray]:
+        """The outputs of all batches, whose samples are on an axis: as many as were given."""
         if len(chunks) == 1 and samples in (None, self.batch):
-            outputs = dict(zip(self.output_names, chunks[0], strict=True))
-            return outputs | self._shortened(outputs, inputs)
+            return dict(zip(self.output_names, chunks[0], strict=True))
+        keep = (slice(None),) * axis + (slice(samples),)
         return {
-            name: np.concatenate([chunk[index] for chunk in chunks])[:samples]
+            name: np.concatenate([chunk[index] for chunk in chunks], axis=axis)[keep]
             for index, name in enumerate(self.output_names)
         }
 
-    def _shortened(
-        self, outputs: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
+    def _shortened(self, outputs: Arrays, inputs: Arrays) -> dict[str, np.ndarray]:
         """Those outputs that an input says the length of, without the zeros at their end."""
         counts = {port["name"]: port["count"] for port in self.manifest["outputs"] if "count" in port}
         return {name: outputs[name][: int(inputs[count].item())] for name, count in counts.items()}
@@ -186,7 +204,7 @@ class Artifact:
             raise BnnccError(self.name, "the network takes no events", "compile it with --input-type events")
         return {ports[0]["name"]: binned(ports[0], events, step_length, steps, start)}
 
-    def step(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def step(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """One step of a network with states: see `Stream.step`. Raises BnnccError for a network without."""
         return self._first_stream().step(inputs)
 
@@ -199,28 +217,22 @@ class Artifact:
         if not self.is_stateful:
             hint = "`run` runs it; --state BEFORE=AFTER makes a graph of one time step stateful"
             raise BnnccError(self.name, "the network keeps no state: it has no steps", hint)
-        return Stream(self)
+        return Stream(self.manifest, partial(self.bind, self.arena()))
 
     def _first_stream(self) -> Stream:
         if self._stream is None:
             self._stream = self.stream()
         return self._stream
 
-    def batches(self, inputs: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        """The same inputs checked and cut into what one call of the library takes, the last batch filled up
-        with zeros."""
-        for part in self._cut(*self._checked(inputs)):
-            yield dict(zip(self.input_names, part, strict=True))
-
     # Raw access, for tools that verify and time layers.
 
     def arena(self) -> np.ndarray:
         """New memory for the network: uint8 [arena bytes], aligned, all zeros."""
-        return _memory(self.manifest["arena"]["bytes"], self.manifest["arena"]["alignment_bytes"])
+        return new_arena(self.manifest)
 
     def state_memory(self) -> np.ndarray:
         """New memory for the states, all of them zero: uint8 [state bytes], aligned."""
-        return _memory(self.manifest["state"]["bytes"], self.manifest["state"]["alignment_bytes"])
+        return new_state(self.manifest)
 
     def bind(
         self,
@@ -300,51 +312,6 @@ class Artifact:
             self._arenas.arena = self.arena()
         self.bind(self._arenas.arena, arrays, outputs)()
         return outputs
-
-    def _cut(self, arrays: Sequence[np.ndarray], samples: int | None) -> Iterator[list[np.ndarray]]:
-        """Arrays of so many samples (None: not counted) in pieces of the compiled batch."""
-        step = self.batch
-        if samples is None or step is None:
-            yield list(arrays)
-            return
-        for start in range(0, samples, step):
-            yield [_padded(array[start : start + step], step) for array in arrays]
-
-    def _checked(self, inputs: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], int | None]:
-        """The inputs in order, C-contiguous, and how many samples they hold (None: not counted)."""
-        known = ", ".join(_describe(port) for port in self.manifest["inputs"])
-        if not isinstance(inputs, Mapping):
-            raise BnnccError(
-                self.name, f"inputs must be arrays by name, found {type(inputs).__name__}", known
-            )
-        hint = f"the inputs are {known}"
-        inputs = with_words(self.manifest, inputs)
-        problems = [
-            BnnccError(self.name, f"there is no input '{name}'", did_you_mean(name, self.input_names) + hint)
-            for name in inputs
-            if name not in self.input_names
-        ]
-        samples: dict[str, int] = {}
-        arrays = []
-        for port in self.manifest["inputs"]:
-            if port["name"] not in inputs:
-                problems.append(BnnccError(self.name, f"the input '{port['name']}' is missing", hint))
-                continue
-            array = inputs[port["name"]]
-            try:
-                _check_array(array, port, self.batch)
-            except BnnccError as problem:
-                problems.append(problem)
-                continue
-            if self.batch is not None:
-                samples[port["name"]] = array.shape[0]
-            arrays.append(np.ascontiguousarray(array).reshape(array.shape))
-        if problems:
-            raise joined(problems)
-        if len(set(samples.values())) > 1:
-            counts = ", ".join(f"{count} in '{name}'" for name, count in samples.items())
-            raise BnnccError(self.name, f"the inputs hold different numbers of samples: {counts}")
-        return arrays, next(iter(samples.values()), None)
 
     def _bound(
         self,
@@ -438,13 +405,6 @@ class Artifact:
         return _open_library(path.resolve(), digest)
 
 
-def _memory(size: int, alignment: int) -> np.ndarray:
-    """Zeros at an aligned address."""
-    memory = np.zeros(size + alignment, np.uint8)
-    start = -memory.ctypes.data % alignment
-    return memory[start : start + size]
-
-
 def _open_library(path: Path, digest: str) -> ctypes.CDLL:
     """Load a shared library, from a copy where an older one of that path is loaded already."""
     with _opened_lock:
@@ -495,34 +455,3 @@ def _is_port(port: object) -> bool:
     shape = port.get("shape")
     is_shape = isinstance(shape, list) and all(type(extent) is int and extent >= 0 for extent in shape)
     return is_shape and port.get("dtype") in C_TYPES
-
-
-def _describe(port: Mapping[str, Any]) -> str:
-    return f"'{port['name']}' ({port['dtype']} {port['shape']})"
-
-
-def _check_array(array: object, port: Mapping[str, Any], batch: int | None) -> None:
-    """Raise a BnnccError unless the array suits the port; with a batch, axis 0 may have any length."""
-    where, shape = f"input '{port['name']}'", port["shape"]
-    if not isinstance(array, np.ndarray):
-        raise BnnccError(
-            where, f"expected a NumPy array, got {type(array).__name__}", "numpy.asarray makes one"
-        )
-    if array.dtype != np.dtype(port["dtype"]):
-        hint = f"convert it: array.astype(numpy.{port['dtype']})"
-        raise BnnccError(where, f"expected {port['dtype']}, got {array.dtype}", hint)
-    free = 0 if batch is None else 1
-    if array.ndim != len(shape) or list(array.shape[free:]) != shape[free:]:
-        wanted = shape if batch is None else ["N", *shape[1:]]
-        raise wrong_shape(where, wanted, array.shape)
-    if batch is not None and array.shape[0] == 0:
-        raise BnnccError(where, "there are no samples: axis 0 has length 0")
-
-
-def _padded(array: np.ndarray, length: int) -> np.ndarray:
-    """The array with zeros after it along axis 0, up to `length`."""
-    if len(array) == length:
-        return array
-    padded = np.zeros((length, *array.shape[1:]), array.dtype)
-    padded[: len(array)] = array
-    return padded

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bnncc.diagnostics import BnnccError
-from bnncc.execution.streams import checked, sample_batches, sample_states, state_offset
-
-if TYPE_CHECKING:
-    from bnncc.execution.artifact import Artifact
+from bnncc.execution.artifact import Artifact
+from bnncc.execution.inputs import batches, checked, count_samples
+from bnncc.execution.memory import initial_state, state_offset
 
 Facts = Mapping[str, Any]
 
@@ -52,19 +51,17 @@ def record(
     Raises BnnccError for inputs that do not fit, a network without neurons, or one that cannot be watched."""
     if not any("spikes" in step for step in artifact.manifest["steps"]):
         raise BnnccError(artifact.name, "the network has no layer of spiking neurons", "leave --spikes out")
+    manifest, has_states = artifact.manifest, artifact.is_stateful
+    given = checked(manifest, inputs, steps=has_states, samples=True)
     parts: list[tuple[list[np.ndarray], list[Raster]]] = []
-    if artifact.is_stateful:
-        given = checked(artifact, inputs, leading=1)
-        samples = next(iter(given.values())).shape[1] if artifact.batch else None
-        for number, arrays in enumerate(sample_batches(artifact, given)):
-            state = sample_states(artifact, given, number * (artifact.batch or 1))
+    for number, arrays in enumerate(batches(manifest, given, steps=has_states)):
+        if has_states:
+            state = initial_state(manifest, given, number * (artifact.batch or 1))
             parts.append(_sequence(artifact, arrays, state))
-        return _joined(artifact, parts, 1, samples)
-    samples = next(iter(inputs.values())).shape[0] if artifact.batch else None
-    for batch in artifact.batches(inputs):
-        outputs, layers = _watched(artifact, list(batch.values()), None)
-        parts.append((outputs, _over_time(layers)))
-    return _joined(artifact, parts, 0, samples)
+        else:
+            outputs, layers = _watched(artifact, arrays, None)
+            parts.append((outputs, _over_time(layers)))
+    return _joined(artifact, parts, int(has_states), count_samples(manifest, given, steps=has_states))
 
 
 def _sequence(

@@ -215,9 +215,9 @@ def test_problems_are_printed_as_blocks(library: Path, tmp_path: Path, bnncc: Sh
     answer = bnncc("run", library, "--input", tmp_path / "inputs.npz")
     assert answer.err.splitlines() == [
         "bnncc: model: there is no input 'X'",
-        "  hint: did you mean 'x'? the inputs are 'x' (float32 [1, 3, 8, 8])",
+        "  hint: did you mean 'x'? the inputs are 'x' (float32 [N, 3, 8, 8])",
         "bnncc: model: there is no input 'y'",
-        "  hint: the inputs are 'x' (float32 [1, 3, 8, 8])",
+        "  hint: the inputs are 'x' (float32 [N, 3, 8, 8])",
         "bnncc: model: the input 'x' is missing",
         "bnncc: 3 problems in model",
     ]

@@ -13,6 +13,7 @@ import pytest
 from bnncc import bench, targets
 from bnncc.diagnostics import BnnccError
 from bnncc.execution import artifact
+from bnncc.execution.inputs import batches, checked
 from tests import tiny
 
 
@@ -47,10 +48,11 @@ def test_any_number_of_samples(built: Path, count: int):
 
 
 def test_batches_are_filled_up_with_zeros(built: Path):
-    x = samples(3)
-    first, second = artifact.load(built).batches({"input.1": x})
-    assert np.array_equal(first["input.1"], x[:2])
-    assert np.array_equal(second["input.1"], [x[2], np.zeros_like(x[2])])
+    x, manifest = samples(3), artifact.load(built).manifest
+    given = checked(manifest, {"input.1": x}, steps=False, samples=True)
+    (first,), (second,) = batches(manifest, given, steps=False)
+    assert np.array_equal(first, x[:2])
+    assert np.array_equal(second, [x[2], np.zeros_like(x[2])])
 
 
 def test_timing_takes_the_first_batch(built: Path):
@@ -129,7 +131,7 @@ def test_compiled_anew_in_the_same_process(tmp_path: Path):
         ({}, "the input 'input.1' is missing"),
         (
             {"input_1": samples(2)},
-            "there is no input 'input_1'[\\s\\S]*the inputs are 'input.1' \\(float32 \\[2, 40\\]\\)",
+            "there is no input 'input_1'[\\s\\S]*the inputs are 'input.1' \\(float32 \\[N, 40\\]\\)",
         ),
         ({"input.1": samples(2), "y": samples(2)}, "there is no input 'y'"),
         (
@@ -138,7 +140,7 @@ def test_compiled_anew_in_the_same_process(tmp_path: Path):
         ),
         ({"input.1": samples(2)[:, 1:]}, re.escape("expected the shape [N, 40], got [2, 39]")),
         ({"input.1": samples(2)[0]}, re.escape("expected the shape [N, 40], got [40]")),
-        ({"input.1": samples(2)[:0]}, "there are no samples"),
+        ({"input.1": samples(2)[:0]}, "there is nothing to run: its shape is \\[0, 40\\]"),
         ({"input.1": samples(2).tolist()}, "expected a NumPy array, got list"),
         (samples(2), "arrays by name, found ndarray"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnncc.execution.streams import wrong_shape
+from bnncc.execution.inputs import wrong_shape
 
 IMAGES = ("N", 3, 8, 8)
 
