@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -291,13 +289,13 @@ class _Writer:
         profile = ("-DBNNCC_PROFILE",) if self.options.profile else ()
         stack = tools.stack_flags if self.target.is_bare else ()
         shared = threads.FLAGS if self.network.threads > 1 else ()
-        with ThreadPoolExecutor(os.cpu_count()) as workers:
-            jobs = [workers.submit(self._weights, work, tools)]
+        with tools.programs.side_by_side() as submit:
+            jobs = [submit(self._weights, work, tools)]
             flags = (*optimisation, *profile, *stack, *shared)
-            jobs.append(workers.submit(tools.compile, source, run, flags))
+            jobs.append(submit(tools.compile, source, run, flags))
             if "so" in self.options.emit:
                 flags = (*optimisation, *shared, "-DBNNCC_LAYERS")
-                jobs.append(workers.submit(tools.compile, source, run_and_layers, flags))
+                jobs.append(submit(tools.compile, source, run_and_layers, flags))
             parts = (work / f"{self.name}_weights.o", *self._kernels(work, tools))
             for job in jobs:
                 job.result()

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,12 +25,17 @@ from bnncc import runtime
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.targets import Target
 from bnncc.toolchain import elf
+from bnncc.toolchain.programs import Programs
 
 INSTALL_HINT = "install one: `pip install ziglang`, or `apt-get install gcc`; or name yours with --cc or CC"
 WRONG_COMPILER = (
     "name a compiler for the target with --cc or CC; without both, ziglang is one for every target"
 )
+ANOTHER_COMPILER = "try another compiler with --cc or CC"
 ERROR_LINES = 12
+
+SECONDS = 3600
+"""What takes longer hangs: large networks are compiled in minutes."""
 
 COMMON_FLAGS = ("-ffp-contract=off", "-g0")
 """The arithmetic as it is written."""
@@ -52,7 +57,8 @@ BARE_FLAGS = (
 class Toolchain:
     """Commands as lists: `compiler` compiles and links, `archiver` takes `rcsD ARCHIVE OBJECT...`; `linker`
     makes programs where it is not the compiler. is_apple: its shared libraries are in Apple's format.
-    architecture: what objects must be for, as `uname -m` says there; "" if any will do."""
+    architecture: what objects must be for, as `uname -m` says there; "" if any will do; programs: those that
+    run now."""
 
     compiler: tuple[str, ...]
     archiver: tuple[str, ...]
@@ -60,6 +66,7 @@ class Toolchain:
     linker: tuple[str, ...] = ()
     is_apple: bool = False
     architecture: str = ""
+    programs: Programs = field(default_factory=Programs, compare=False, repr=False)
 
     @property
     def stack_flags(self) -> tuple[str, ...]:
@@ -120,19 +127,13 @@ class Toolchain:
         """The first line of the compiler's `--version`."""
         return self._run((*self.compiler, "--version"), Path.cwd()).partition("\n")[0]
 
-    @staticmethod
-    def _run(command: Sequence[str], folder: Path) -> str:
+    def _run(self, command: Sequence[str], folder: Path) -> str:
         environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
         try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-            )
+            done = self.programs.run(command, folder, environment, SECONDS)
+        except subprocess.TimeoutExpired as error:
+            message = f"the command has not ended after {SECONDS / 60:.0f} minutes: {shlex.join(command)}"
+            raise BnnccError("", message, ANOTHER_COMPILER, ExitCode.FAILURE) from error
         except OSError as error:
             message = f"{command[0]} cannot be run: {error.strerror}"
             raise BnnccError("", message, INSTALL_HINT, ExitCode.FAILURE) from error
@@ -143,7 +144,7 @@ class Toolchain:
                 "\n  ".join(
                     (f"the command failed with exit status {done.returncode}: {shlex.join(command)}", *lines)
                 ),
-                "try another compiler with --cc or CC",
+                ANOTHER_COMPILER,
                 ExitCode.FAILURE,
             )
         return done.stdout

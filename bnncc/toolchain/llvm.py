@@ -32,6 +32,11 @@ def tools(names: Sequence[str], oldest: int) -> tuple[str, ...]:
 @lru_cache
 def version_of(program: str) -> int:
     """The major version that a program says it is of, 0 if it does not."""
-    said = subprocess.run((program, "--version"), capture_output=True, text=True, check=False).stdout
+    try:
+        said = subprocess.run(
+            (program, "--version"), capture_output=True, text=True, check=False, timeout=60
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
     found = re.search(r"LLVM version (\d+)", said)
     return int(found[1]) if found else 0

@@ -67,7 +67,7 @@ def loops(archive: Path, target: Target, symbols: frozenset[str]) -> Mapping[str
 
 def _output(command: list[str], text: str = "") -> str:
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=600)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

@@ -15,6 +15,7 @@ from bnncc.execution.boards import BARE_OPTIONS, memory_map
 from bnncc.toolchain import c_compiler, elf
 from tests import tiny
 from tests.cases import load_case
+from tests.conditions import PATIENCE
 from tests.e2e.commands import Shell
 from tests.e2e.test_link import compile_and_run
 
@@ -113,7 +114,7 @@ def run_firmware(name: str, library: Path, source: str, folder: Path) -> int:
     image = folder / "image.elf"
     c_compiler.find(target).link_program(["main.c", f"{target.system}.c"], "libdigits.a", image, options)
     command = [*target.emulator, *BARE_OPTIONS, "-kernel", str(image)]
-    return subprocess.run(command, cwd=folder, timeout=60, check=False).returncode
+    return subprocess.run(command, cwd=folder, timeout=PATIENCE, check=False).returncode
 
 
 @pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4", "cortex-m55", "rv32imc"])

@@ -7,7 +7,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from bnncc import doctor
 from bnncc.cli import argument_types, compile, targets
 from bnncc.progress import Progress
 from tests.cases import load_case
+from tests.conditions import PATIENCE, wait_until
 from tests.e2e.commands import Shell
 
 COMMANDS = ("compile", "run", "verify", "inspect", "bench", "tune", "targets", "doctor")
@@ -177,21 +177,22 @@ def test_a_missing_optional_package_is_no_illness(bnncc: Shell, monkeypatch: pyt
 
 
 def test_what_is_ended_leaves_nothing_behind(tmp_path: Path):
-    """In the middle of compiling, by the signal of `kill` and `timeout`."""
+    """In the middle of compiling, by the signal of `kill` and `timeout`; a compiler that hangs ends, too."""
     for folder in ("work", "out"):
         (tmp_path / folder).mkdir()
     compiler = tmp_path / "cc"
-    compiler.write_text(f'#!/bin/sh\ntouch "{tmp_path}/on"\nsleep 0.5\nexec cc "$@"\n')
+    compiler.write_text(f'#!/bin/sh\ntouch "{tmp_path}/on"\nexec sleep 1000\n')
     compiler.chmod(0o755)
     model = load_case("larq_signzero_exact").write_model(tmp_path)
     options = ("--cc", str(compiler), "-o", str(tmp_path / "out" / "net"))
     command = [sys.executable, "-m", "bnncc", "compile", str(model), *options]
     process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path / "work")})
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "on").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.terminate()
-    assert process.wait(30) == 130
+    try:
+        wait_until(lambda: (tmp_path / "on").exists() or process.poll() is not None, "no compiler was called")
+        process.terminate()
+        assert process.wait(PATIENCE) == 130
+    finally:
+        process.kill()
     assert not [*(tmp_path / "work").iterdir(), *(tmp_path / "out").iterdir()]
 
 

@@ -20,6 +20,7 @@ from bnncc.execution.artifact import Artifact
 from bnncc.execution.boards import BARE_OPTIONS, memory_map
 from bnncc.frontend.camera import CameraInput
 from bnncc.toolchain import c_compiler
+from tests.conditions import PATIENCE
 from tests.e2e.commands import Shell
 from tests.host import CC
 from tests.models import make_model, write
@@ -243,7 +244,7 @@ def test_events_on_a_board(name: str, libraries: dict[str | None, Artifact], tmp
     image = tmp_path / "image.elf"
     c_compiler.find(target).link_program(["main.c", f"{target.system}.c"], "libmodel.a", image, options)
     command = [*target.emulator, *BARE_OPTIONS, "-kernel", str(image)]
-    assert subprocess.run(command, cwd=tmp_path, timeout=60, check=False).returncode == 42
+    assert subprocess.run(command, cwd=tmp_path, timeout=PATIENCE, check=False).returncode == 42
     outputs = artifact.run_events(camera_events(), STEP, STEPS, START)
     np.testing.assert_array_equal(outputs["s"], libraries[None].run({"x": dense(camera_events())})["s"])
 

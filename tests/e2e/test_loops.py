@@ -4,7 +4,6 @@ steps; how often a Loop runs may be an input."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -233,17 +232,16 @@ def test_a_scan_in_every_direction(options: dict, target: str, tmp_path: Path):
 @pytest.mark.parametrize(("target", "growth"), [("c", 0.05), ("native", 1.0)])
 @pytest.mark.parametrize("make", [scanned, lambda steps: counted(steps, steps)], ids=["scan", "loop"])
 def test_a_thousand_steps_are_compiled_like_ten(make, target: str, growth: float, tmp_path: Path):
-    """In code, and nearly in time. (Layer by layer, other tiles are chosen for more steps.)"""
-    sizes, seconds = [], []
+    """In code, and in layers. (Layer by layer, other tiles are chosen for more steps.)"""
+    sizes, layers = [], []
     for steps in (10, 1000):
         path = write(tmp_path, make(steps))
-        begin = time.process_time()
         artifact = bnncc.compile(path, target=target, output=tmp_path / str(steps))
-        seconds.append(time.process_time() - begin)
+        layers.append(len(artifact.manifest["steps"]))
         sizes.append(artifact.manifest["code_bytes"])
         assert_same(artifact, make(steps), {"x": spikes(steps)})
     assert abs(sizes[1] / sizes[0] - 1) <= growth, sizes
-    assert seconds[1] < seconds[0] + 5, seconds
+    assert layers[1] == layers[0]
 
 
 def test_few_steps_are_written_out(tmp_path: Path):

@@ -18,6 +18,7 @@ from bnncc.driver import Options
 from bnncc.execution.artifact import Artifact
 from bnncc.verify import verify_model
 from tests.bench.architectures import exported
+from tests.conditions import PATIENCE
 from tests.e2e.commands import Shell
 
 pytest.importorskip("torch")
@@ -177,7 +178,10 @@ def test_runs_at_the_same_time_agree(compiled: Artifact) -> None:
 
 def test_a_program_with_several_streams(compiled: Artifact, tmp_path: Path) -> None:
     program = build(copied(compiled, tmp_path), "-O2")
-    assert subprocess.run([program], timeout=60, check=True, capture_output=True).stdout == b"all the same\n"
+    assert (
+        subprocess.run([program], timeout=PATIENCE, check=True, capture_output=True).stdout
+        == b"all the same\n"
+    )
 
 
 def has_thread_sanitizer(folder: Path) -> bool:
@@ -192,13 +196,13 @@ def test_the_sanitizer_sees_no_race_and_would_see_one(compiled: Artifact, tmp_pa
     if not has_thread_sanitizer(tmp_path):
         pytest.skip("cc has no thread sanitizer that runs here")
     sane = build(copied(compiled, tmp_path), *SANITIZED)
-    done = subprocess.run([sane], timeout=120, capture_output=True, text=True)
+    done = subprocess.run([sane], timeout=PATIENCE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     # Near miss: a run that goes on to the next layer before all pieces of this one are done.
     hasty = build(
         copied(compiled, tmp_path), *SANITIZED, change=(WAITS, WAITS.replace("while (", "while (0 && "))
     )
-    done = subprocess.run([hasty], timeout=120, capture_output=True, text=True)
+    done = subprocess.run([hasty], timeout=PATIENCE, capture_output=True, text=True)
     assert "data race" in done.stderr
 
 

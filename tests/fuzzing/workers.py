@@ -18,10 +18,11 @@ from typing import Any
 MEMORY = 4 << 30
 """Bytes of address space of a worker."""
 
-CPU_SECONDS = 5.0
-"""A model must be planned, or refused, within so much time of the processor."""
+CPU_SECONDS = 60.0
+"""A model must be planned, or refused, within so much time of the processor: most take a hundredth of a
+second, and what explodes takes hours."""
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds after which a worker is taken to hang, however busy the machine is."""
 
 COMPILE_EVERY = 100
@@ -94,6 +95,7 @@ def work(orders: Connection, judge: Judge) -> None:
     """A worker: numbers in, verdicts out."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders.send("ready")
     with tempfile.TemporaryDirectory(prefix="bnncc-fuzz-") as folder:
         while (number := orders.recv()) is not None:
             orders.send(judge(number, Path(folder)))
@@ -108,6 +110,8 @@ class Worker:
         self.process = context.Process(target=work, args=(far, judge), daemon=True)
         self.process.start()
         far.close()
+        # From here on its time counts.
+        self.connection.recv()
         self.number: int | None = None
         self.since = 0.0
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,9 @@ from bnncc.tuning.confirm import Verdict, judge
 
 class Library:
     """Two layers that take so many milliseconds, of kernels with these names; and more where they follow one
-    another."""
+    another. They take them of a clock of their own."""
 
+    now = 0.0
     is_stateful, emulator, threads = False, None, 2
 
     def __init__(self, kernels: str, milliseconds: tuple[float, float], together: float = 0):
@@ -27,10 +27,14 @@ class Library:
         pass
 
     def bind(self, *_: object) -> Callable[[], None]:
-        return lambda: time.sleep((sum(self.times) + self.together) / 1000)
+        return lambda: self.spend(sum(self.times) + self.together)
 
     def bind_layer(self, index: int, *_: object) -> Callable[[], None]:
-        return lambda: time.sleep(self.times[index] / 1000)
+        return lambda: self.spend(self.times[index])
+
+    @classmethod
+    def spend(cls, milliseconds: float) -> None:
+        cls.now += milliseconds / 1000
 
 
 DEFAULT: Any = Library("ab", (4, 4))
@@ -54,7 +58,7 @@ def test_verdicts(
     lost: tuple[int, ...],
     is_worse: bool,
 ):
-    monkeypatch.setattr(confirm, "ROUNDS", 5)
+    monkeypatch.setattr(confirm, "clock_of", lambda threads: (lambda: Library.now, "a clock"))
     verdict = judge(DEFAULT, tuned)
     assert (verdict.changed, verdict.lost, verdict.is_worse) == (changed, lost, is_worse)
 

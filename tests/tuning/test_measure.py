@@ -19,7 +19,7 @@ from bnncc.tuning.devices import Device, Emulated, Local
 from bnncc.tuning.measure import Subject, measure, measure_together
 from tests.kernels.contractions import Shape, real_spec
 from tests.kernels.test_real_conv import ONE, SIGNS
-from tests.tuning.bad_candidates import misbehave, only_the_second_fails
+from tests.tuning.bad_candidates import HANG, impatient_at_first, misbehave, only_the_second_fails
 from tests.tuning.layers import NATIVE, layer, numbers, spikes
 
 REAL = real_spec(Shape((1, 8, 8, 3), 32), SIGNS, ONE)
@@ -78,7 +78,7 @@ def test_instructions_are_counted_exactly():
     ("statement", "problem"),
     [
         ("__builtin_trap();", "it failed: exit status"),
-        ("for (;;) ;", "took longer"),
+        (HANG, "took longer"),
         ("((unsigned char *)p[3])[-1] = 1;", "outside of its outputs"),
         ("p[0] = p[1];", "its answer is wrong"),
     ],
@@ -87,9 +87,11 @@ def test_instructions_are_counted_exactly():
 def test_a_bad_candidate_costs_itself_only(monkeypatch: pytest.MonkeyPatch, statement: str, problem: str):
     assert len(SUBJECT.reads) == 1 and len(SUBJECT.constants) == 2
     misbehave(monkeypatch, statement)
-    monkeypatch.setattr(measuring, "SECONDS", 0.5)
+    device: Device = Local(NATIVE)
+    if statement is HANG:
+        impatient_at_first(monkeypatch, device, 5)
     choices = candidates(SUBJECT.spec, NATIVE)[:4]
-    only_the_second_fails(measure(SUBJECT, choices, Local(NATIVE), NATIVE), problem)
+    only_the_second_fails(measure(SUBJECT, choices, device, NATIVE), problem)
 
 
 def test_what_cannot_be_generated_is_a_failure_of_its_own():

@@ -18,14 +18,13 @@ from bnncc.diagnostics import BnnccError
 from bnncc.kernels.space import candidates
 from bnncc.toolchain.c_compiler import Toolchain
 from bnncc.tuning import firmware, frames, serial_port, tuner
-from bnncc.tuning import measure as measuring
 from bnncc.tuning.database import Database
 from bnncc.tuning.devices import Emulated, open_device
 from bnncc.tuning.measure import Outcome, Subject, measure
 from bnncc.tuning.serial_port import Serial
 from bnncc.tuning.tuner import Limits, tune
 from tests.kernels.contractions import Shape
-from tests.tuning.bad_candidates import misbehave, only_the_second_fails
+from tests.tuning.bad_candidates import impatient_at_first, misbehave, only_the_second_fails
 from tests.tuning.layers import layer, numbers, steps
 from tests.tuning.serial_boards import Board, Line, device
 
@@ -119,14 +118,17 @@ def test_a_bad_candidate_costs_itself_only(
 @cortex_m4
 def test_a_hanging_candidate_is_ended_by_the_board(board: Board, monkeypatch: pytest.MonkeyPatch):
     misbehave(monkeypatch, "for (;;) ;")
-    monkeypatch.setattr(measuring, "SECONDS", 1)
-    only_the_second_fails(measured(device(board)), "took too long")
+    # The board's clock is made of instructions, and may lag behind ours.
+    monkeypatch.setattr(frames, "PATIENCE", 60)
+    where = device(board)
+    impatient_at_first(monkeypatch, where, 1)
+    only_the_second_fails(measured(where), "took too long")
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boards that are not there are given up soon."""
     monkeypatch.setattr(serial_port, "RESTARTING", 0.1)
-    monkeypatch.setattr(frames, "PATIENCE", 0.3)
     monkeypatch.setattr(tuner, "PAUSES", (0.1, 0.1, 0.1))
 
 
@@ -169,7 +171,7 @@ class Calls:
     indirect=["board"],
 )
 def test_an_accident_costs_one_trial(
-    board: Board, agents: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, quick: None, accident: str
+    board: Board, agents: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, accident: str
 ):
     """The board is reset, is unplugged and plugged in again, is silent for a while, at the second call."""
     where = device(board)
@@ -195,11 +197,8 @@ def test_an_accident_costs_one_trial(
 
 
 @cortex_m4
-def test_a_board_that_stays_away_is_told(
-    board: Board, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_board_that_stays_away_is_told(board: Board, quick: None, tmp_path: Path):
     where = device(board)
-    monkeypatch.setattr(serial_port, "RESTARTING", 0.1)
     board.unplug()
     with pytest.raises(BnnccError, match=r"is gone.*could not open port"):
         tune(steps(SPEC), board.target, where, Database(tmp_path / "db"), Limits(4), lambda message: None)
@@ -213,7 +212,7 @@ def flasher(folder: Path) -> tuple[list[str], Path]:
         f"given = pathlib.Path({str(given)!r})\n"
         "shutil.copy(sys.argv[1], f'{given}.elf')\n"
         "given.write_text(sys.argv[2])\n"
-        "deadline = time.monotonic() + 60\n"
+        "deadline = time.monotonic() + 300\n"
         "while given.exists() and time.monotonic() < deadline:\n"
         "    time.sleep(0.02)\n"
     )
@@ -261,7 +260,7 @@ def test_a_hanging_board_is_flashed_with_the_agent(
     plugged, command, ports = flashed
     where = device(plugged, flash=command)
     misbehave(monkeypatch, "for (;;) ;")
-    monkeypatch.setattr(measuring, "SECONDS", 0.5)
+    impatient_at_first(monkeypatch, where, 1)
     only_the_second_fails(measured(where), "does not answer")
     assert len(ports) == 2
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from bnncc import targets
@@ -14,6 +15,7 @@ from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.execution import artifact
 from bnncc.toolchain import c_compiler, elf
 from tests import tiny
+from tests.conditions import wait_until
 
 NATIVE = targets.native()
 
@@ -149,6 +151,25 @@ def test_a_command_that_cannot_run(tmp_path: Path):
     program.chmod(0o755)
     with pytest.raises(BnnccError, match="cannot be run"):
         c_compiler.Toolchain((str(program),), ("ar",)).version()
+
+
+def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program = tmp_path / "cc"
+    program.write_text(f'#!/bin/sh\nsleep 1000 &\necho $! > "{tmp_path}/child"\nwait\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(c_compiler, "SECONDS", 3)
+    with pytest.raises(BnnccError, match=r"has not ended after 0 minutes: .*/cc --version") as caught:
+        c_compiler.Toolchain((str(program),), ("ar",)).version()
+    assert caught.value.exit_code == ExitCode.FAILURE and "--cc" in caught.value.hint
+    child = int((tmp_path / "child").read_text())
+    wait_until(lambda: not is_running(child), "the compiler's child is still there")
+
+
+def is_running(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize(
