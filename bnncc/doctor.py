@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from bnncc import __version__
 from bnncc.diagnostics import BnnccError
 
-SECONDS_TO_LOAD = 120
+SECONDS_TO_LOAD = 600
 """TVM loads in 2 to 3 s; a cold disk takes longer."""
 
 OPTIONAL = ("onnxruntime",)
