@@ -185,6 +185,8 @@ def qlinear_conv(node: Node) -> SSAValue:
 
 def qlinear_matmul(node: Node) -> SSAValue:
     """QLinearMatMul by a constant matrix [k, o]."""
+    if any(node.array(slot, "scale").size > 1 for slot in (1, 6)):
+        raise NotConvertible("it has a scale for every row")
     weight = _matrix(node, 3, 5)
     x = levels_of_bytes(node, 0, 2)
     sums = node.add(ops.Dense(x, node.add(ops.Constant(weight, level_of(weight)))))
@@ -193,19 +195,14 @@ def qlinear_matmul(node: Node) -> SSAValue:
 
 
 def requantized(node: Node, sums: SSAValue, factor: np.ndarray, zero_slot: int) -> SSAValue:
-    """int32 sums [..., o] times a number, or one for each channel, as bytes. The zero point is added before
-    it is rounded, which decides where halves go."""
+    """int32 sums [..., o] times a number, or one for each channel, as bytes, halves to even before the zero
+    point is added."""
     if factor.dtype != np.float32:
         raise NotConvertible(f"its scales are of type {factor.dtype}", "export the model in float32")
     zero, element = _zero(node, zero_slot), _byte(node.result_element)
     factor = factor.reshape(()) if factor.size == 1 else factor
     scaled = node.add(ops.Mul(node.add(ops.Cast(sums, f32)), node.constant(factor)))
-    odd = zero % 2
-    if odd:
-        scaled = node.add(ops.Add(scaled, node.scalar(1.0)))
     rounded = node.add(ops.Round(scaled))
-    if odd:
-        rounded = node.add(ops.Sub(rounded, node.scalar(1.0)))
     return saturated(node, rounded, np.asarray(zero), element)
 
 

@@ -14,7 +14,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from bnncc.diagnostics import BnnccError, ExitCode
-from bnncc.frontend import operators, qonnx
+from bnncc.frontend import qonnx, replacements
 from bnncc.frontend.checks import WRITTEN_OUT, Node, normal_domain
 from bnncc.frontend.control_flow import Expansion
 from bnncc.frontend.kinds import Kind, kind_of
@@ -59,7 +59,7 @@ class NodeEvaluator:
             replaced = qonnx.evaluators(node.domain, node.op_type)
         else:
             node.domain = ""
-            replaced = operators.replacements(node.op_type, self.opset)
+            replaced = replacements.replacements(node.op_type, self.opset)
         graph = helper.make_graph(
             [node],
             "node",

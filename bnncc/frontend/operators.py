@@ -16,7 +16,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as AllGroupsConvTranspose
-from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_25
 
 
 @dataclass(frozen=True)
@@ -281,23 +280,3 @@ class OldLogSoftmax(LogSoftmax):
     def _run(self, x: np.ndarray, axis: int = 1) -> tuple[np.ndarray]:
         (rows,) = super()._run(flattened(x, axis))
         return (rows.reshape(x.shape),)
-
-
-def replacements(operator: str, opset: int) -> list[type[OpRun]]:
-    """The class that evaluates an operator of ONNX's own domain in place of `onnx.reference`'s, if any."""
-    changed, before = OLD.get(operator, (0, None))
-    if before is not None and opset < changed:
-        return [type(operator, (before,), {"op_domain": ""})]
-    return [REPLACED[operator]] if operator in REPLACED else []
-
-
-REPLACED: dict[str, type[OpRun]] = {
-    cls.__name__: cls for cls in (Conv, ConvTranspose, MaxPool, AveragePool, BatchNormalization, LogSoftmax)
-}
-OLD: dict[str, tuple[int, type[OpRun]]] = {
-    "Softmax": (13, OldSoftmax),
-    "LogSoftmax": (13, OldLogSoftmax),
-    # `onnx.reference` begins at 19; before it there were fewer types.
-    "DequantizeLinear": (19, DequantizeLinear_25),
-}
-"""Operators that were others before some operator set, or whose evaluation is missing before it."""

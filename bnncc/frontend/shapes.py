@@ -139,9 +139,8 @@ def check_operands(node: Node, kinds: Sequence[Kind | None]) -> None:
     if problem:
         raise ValueError(problem)
     check = OPERAND_CHECKS.get(node.operator)
-    known = [kind for kind in kinds if kind is not None]
-    if check is not None and len(known) == len(kinds) > 1:
-        check(node.proto, *known)
+    if check is not None and len(kinds) > 1:
+        check(node.proto, *kinds)
 
 
 def check_conv(node: onnx.NodeProto, x: Kind, weight: Kind, bias: Kind | None = None) -> None:
@@ -180,19 +179,87 @@ def check_prelu(_: onnx.NodeProto, x: Kind, slope: Kind) -> None:
         raise ValueError(f"a slope of shape {list(slope.shape)} does not broadcast to {list(x.shape)}")
 
 
+def check_matmul_integer(
+    _: onnx.NodeProto, a: Kind, b: Kind, a_zero: Kind | None = None, b_zero: Kind | None = None
+) -> None:
+    """Zero points are those of rows and columns."""
+    check_beside_matrix(a, "the zero point of its left operand", a_zero, -2)
+    check_beside_matrix(b, "the zero point of its right operand", b_zero, -1)
+
+
 def check_qlinear_matmul(
     _: onnx.NodeProto, a: Kind, a_scale: Kind, a_zero: Kind, b: Kind, b_scale: Kind, b_zero: Kind, *y: Kind
 ) -> None:
-    """What differs from row to row differs by the left operand, which no runtime quantises so."""
-    for what, kind in (("its left operand", a_scale), ("its result", y[0])):
+    """Scales and zero points are those of rows and columns."""
+    for what, matrix, kinds, axis in (
+        ("left operand", a, (a_scale, a_zero), -2),
+        ("right operand", b, (b_scale, b_zero), -1),
+        ("result", a, y, -2),
+    ):
+        for name, kind in zip(("scale", "zero point"), kinds, strict=True):
+            check_beside_matrix(matrix, f"the {name} of its {what}", kind, axis)
+
+
+def check_beside_matrix(matrix: Kind, what: str, given: Kind | None, axis: int) -> None:
+    """One number; one for each row (`axis` -2) or column (-1) of a matrix; or for those of every matrix."""
+    if given is None or prod(given.sizes) == 1:
+        return
+    rank, fits = len(matrix.sizes), False
+    if rank == 2 and len(given.sizes) == 1:
+        fits = given.sizes[0] == matrix.sizes[axis]
+    elif rank == len(given.sizes) > 1:
+        summed = rank - 1 if axis == -2 else rank - 2
+        limits = [1 if i == summed else size for i, size in enumerate(matrix.sizes)]
+        fits = all(size in (1, limit) for size, limit in zip(given.sizes, limits, strict=True))
+    if not fits:
+        raise ValueError(f"{what} has shape {list(given.shape)}, which does not fit {matrix}")
+
+
+def check_qlinear_conv(
+    node: onnx.NodeProto,
+    x: Kind,
+    x_scale: Kind,
+    x_zero: Kind,
+    weight: Kind,
+    w_scale: Kind,
+    w_zero: Kind,
+    y_scale: Kind,
+    y_zero: Kind,
+    bias: Kind | None = None,
+) -> None:
+    """As `check_conv`; one scale of weights, or one for each output channel."""
+    check_conv(node, x, weight, bias)
+    for what, kind in (("the scale of its weights", w_scale), ("the zero point of its weights", w_zero)):
+        check_by_output(what, kind, weight)
+    for what, kind in (("image", x_scale), ("image", x_zero), ("result", y_scale), ("result", y_zero)):
         if prod(kind.sizes) != 1:
-            raise ValueError(f"{what} has a scale for every row: quantise it as a whole")
+            raise ValueError(f"its {what} has scales or zero points of shape {list(kind.shape)}, not one")
+
+
+def check_conv_integer(
+    node: onnx.NodeProto, x: Kind, weight: Kind, x_zero: Kind | None = None, w_zero: Kind | None = None
+) -> None:
+    """As `check_conv`; one zero point of the image, and one of the weights or one for each output channel."""
+    check_conv(node, x, weight)
+    if x_zero is not None and prod(x_zero.sizes) != 1:
+        raise ValueError(f"its image has zero points of shape {list(x_zero.shape)}, not one")
+    if w_zero is not None:
+        check_by_output("the zero point of its weights", w_zero, weight)
+
+
+def check_by_output(what: str, given: Kind, weight: Kind) -> None:
+    """One number, or one for each output channel of weights [o, c / groups, kernel...]."""
+    if prod(given.sizes) != 1 and given.shape != weight.shape[:1]:
+        raise ValueError(f"{what} has shape {list(given.shape)}, which does not fit weights {weight}")
 
 
 OPERAND_CHECKS: dict[str, Callable[..., None]] = {
     "Conv": check_conv,
+    "ConvInteger": check_conv_integer,
     "ConvTranspose": check_conv_transpose,
+    "MatMulInteger": check_matmul_integer,
     "PRelu": check_prelu,
+    "QLinearConv": check_qlinear_conv,
     "QLinearMatMul": check_qlinear_matmul,
 }
 

@@ -62,6 +62,15 @@ class Writer:
             return result
         return self.add("Sub", result, self.along(self.int32(zero_point), zero_point, value, axis))
 
+    def beside_matrix(self, value: str, given: str, axis: int) -> str:
+        """`value`, of the shape of the input `given`, as it broadcasts to a matrix: a vector has a number for
+        each row (`axis` -2) or column (-1); what has more dimensions fits as it is."""
+        shape = self.shape(given)
+        if int(np.prod(shape)) == 1:
+            return self.add("Reshape", value, self.constant(np.array([], np.int64)))
+        is_column = len(shape) == 1 and axis == -2
+        return self.add("Reshape", value, self.constant(np.array([*shape, 1]))) if is_column else value
+
     def along(self, value: str, vector: str, image: str, axis: int) -> str:
         """`value`, as long as the input `vector`, so that it broadcasts along `axis` of the input `image`."""
         length, rank = int(np.prod(self.shape(vector))), len(self.shape(image))
@@ -98,10 +107,18 @@ def q_linear_conv(writer: Writer, node: NodeProto) -> None:
 def q_linear_matmul(writer: Writer, node: NodeProto) -> None:
     """y = saturate(round(((a - a_zero) @ (b - b_zero)) * a_scale * b_scale / y_scale) + y_zero)."""
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = node.input
-    columns = len(writer.shape(b)) - 1
-    total = writer.add("MatMul", writer.centred(a, a_zero, -2), writer.centred(b, b_zero, columns))
-    scale = writer.along(_scale(writer, a_scale, b_scale, y_scale), b_scale, b, columns)
-    _requantize(writer, total, scale, y_zero, node.output[0])
+    left, right = (
+        writer.add("Sub", writer.int32(matrix), writer.beside_matrix(writer.int32(zero), zero, axis))
+        for matrix, zero, axis in ((a, a_zero, -2), (b, b_zero, -1))
+    )
+    scales = [_real(writer, name, axis) for name, axis in ((a_scale, -2), (b_scale, -1), (y_scale, -2))]
+    scale = writer.add("Div", writer.add("Mul", *scales[:2]), scales[2])
+    _requantize(writer, writer.add("MatMul", left, right), scale, y_zero, node.output[0])
+
+
+def _real(writer: Writer, given: str, axis: int) -> str:
+    """A scale or zero point of a matrix in float32, as it broadcasts to it."""
+    return writer.beside_matrix(writer.add("Cast", given, to=TensorProto.FLOAT), given, axis)
 
 
 def _conv(writer: Writer, node: NodeProto, x: str, w: str, output: str = "") -> str:
@@ -123,7 +140,7 @@ def _requantize(writer: Writer, total: str, scale: str, zero_point: str, output:
         writer.constant(np.array(limit, np.float32)) for limit in (np.iinfo(dtype).min, np.iinfo(dtype).max)
     ]
     real = writer.add("Mul", writer.add("Cast", total, to=TensorProto.FLOAT), scale)
-    offset = writer.add("Cast", zero_point, to=TensorProto.FLOAT)
+    offset = _real(writer, zero_point, -2)
     shifted = writer.add("Add", writer.add("Round", real), offset)
     clipped = writer.add("Clip", shifted, *limits)
     writer.add("Cast", clipped, output=output, to=helper.np_dtype_to_tensor_dtype(dtype))
