@@ -47,6 +47,7 @@ PASSES = (
     "sink-concat",
     "split-affine",
     "straighten-time",
+    "suggest-states",
     "tabulate-counts",
 )
 """The names of all passes; a name gives its module and its class."""

@@ -77,6 +77,9 @@ class State:
     neuron: Neuron
 
 
+NO_MEMBRANES = "the network carries no membrane of a neuron from step to step: --membrane changes nothing"
+
+
 def states(module: ModuleOp) -> Iterator[State]:
     """Every state that a neuron alone makes of the one before."""
     main = main_function(module)
@@ -460,7 +463,8 @@ class FixedMembranesPass(ModulePass):
             return
         order = {inner: number for number, inner in enumerate(op.walk())}
         left: list[str] = []
-        for state in sorted(list(states(op)), key=lambda state: order[state.neuron]):
+        found_states = sorted(states(op), key=lambda state: order[state.neuron])
+        for state in found_states:
             found = parameters_of(state.neuron)
             if found is None or not is_leak(found.decay):
                 left.append(location_text(state.neuron).partition(":")[2] or state.neuron.kind.data)
@@ -473,6 +477,8 @@ class FixedMembranesPass(ModulePass):
         main.function_type = FunctionType.from_lists(*types)
         if left:
             decide(main, "membranes kept as float32", ", ".join(left))
+        if not found_states:
+            decide(main, f"membranes kept as {self.kind}", NO_MEMBRANES)
 
     def _fix(self, fix: FixMembrane) -> None:
         scan = fix.state.block.parent_op()

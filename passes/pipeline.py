@@ -43,6 +43,7 @@ from bnncc.passes.simplify_layout import SimplifyLayoutPass
 from bnncc.passes.sink_concat import SinkConcatPass
 from bnncc.passes.split_affine import SplitAffinePass
 from bnncc.passes.straighten_time import StraightenTimePass
+from bnncc.passes.suggest_states import SuggestStatesPass
 from bnncc.passes.tabulate_counts import LARGEST_TABLE, TabulateCountsPass
 from bnncc.passes.time_obstacles import note_one_step
 from bnncc.plan.byte_costs import Shares
@@ -103,6 +104,7 @@ PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (EliminateCommonSubexpressionsPass, "equal constants and casts are shared before regions are cut"),
     (CompareDirectlyPass, "thresholds are found; subtractions have become additions"),
     (StraightenTimePass, "both sides of what it compares are as simple as they will be"),
+    (SuggestStatesPass, "the arithmetic of neurons is final, and not wrapped yet"),
     (RecognizeNeuronsPass, "the arithmetic is final, and one neuron goes into one region"),
     (FixedMembranesPass, "of the neurons that were recognised; only where the user asks for it"),
     (

@@ -17,10 +17,13 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.operations import is_spiking
 from bnncc.dialect.types import element_of
 from bnncc.passes.infer_domains import contracted
 from bnncc.passes.matching import apply_patterns, constant_of, replace
+
+NO_WEIGHTS = "no spikes meet real weights in the network: --quantize-weights changes nothing"
 
 LARGEST = 127
 """Of a quantized weight; -128 is left out, so that the range is symmetric."""
@@ -34,16 +37,21 @@ def quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(levels, -LARGEST, LARGEST).astype(np.int8), scale
 
 
+def is_quantizable(op: ops.Conv2d | ops.Dense) -> bool:
+    """Whether the activation is spikes that are counted, and the weight a float32 constant."""
+    weight = constant_of(op.weight)
+    is_real = weight is not None and weight.dtype == np.float32
+    return is_real and is_spiking(element_of(op.input)) and "density" in op.attributes
+
+
 class QuantizeWeights(RewritePattern):
     """conv(spikes, w) is cast(conv(spikes, q)) * s."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.Conv2d | ops.Dense, rewriter: PatternRewriter) -> None:
-        """Where the activation is spikes and the weight a float32 constant."""
+        """Where it `is_quantizable`."""
         weight = constant_of(op.weight)
-        if weight is None or weight.dtype != np.float32 or not is_spiking(element_of(op.input)):
-            return
-        if "density" not in op.attributes:
+        if weight is None or not is_quantizable(op):
             return
         levels, scale = quantized(weight)
         constant = ops.Constant(levels, i8)
@@ -65,5 +73,8 @@ class QuantizeWeightsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module."""
-        if self.kind is not None:
-            apply_patterns(op, QuantizeWeights())
+        if self.kind is None:
+            return
+        if not any(isinstance(each, ops.Conv2d | ops.Dense) and is_quantizable(each) for each in op.walk()):
+            decide(main_function(op), "weights quantized to int8", NO_WEIGHTS)
+        apply_patterns(op, QuantizeWeights())

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from bnncc.frontend.shapes import attribute
 
@@ -23,6 +23,10 @@ class Writer(Protocol):
 
     def add(self, operator: str, *inputs: str, **attributes: object) -> str:
         """Append a node; the name of its result."""
+        ...
+
+    def number(self, value: float) -> str:
+        """Append a float32 constant."""
         ...
 
     def like(self, operator: str, *inputs: str) -> str:
@@ -69,12 +73,16 @@ def concat(e: Writer) -> str:
 
 
 def gemm(e: Writer) -> str:
-    """QGemm: its bias has the scale of the products; without a scale of its own the result is real."""
+    """QGemm: its bias has the scale of the products, alpha included, one for each column or one; without a
+    scale of its own the result is real."""
     b_axis = 0 if attribute(e.proto, "transB", 0) else 1
     factors = [_real(e, 0), _real(e, 3, axis=b_axis)]
     if e.given(6):
         scale = e.add("Mul", e.given(1), e.given(4))
-        factors.append(e.add("DequantizeLinear", e.given(6), scale, axis=0))
+        alpha = attribute(e.proto, "alpha", 1.0)
+        if alpha != 1:
+            scale = e.add("Mul", scale, e.number(alpha))
+        factors.append(e.add("Mul", e.add("Cast", e.given(6), to=TensorProto.FLOAT), scale))
     product = e.like("Gemm", *factors)
     return _bytes(e, product, 7) if e.given(7) else product
 

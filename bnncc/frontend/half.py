@@ -36,12 +36,25 @@ def widen(model: ModelProto) -> None:
     graphs = list(all_graphs(model.graph))
     if not any(node.op_type in WEIGHTED for graph in graphs for node in graph.node):
         return
-    is_half_precision = any(tensor.data_type == HALF for graph in graphs for tensor in tensors(graph))
+    stores_half = any(tensor.data_type == HALF for graph in graphs for tensor in tensors(graph))
+    is_half_precision = stores_half or any(multiplies_in_half(graph) for graph in graphs)
     # Damaged names are told of later; they cannot be written again.
     if is_half_precision and not any(isinstance(n, bytes) for graph in graphs for n in names_in(graph)):
         for graph in graphs:
             widen_graph(graph)
         cast_ports(model.graph)
+
+
+def multiplies_in_half(graph: GraphProto) -> bool:
+    """Whether trained numbers are multiplied in float16, though they may be stored in float32: as exported
+    under PyTorch's autocast."""
+    casts = {
+        name
+        for node in graph.node
+        if node.op_type == "Cast" and any(a.name == "to" and a.i == HALF for a in node.attribute)
+        for name in node.output
+    }
+    return any(not casts.isdisjoint(node.input) for node in graph.node if node.op_type in WEIGHTED)
 
 
 def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:

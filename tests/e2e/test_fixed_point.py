@@ -9,16 +9,18 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
+from onnx import helper
 
 import bnncc
 from bnncc import reference, targets
 from bnncc.codegen.text import with_short_names
-from bnncc.driver import Options, lower_model
+from bnncc.driver import Options, decisions, lower_model
 from bnncc.execution.artifact import Artifact
 from bnncc.frontend.camera import CameraInput
 from bnncc.passes.quantize_weights import quantized
 from tests.cases import load_case
 from tests.e2e.commands import Shell
+from tests.models import make_model, write
 from tests.nir_files import chain, cuba_lif, full, lif
 from tests.spiking import state_options, states_of_case
 from tests.turns import in_turn
@@ -257,3 +259,25 @@ def test_hidden_layers_of_activations_zero_and_one_have_no_float(tmp_path: Path)
     assert len(bodies) >= 5
     for body in bodies.values():
         assert "float" not in body and "popcount" in body
+
+
+@pytest.mark.parametrize(
+    "option,about", [("membrane", "membranes kept as int16"), ("quantize_weights", "weights")]
+)
+def test_options_of_spiking_networks_say_so_elsewhere(option: str, about: str, tmp_path: Path):
+    """A network of signs: no spikes, no membranes. A spiking network, the near miss, is told nothing."""
+    path = write(tmp_path, make_model([helper.make_node("Sign", ["x"], ["y"])], {"x": [1, 4]}, ["y"], {}))
+    chosen: dict[str, Any] = {option: "int16" if option == "membrane" else "int8"}
+    told = [f"{k}: {v}" for k, v in decisions(lower_model(path, Options(**chosen))).items()]
+    assert len(told) == 1 and told[0].startswith(about) and f"--{option.replace('_', '-')} changes" in told[0]
+    near = lower_model(dense(tmp_path), Options(**chosen, dt=1e-3, camera=SPIKES))
+    assert not any("changes nothing" in text for text in decisions(near).values())
+
+
+def test_a_step_is_told_of_the_states_it_could_keep(tmp_path: Path):
+    case = load_case(STEP)
+    path, states = case.write_model(tmp_path), states_of_case(case)
+    pairs = " ".join(f"--state {before}={after}" for before, after in sorted(states.items()))
+    told = decisions(lower_model(path, Options()))["membranes handed in and out"]
+    assert told == f"the library would keep them with {pairs}"
+    assert not decisions(lower_model(path, Options(states=states)))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
@@ -95,3 +95,26 @@ def test_what_is_for_its_own_kernels_is_refused(case: Case, tmp_path: Path) -> N
     with pytest.raises(BnnccError, match=f"unknown operator {case.domain}::{case.operator}") as caught:
         load_onnx(write(tmp_path, model_of(case)))
     assert "before ONNX Runtime optimised it" in caught.value.hint
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_the_bias_of_a_product_of_bytes_has_its_scale(alpha: float, tmp_path: Path) -> None:
+    """alpha * s_a * s_b, one for each column; the shape is square, so that rows would fit."""
+    runtime = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(5)
+    constants = {
+        "sa": np.float32(0.02),
+        "za": np.uint8(3),
+        "b": rng.integers(-127, 128, (4, 3)).astype(np.int8),
+        "sb": np.array([0.01, 0.02, 0.03], np.float32),
+        "zb": np.zeros(3, np.int8),
+        "c": rng.integers(-500, 500, (3, 3)).astype(np.int32),
+    }
+    names = ["a", "sa", "za", "b", "sb", "zb", "c"]
+    product = helper.make_node("QGemm", names, ["y"], domain="com.microsoft", alpha=alpha)
+    model = make_model([product], {"a": [3, 4]}, ["y"], constants, domains=["com.microsoft"])
+    for port, kind in ((model.graph.input[0], TensorProto.UINT8), (model.graph.output[0], TensorProto.FLOAT)):
+        port.type.tensor_type.elem_type = kind
+    a = rng.integers(0, 256, (3, 4)).astype(np.uint8)
+    (expected,) = runtime.InferenceSession(model.SerializeToString()).run(None, {"a": a})
+    np.testing.assert_allclose(evaluate_model(write(tmp_path, model), {"a": a})["y"], expected, rtol=1e-5)
