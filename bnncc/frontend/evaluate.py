@@ -19,9 +19,9 @@ from bnncc.frontend.checks import WRITTEN_OUT, Node, normal_domain
 from bnncc.frontend.control_flow import Expansion
 from bnncc.frontend.kinds import Kind, kind_of
 from bnncc.frontend.model import Model, read_model
-from bnncc.frontend.sequences import Listed, import_sequence_node, is_about_sequences
+from bnncc.frontend.sequences import import_sequence_node, is_about_sequences
 from bnncc.frontend.signatures import find_schema
-from bnncc.frontend.writing import Tally
+from bnncc.frontend.writing import Listed, Tally
 
 
 def evaluate_node(

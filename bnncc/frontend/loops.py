@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -25,12 +24,9 @@ from bnncc.dialect.types import element_of, numpy_type, shape_of, tensor
 from bnncc.frontend import checks
 from bnncc.frontend.checks import Node
 from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, dialect_type
-from bnncc.frontend.sequences import CARRIED, Listed, Part
+from bnncc.frontend.sequences import CARRIED
 from bnncc.frontend.shapes import attribute
-from bnncc.frontend.writing import Function, Writer
-
-if TYPE_CHECKING:
-    from bnncc.frontend.onnx import Body
+from bnncc.frontend.writing import Body, Function, Listed, Part, Writer
 
 FEWEST_STEPS = 3
 """Steps that are worth a loop."""
@@ -254,7 +250,7 @@ class RolledLoop(Writer):
         if node.operator != "Gather" or self.node.proto.op_type != "Loop":
             return False
         x, index = node.proto.input
-        return self.inner.values.get(index) is self.iteration and self.inner.is_outer(x)
+        return self.inner.is_value(index, self.iteration) and self.inner.is_outer(x)
 
     def cut(self, name: str, axis: int, backwards: bool) -> tuple[SSAValue, Kind]:
         """One slice of a value around the loop, in the body."""

@@ -31,9 +31,9 @@ from bnncc.frontend.evaluate import evaluate_node, evaluation_error
 from bnncc.frontend.kinds import Kind, dialect_type, kind_of
 from bnncc.frontend.masked_assignments import check_mask
 from bnncc.frontend.model import Model, read_model
-from bnncc.frontend.sequences import Listed, import_sequence_node, is_about_sequences
+from bnncc.frontend.sequences import import_sequence_node, is_about_sequences
 from bnncc.frontend.shapes import attribute, check_result, result_kinds
-from bnncc.frontend.writing import Tally
+from bnncc.frontend.writing import Listed, Tally
 
 LARGEST_CONSTANT = 256 << 20
 """A node that would make more bytes than this out of constants is refused."""
@@ -400,6 +400,10 @@ class Body(Importer):
     def state(self, type_: TensorType) -> BlockArgument:
         """One more argument that is carried from step to step."""
         return self.block.insert_arg(type_, len(self.block.args) - len(self.invariants))
+
+    def is_value(self, name: str, value: SSAValue) -> bool:
+        """Whether a name stands for a value."""
+        return self.values.get(name) is value
 
     def is_outer(self, name: str) -> bool:
         """Whether a value is of the graph around it."""

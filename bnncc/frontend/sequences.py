@@ -8,30 +8,14 @@ operation is left of it but concatenations and slices.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from bnncc.frontend.checks import Node
-from bnncc.frontend.writing import Graph, Writer
+from bnncc.frontend.writing import Graph, Listed, Part, Writer
 
 CARRIED = ""
 """The name of the part of a sequence in the body of a loop that steps before have made."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A tensor of a sequence; where it is `stacked`, as many as its dimension 0 says."""
-
-    name: str
-    stacked: bool = False
-
-
-@dataclass(frozen=True)
-class Listed:
-    """What a sequence holds, in order."""
-
-    parts: tuple[Part, ...] = ()
 
 
 def is_about_sequences(graph: Graph, node: Node) -> bool:

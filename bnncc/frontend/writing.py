@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from onnx import helper
-from xdsl.ir import Operation, SSAValue
+from xdsl.dialects.builtin import TensorType
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend import checks
 from bnncc.frontend.checks import Node
 from bnncc.frontend.kinds import Kind
-
-if TYPE_CHECKING:
-    from bnncc.frontend.onnx import Body
-    from bnncc.frontend.sequences import Listed
 
 AXES_INPUT = 13
 """Since this operator set, Unsqueeze and Squeeze have their axes as an input."""
@@ -48,6 +46,21 @@ class Tally:
                 f"{node.operator}: written out, the loops of the model have more than {MOST_NODES} nodes",
                 "export the model one step at a time",
             )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor of a sequence; where it is `stacked`, as many as its dimension 0 says."""
+
+    name: str
+    stacked: bool = False
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What an ONNX sequence holds, in order."""
+
+    parts: tuple[Part, ...] = ()
 
 
 class Graph(Protocol):
@@ -114,6 +127,30 @@ class Function(Graph, Protocol):
 
     def body(self, prefix: str) -> Body | None:
         """An importer for the body of a loop; None inside one."""
+        ...
+
+
+class Body(Function, Protocol):
+    """The body of a loop, a block of its own. Its arguments are slices, then states, then invariants."""
+
+    block: Block
+    invariants: dict[SSAValue, SSAValue]
+    """What it reads of the graph around it, and the arguments that these are."""
+
+    def is_value(self, name: str, value: SSAValue) -> bool:
+        """Whether a name stands for a value."""
+        ...
+
+    def is_outer(self, name: str) -> bool:
+        """Whether a value is of the graph around it."""
+        ...
+
+    def slice(self, type_: TensorType) -> BlockArgument:
+        """One more argument that is another one in every step."""
+        ...
+
+    def state(self, type_: TensorType) -> BlockArgument:
+        """One more argument that is carried from step to step."""
         ...
 
 
