@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -171,9 +172,18 @@ def test_a_c_program_steps_two_streams(portable: bool, case: Case, compiled: Art
         "int main(void) { return model_selftest(arena, state); }\n"
     )
     (tmp_path / "test.c").write_text(test)
-    command = [*CC, *flags, "test.c", selftest, library, "-lm", "-o", tmp_path / "selftest"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    assert subprocess.run([tmp_path / "selftest"], check=False).returncode == 0
+    (tmp_path / "spoiled.c").write_text(with_a_wrong_last_spike(selftest.read_text()))
+    for source, wrong in ((selftest, 0), ("spoiled.c", 1)):
+        command = [*CC, *flags, "test.c", source, library, "-lm", "-o", tmp_path / "selftest"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        assert subprocess.run([tmp_path / "selftest"], check=False).returncode == wrong
+
+
+def with_a_wrong_last_spike(text: str) -> str:
+    """A self-test that expects another spike of the last step."""
+    spoiled, count = re.subn(r"(golden_spk3\[\d+\] = \{[^}]*\s)\S+(\s*\};)", r"\g<1>7.0f\2", text)
+    assert count == 1
+    return spoiled
 
 
 @pytest.mark.parametrize(
