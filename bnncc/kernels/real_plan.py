@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
@@ -150,7 +150,7 @@ def assemble_kernel(
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         return plan.pack_weight(constants[0]), *epilogue.pack(constants)
 
-    tile = asdict(schedule)
+    tile = schedule.parameters()
     symbol = kernel_symbol(spec, isa, tile)
     description = (
         f"{schedule.rows}x{schedule.pixels} pixels, {schedule.channel_vectors} vectors of {schedule.lanes}"

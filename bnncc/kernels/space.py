@@ -15,7 +15,7 @@ from bnncc.kernels.nest import Pixels
 from bnncc.plan.budget import Goal
 from bnncc.plan.kernel import BinaryConv, ByteConv, KernelSpec, Map, Pool, RealConv, SpikeConv
 
-TEMPLATES_VERSION = 2
+TEMPLATES_VERSION = 3
 """To be raised when a template changes what its parameters mean or cost: older records are not used then."""
 
 VECTORS = (1, 2, 4, 8)

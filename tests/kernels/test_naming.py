@@ -11,6 +11,7 @@ from bnncc import targets
 from bnncc.kernels.build import make_kernel
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.naming import kernel_symbol, parse
+from bnncc.kernels.space import candidates
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, Unary
 from bnncc.plan.kernel import (
     BinaryConv,
@@ -26,6 +27,7 @@ from bnncc.plan.kernel import (
     Window,
 )
 from bnncc.plan.layout import Element, Halo, Layout
+from tests.kernels.contractions import Shape, binary_spec, byte_spec, real_spec, spike_spec
 
 BITS = Layout.packed(Element.BIT, (1, 8, 8, 64), Halo(1, 1, 1, 1))
 REAL = Layout.packed(Element.F32, (1, 8, 8, 64))
@@ -113,3 +115,13 @@ def test_kernels_carry_such_names():
 def test_other_names_are_refused(text: str):
     with pytest.raises(ValueError, match="no name of a kernel"):
         parse(text)
+
+
+@pytest.mark.parametrize("target", ["znver4", "aarch64", "cortex-m4"])
+def test_the_default_is_the_first_candidate(target: str):
+    """So a tuner that finds nothing better names the kernel that is there."""
+    facts, shape = targets.load(target), Shape((1, 5, 6, 24), 48)
+    in_groups = real_spec(replace(shape, groups=4))
+    for spec in (binary_spec(shape), byte_spec(shape), real_spec(shape), in_groups, spike_spec(shape)):
+        kernel, first = make_kernel(spec, facts), candidates(spec, facts)[0]
+        assert (kernel.schedule, kernel.symbol) == (first, make_kernel(spec, facts, first).symbol)
