@@ -31,14 +31,15 @@ def network(
     decay: float | np.ndarray = 0.875,
     reset: str = "subtract",
     fire: str = "gt",
+    batch: int = 1,
 ) -> ModuleOp:
-    """Integers x [1, count] of the membranes' type, times a number, are the currents of LIF neurons; what
+    """Integers x [batch, count] of the membranes' type, times a number, are the currents of LIF neurons; what
     spikes goes through a binary layer, so that spikes are packed. Fused; the neurons are the first step.
 
     levels: thresholds, float32 [count], instead of 40 for all; decay: for all, or float32 [count]; without
     membranes all is float32."""
     element = i16 if membranes == "int16" else i32
-    block = Block(arg_types=[tensor((1, count), element), tensor((1, count), f32)])
+    block = Block(arg_types=[tensor((batch, count), element), tensor((batch, count), f32)])
     x, v = block.args
     scale = ops.Constant(np.array([40 / LEVELS[membranes or "int32"]], np.float32))
     weight = ops.Constant(np.ones((32, count), np.int8), bipolar)
@@ -61,11 +62,11 @@ def network(
     return module
 
 
-def currents(membranes: str | None, steps: int, count: int, seed: int = 0) -> np.ndarray:
-    """Random [steps, 1, count], from which some of the neurons spike, and some go far below."""
+def currents(membranes: str | None, steps: int, count: int, seed: int = 0, batch: int = 1) -> np.ndarray:
+    """Random [steps, batch, count], from which some of the neurons spike, and some go far below."""
     level = LEVELS[membranes or "int32"]
     dtype = np.int16 if membranes == "int16" else np.int32
-    return np.random.default_rng(seed).integers(-level, level, (steps, 1, count)).astype(dtype)
+    return np.random.default_rng(seed).integers(-level, level, (steps, batch, count)).astype(dtype)
 
 
 def compiled(module: ModuleOp, target: str, folder: Path) -> Artifact:

@@ -46,6 +46,20 @@ def test_every_neuron_has_a_leak_of_its_own(reset: str, fire: str, bits: str, is
 
 
 @pytest.mark.parametrize("bits", ["int16", "int32"])
+def test_they_begin_and_end_anywhere(bits: str, tmp_path: Path):
+    """Those of a second image lie at odd addresses of halves of words; the last word of spikes is begun by
+    sixteen neurons at a time and ended one by one."""
+    count = 85
+    decay = np.random.default_rng(4).uniform(0.5, 1, count).astype(np.float32)
+    module = network(count, bits, thresholds(True, count), decay, batch=2)
+    artifact = compiled(module, "cortex-m4", tmp_path)
+    x = currents(bits, 6, count, batch=2)
+    expected, found = reference.evaluate_steps(module, {"x": x}), artifact.run({"x": x})
+    np.testing.assert_array_equal(found["y"], expected["y"])
+    assert expected["y"].max() > 3
+
+
+@pytest.mark.parametrize("bits", ["int16", "int32"])
 def test_its_micro_kernel_is_called(bits: str, tmp_path: Path):
     decay = np.random.default_rng(4).uniform(0.5, 1, 256).astype(np.float32)
     artifact = compiled(network(256, bits, thresholds(True, 256), decay), "cortex-m4", tmp_path)

@@ -62,6 +62,7 @@ def test_what_is_taken():
     isa = Isa.of(targets.load("x86-64-v3"))
     assert pair_lookup.supports(binary_spec(Shape((1, 3, 3, 3616), 32)), isa)
     assert not pair_lookup.supports(binary_spec(Shape((1, 3, 3, 3648), 32)), isa)
+    assert not pair_lookup.supports(binary_spec(Shape((1, 4, 5, 2048), 32, (4, 4))), isa), "2^15"
     assert not pair_lookup.supports(OWN["odd-width"], Isa.of(targets.load("aarch64")))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -67,4 +68,8 @@ def test_halos(target: Target):
                 target_layout = Layout.packed(element, (2, 4, 3, c), halo)
                 roots = [FillHalo(target_layout, value) for value in values]
                 cases += [Case(KernelSpec(root, (), (), ()), ()) for root in roots]
+    # Some channels of a wider tensor.
+    wide = Layout.packed(Element.BIT, (2, 4, 3, 160), Halo(1, 1, 1, 1))
+    parts = [replace(wide, shape=(2, 4, 3, c), offset=wide.offset + 1) for c in (33, 64)]
+    cases += [Case(KernelSpec(FillHalo(part, value), (), (), ()), ()) for part in parts for value in (0, 1)]
     check(cases, target)
