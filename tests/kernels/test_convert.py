@@ -6,9 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnncc import targets
 from bnncc.kernels import convert
-from bnncc.kernels.isa import Isa
 from bnncc.plan.expression import Accumulator
 from bnncc.plan.kernel import Convert, KernelSpec, Output
 from bnncc.plan.layout import Element, Halo, Layout
