@@ -58,11 +58,12 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def execute(chosen: argparse.Namespace) -> int:
     """bnncc run DIR|MODEL --input ... [--output OUT.npz]"""
-    from bnncc.data import arrays, plot
+    from bnncc.data import arrays
     from bnncc.execution import spikes
+    from bnncc.report import drawing
 
     if chosen.plot:
-        plot.check_available()
+        drawing.check_available()
     rasters: list[spikes.Raster] = []
     with Progress() as progress:
         artifact = artifact_of(chosen, progress)
@@ -78,7 +79,7 @@ def execute(chosen: argparse.Namespace) -> int:
     if chosen.spikes:
         arrays.write_arrays(chosen.spikes, {raster.name: raster.spikes for raster in rasters})
     if chosen.plot:
-        plot.write(chosen.plot, rasters)
+        drawing.write(chosen.plot, rasters)
     if chosen.json:
         layers = {"spikes": [raster.summary() for raster in rasters]} if rasters else {}
         print_json({"outputs": rows} | layers)

@@ -19,10 +19,9 @@ from torch import nn
 from torch.nn import functional
 
 import bnncc
-from bnncc import BnnccError, driver
+from bnncc import BnnccError, driver, torch_backend
 from bnncc.diagnostics import ExitCode
 from bnncc.frontend import torch as frontend
-from bnncc.frontend.torch import export
 from bnncc.report import inspect
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
@@ -247,7 +246,7 @@ def test_the_older_exporter_is_the_second_choice_and_said_so(monkeypatch: pytest
     def fail(*_: object) -> None:
         raise RuntimeError("no capture today\nmore about it")
 
-    monkeypatch.setattr(export, "export_captured", fail)
+    monkeypatch.setattr(frontend, "export_captured", fail)
     module = BinaryNet(WithSymbol.apply).eval()
     with pytest.warns(UserWarning, match="dynamo=True fails: RuntimeError: no capture today$"):
         artifact = bnncc.compile(module, images(1), dynamic_batch=True)
@@ -273,7 +272,7 @@ def test_without_torch_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_importing_bnncc_does_not_import_torch():
-    code = "import sys, bnncc.driver, bnncc.frontend.torch; sys.exit('torch' in sys.modules)"
+    code = "import sys, bnncc.driver, bnncc.torch_backend; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -353,7 +352,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def compiled(module: nn.Module, **options: object) -> Callable[..., torch.Tensor]:
-    return torch.compile(module, backend=frontend.backend, options={"strict": True, **options})  # type: ignore
+    return torch.compile(module, backend=torch_backend.backend, options={"strict": True, **options})  # type: ignore
 
 
 @pytest.mark.parametrize("idiom", ["threshold", "with symbol"])
@@ -395,7 +394,7 @@ def test_parameters_that_changed_are_compiled_anew(compilations: list[str]):
 def test_training_is_left_to_pytorch_with_a_warning():
     module = BinaryNet(Threshold.apply).train()
     same = BinaryNet(Threshold.apply).train()
-    fast = torch.compile(module, backend=frontend.backend)
+    fast = torch.compile(module, backend=torch_backend.backend)
     with pytest.warns(UserWarning, match="gradients are recorded"):
         fast(images(4)).sum().backward()
     same(images(4)).sum().backward()
@@ -413,7 +412,7 @@ def test_training_is_left_to_pytorch_with_a_warning():
 
 
 def test_what_cannot_be_compiled_is_left_to_pytorch_once_said(compilations: list[str]):
-    fast = torch.compile(Transforms(), backend=frontend.backend)
+    fast = torch.compile(Transforms(), backend=torch_backend.backend)
     x = torch.randn(2, 8)
     with torch.no_grad():
         with pytest.warns(UserWarning, match="PyTorch computes this graph"):
@@ -428,7 +427,7 @@ def test_what_cannot_be_compiled_is_left_to_pytorch_once_said(compilations: list
 
 def test_pytorch_knows_the_backend_by_its_name():
     project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
-    declared = {"bnncc": "bnncc.frontend.torch:backend"}
+    declared = {"bnncc": "bnncc.torch_backend:backend"}
     assert project["entry-points"]["torch_dynamo_backends"] == declared
     installed = metadata.entry_points(group="torch_dynamo_backends", name="bnncc")
     if not installed:

@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import bnncc
 from bnncc.diagnostics import BnnccError
-from bnncc.frontend.torch.export import import_torch, same_bits
+from bnncc.execution.artifact import Artifact
+from bnncc.frontend.torch import import_torch, same_bits
 
 if TYPE_CHECKING:
     import torch
-
-    from bnncc.execution.artifact import Artifact
 
 LARGEST_NUMBER_OF_SHAPES = 8
 """A graph of `torch.compile` is compiled for so many shapes of its inputs; others are left to PyTorch."""
@@ -105,8 +105,6 @@ class CompiledGraph:
 
     def compile(self, arguments: Sequence[Any]) -> Artifact | BnnccError:
         """Compile for these arguments; what is wrong where that fails."""
-        import bnncc
-
         outputs = self.graph.graph.output_node().args[0]
         count = len(outputs) if isinstance(outputs, (tuple, list)) else 1
         try:
