@@ -107,7 +107,7 @@ def read(path: str | Path, options: Options) -> ModuleOp:
     """The network in a file as the user wants to call it, before any pass. Raises BnnccError."""
     module = load_model(path, options.dims, options.time)
     carry_states(module, options.states)
-    adapt_inputs(module, options.camera)
+    adapt_inputs(module, options.camera, Path(path).name)
     return module
 
 

@@ -31,11 +31,13 @@ def bound(text: str) -> float | str:
 
 
 def size(text: str) -> int:
-    """A size in bytes, or with a suffix k or M."""
+    """A size in bytes: 65536, 64k, 1M."""
     units = {"k": 1 << 10, "m": 1 << 20}
     number = text.lower().removesuffix("b")
     factor = units.get(number[-1:], 1)
-    return positive(number if factor == 1 else number[:-1]) * factor
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        return positive(number if factor == 1 else number[:-1]) * factor
+    raise argparse.ArgumentTypeError(f"'{text}' is no size: 65536, 64k, 1M")
 
 
 def duration(text: str) -> float:

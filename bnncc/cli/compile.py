@@ -66,6 +66,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def execute(chosen: argparse.Namespace) -> int:
     """bnncc compile MODEL [-o DIR] ..."""
     from bnncc import driver
+    from bnncc.report.text import memory_line
 
     options = _options(chosen)
     output = chosen.output or Path(driver.name_of(chosen.model, options))
@@ -77,6 +78,7 @@ def execute(chosen: argparse.Namespace) -> int:
         )
     else:
         print(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+        print(memory_line(artifact.manifest))
     return ExitCode.FINE
 
 

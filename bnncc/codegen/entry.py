@@ -7,7 +7,8 @@ portable C file all three stand together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
 from bnncc import runtime
 from bnncc.codegen import events, stateful, threads
@@ -19,7 +20,9 @@ from bnncc.plan.kernel import BinaryConv
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Program, Step, TimeLoop
 
-INCLUDES = "\n".join(f"#include <{header}.h>" for header in ("math", "stddef", "stdint", "string"))
+HEADERS = {"math": r"\b(INFINITY|NAN)\b", "stddef": "", "stdint": "", "string": r"\bmem\w+\("}
+"""Of C's library, and what needs them: a compiler for bare metal may have only those that any has. Kernels
+name their own."""
 
 NOT_SPIKES = "spikes are 0 and 1: where other numbers came, all are multiplied"
 
@@ -93,9 +96,6 @@ def _file(network: Network, banner: str, outside: str) -> str:
     helpers = [runtime.header_text(file) for file in ("profile.h", *(("mask.h",) if masked else ()))]
     is_shared = network.threads > 1
     parts = [
-        _comment_block(banner),
-        threads.POSIX if is_shared else "",
-        f'#include "{name}.h"\n\n{INCLUDES}',
         *helpers,
         threads.definitions(program, network.threads) if is_shared else "",
         outside,
@@ -108,7 +108,15 @@ def _file(network: Network, banner: str, outside: str) -> str:
         events.functions(program) if program.events is not None else "",
         _layer_function(network),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    body = _paragraphs(parts)
+    includes = "\n".join(f"#include <{header}.h>" for header, used in HEADERS.items() if re.search(used, body))
+    head = [_comment_block(banner), threads.POSIX if is_shared else "", f'#include "{name}.h"', includes]
+    return f"{_paragraphs(head)}\n\n{body}\n"
+
+
+def _paragraphs(parts: Sequence[str]) -> str:
+    """Those that are not empty, with empty lines between them."""
+    return "\n\n".join(part for part in parts if part)
 
 
 def _memory_struct(network: Network) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from xdsl.dialects.builtin import FunctionType, ModuleOp, f32
+from xdsl.dialects.builtin import FunctionType, ModuleOp, NameLoc, NoneAttr, StringAttr, f32
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from bnncc.diagnostics import BnnccError
@@ -49,8 +49,9 @@ class CameraInput:
         return {key: value for key, value in facts.items() if value}
 
 
-def adapt_inputs(module: ModuleOp, camera: CameraInput) -> None:
-    """Change every float32 input of the module to what the camera gives.
+def adapt_inputs(module: ModuleOp, camera: CameraInput, file: str) -> None:
+    """Change every float32 input of the module to what the camera gives; what that takes is located at the
+    input of the file (its name without folders).
 
     Raises BnnccError where an input is no image or the numbers do not fit its channels."""
     if not camera:
@@ -62,14 +63,17 @@ def adapt_inputs(module: ModuleOp, camera: CameraInput) -> None:
     for argument, name in zip(main.body.block.args, names, strict=True):
         if element_of(argument) == f32 and name not in states_of(main):
             if camera.is_packed:
-                _adapt_spikes(argument, name, camera)
+                chain = _adapt_spikes(argument, name, camera)
             else:
-                _adapt(argument, name, camera)
+                chain = _adapt(argument, name, camera)
+            for op in chain:
+                op.location = NameLoc(StringAttr(f"{file}:{name}"), NoneAttr())
     inputs = [argument.type for argument in main.body.block.args]
     main.function_type = FunctionType.from_lists(inputs, list(main.function_type.outputs))
 
 
-def _adapt(argument: BlockArgument, name: str, camera: CameraInput) -> None:
+def _adapt(argument: BlockArgument, name: str, camera: CameraInput) -> list[Operation]:
+    """The operations that were put between the new input and the network."""
     shape = shape_of(argument)
     if len(shape) != 4:
         message = f"the input has shape {shape}, which is no image [n, c, h, w] or [n, h, w, c]"
@@ -94,6 +98,7 @@ def _adapt(argument: BlockArgument, name: str, camera: CameraInput) -> None:
     if chain:
         set_source(chain[-1], name, range(4))
     block.erase_arg(argument)
+    return chain
 
 
 def _check_packed(camera: CameraInput, inputs: list[str], has_states: bool) -> None:
@@ -109,8 +114,8 @@ def _check_packed(camera: CameraInput, inputs: list[str], has_states: bool) -> N
         raise BnnccError(option, f"events are for one input, the network has {', '.join(inputs)}")
 
 
-def _adapt_spikes(argument: BlockArgument, name: str, camera: CameraInput) -> None:
-    """Packed bits, channels last, become the numbers 0 and 1 that the model wants."""
+def _adapt_spikes(argument: BlockArgument, name: str, camera: CameraInput) -> list[Operation]:
+    """Packed bits, channels last, become the numbers 0 and 1 that the model wants: by these operations."""
     shape, users, block = shape_of(argument), list(argument.uses), argument.owner
     if len(shape) not in (2, 4):
         message = f"the input has shape {shape}, which is no image [n, c, h, w] and no row [n, c]"
@@ -128,6 +133,7 @@ def _adapt_spikes(argument: BlockArgument, name: str, camera: CameraInput) -> No
         use.operation.operands[use.index] = chain[-1].results[0]
     set_source(chain[-1], name, range(len(shape)))
     block.erase_arg(argument)
+    return chain
 
 
 def _insert(block: Block, chain: list[Operation]) -> None:

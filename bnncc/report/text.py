@@ -13,28 +13,52 @@ from bnncc.report.table import table
 
 def report_text(program: Program, manifest: Mapping[str, Any]) -> str:
     """The whole report of a program that was written with this manifest."""
-    arena = manifest["arena"]
     head = (
         f"{manifest['name']}, compiled from {manifest['source']} for {manifest['target']['name']} "
         f"by bnncc {manifest['version']}\n\n"
-        f"weights  {manifest['weights_bytes']:>12,} bytes, constant\n"
-        f"{_code(manifest)}"
-        f"arena    {arena['bytes']:>12,} bytes; no plan needs less than {arena['lower_bound_bytes']:,}\n"
-        f"{_stack(manifest)}"
+        f"{_memory(manifest)}"
         f"{_goal(manifest)}"
         f"{render_decisions(manifest['options'])}"
     )
     return f"{head}\n{render(inspect_rows(program))}\n{_calls(manifest)}\n"
 
 
-def _code(manifest: Mapping[str, Any]) -> str:
-    code = manifest["code_bytes"]
-    return "" if code is None else f"code     {code:>12,} bytes\n"
+def memory_line(manifest: Mapping[str, Any]) -> str:
+    """What a library takes, on one line: flash (weights, code), then RAM."""
+    sizes = "; ".join(f"{name} {size:,}" for name, size in _sizes(manifest).items())
+    return f"bytes: {sizes}"
 
 
-def _stack(manifest: Mapping[str, Any]) -> str:
-    stack = manifest["stack_bytes"]
-    return "" if stack is None else f"stack    {stack:>12,} bytes at most, without what the C library takes\n"
+def _memory(manifest: Mapping[str, Any]) -> str:
+    """The same, a line each."""
+    remarks = {
+        "weights": ", constant",
+        "arena": f"; no plan needs less than {manifest['arena']['lower_bound_bytes']:,}",
+        "state": " for each stream",
+        "stack": " at most, without what the C library takes",
+    }
+    return "".join(
+        f"{name:<8} {size:>12,} bytes{remarks.get(name, '')}\n" for name, size in _sizes(manifest).items()
+    )
+
+
+def _sizes(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes by what takes them; what is not there or not known is left out."""
+    sizes = {
+        "weights": manifest["weights_bytes"],
+        "code": manifest["code_bytes"],
+        "arena": manifest["arena"]["bytes"],
+        "state": manifest["state"]["bytes"] if "state" in manifest else None,
+        "inputs": _port_bytes(manifest, "inputs"),
+        "outputs": _port_bytes(manifest, "outputs"),
+        "stack": manifest["stack_bytes"],
+    }
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def _port_bytes(manifest: Mapping[str, Any], ports: str) -> int:
+    """Of all inputs, or of all outputs."""
+    return sum(manifest["buffers"][port["buffer"]]["bytes"] for port in manifest[ports])
 
 
 def _goal(manifest: Mapping[str, Any]) -> str:

@@ -6,10 +6,8 @@
 
 #include "tiny.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #ifndef BNNCC_PROFILE_H
 #define BNNCC_PROFILE_H
