@@ -6,17 +6,21 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import helper
 
 from bnncc import targets
 from bnncc.toolchain import c_compiler
+from tests.cases import load_case
 from tests.e2e.commands import Shell
+from tests.host import CC
 from tests.models import make_model, write
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+PYTHON_PAGE = (ROOT / "docs" / "python.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -43,8 +47,39 @@ def test_the_c_program_is_compiled_and_runs(tmp_path: Path, bnncc: Shell):
     assert done.stdout == "left\n"
 
 
+def test_the_firmware_of_two_networks_compiles(tmp_path: Path, bnncc: Shell):
+    (program,) = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "firmware.md").read_text(), re.DOTALL)
+    digits = load_case("digits_bnn_bop_legacy").write_model(tmp_path)
+    pixels = ("--input-type", "u8", "--normalize", "0,16")
+    for model, *options in ((digits, "--name", "digits", *pixels), (halves(tmp_path),)):
+        bnncc.fine("compile", model, *options, "--emit", "lib", "-o", tmp_path / "build" / model.stem)
+    (tmp_path / "look.c").write_text(program)
+    include = [f"-I{folder}" for folder in (tmp_path / "build").iterdir()]
+    subprocess.run([*CC, "-Wall", "-Wextra", "-Werror", *include, "-c", "look.c"], cwd=tmp_path, check=True)
+
+
+def test_the_page_on_python_runs(tmp_path: Path):
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 10, 32), torch.nn.Flatten()).eval()
+    weights = {"w": network[0].weight.detach().numpy(), "b": network[0].bias.detach().numpy()}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"]), helper.make_node("Flatten", ["c"], ["output"])]
+    write(tmp_path, make_model(nodes, {"x": (1, 3, 32, 32)}, ["output"], weights), "net.onnx")
+    opening, loop, comparison, estimators = re.findall(r"```python\n(.*?)```", PYTHON_PAGE, re.DOTALL)
+    images = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
+    names: dict[str, Any] = {"np": np, "torch": torch, "network": network, "images": images}
+    opening = opening.replace('"net.onnx"', f"{str(tmp_path / 'net.onnx')!r}")
+    exec(opening.replace('"build"', f"{str(tmp_path / 'build')!r}") + loop + comparison, names)
+    np.testing.assert_allclose(names["answers"], names["expected"], atol=1e-5)
+    np.testing.assert_array_equal(names["scores"][0], names["answers"][0])
+    x = torch.linspace(-2, 2, 8)
+    for line in estimators.splitlines():
+        assert torch.equal(eval(line, {"torch": torch, "x": x}).round(decimals=5), x.sign()), line
+
+
 def test_its_commands_and_options_exist(bnncc: Shell):
-    text = README + "".join((ROOT / "docs" / page).read_text() for page in ("spiking.md", "networks.md"))
+    pages = ("firmware.md", "networks.md", "python.md", "spiking.md")
+    text = README + "".join((ROOT / "docs" / page).read_text() for page in pages)
     for command in set(re.findall(r"bnncc (compile|run|verify|inspect|bench|tune|targets|doctor)\b", text)):
         assert bnncc.fine(command, "--help").out
     known = "".join(bnncc.fine(command, "--help").out for command in ("compile", "run", "bench", "tune"))
