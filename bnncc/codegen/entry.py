@@ -109,7 +109,9 @@ def _file(network: Network, banner: str, outside: str) -> str:
         _layer_function(network),
     ]
     body = _paragraphs(parts)
-    includes = "\n".join(f"#include <{header}.h>" for header, used in HEADERS.items() if re.search(used, body))
+    includes = "\n".join(
+        f"#include <{header}.h>" for header, used in HEADERS.items() if re.search(used, body)
+    )
     head = [_comment_block(banner), threads.POSIX if is_shared else "", f'#include "{name}.h"', includes]
     return f"{_paragraphs(head)}\n\n{body}\n"
 

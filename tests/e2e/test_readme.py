@@ -61,9 +61,13 @@ def test_the_firmware_of_two_networks_compiles(tmp_path: Path, bnncc: Shell):
 def test_the_page_on_python_runs(tmp_path: Path):
     import torch
 
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 10, 32), torch.nn.Flatten()).eval()
-    weights = {"w": network[0].weight.detach().numpy(), "b": network[0].bias.detach().numpy()}
-    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"]), helper.make_node("Flatten", ["c"], ["output"])]
+    layer = torch.nn.Conv2d(3, 10, 32)
+    network = torch.nn.Sequential(layer, torch.nn.Flatten()).eval()
+    weights = {name: value.detach().numpy() for name, value in layer.named_parameters()}
+    nodes = [
+        helper.make_node("Conv", ["x", "weight", "bias"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["output"]),
+    ]
     write(tmp_path, make_model(nodes, {"x": (1, 3, 32, 32)}, ["output"], weights), "net.onnx")
     opening, loop, comparison, estimators = re.findall(r"```python\n(.*?)```", PYTHON_PAGE, re.DOTALL)
     images = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
