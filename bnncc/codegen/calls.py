@@ -152,13 +152,18 @@ class Network:
 def connect(program: Program, kernels: Kernels, threads: int = 1) -> Network:
     """Store the weights in each kernel's form and write down every call. threads: that share large steps."""
     pool = WeightPool(program.name)
+    wanted = {program.whole(index) for step in program.steps for index in _all_reads(step)}
     stored = {
         index: pool.add(buffer.data, in_comment(buffer.name))
         for index, buffer in enumerate(program.buffers)
-        if buffer.place == "constant" and buffer.data is not None
+        if buffer.place == "constant" and buffer.data is not None and index in wanted
     }
     calls = tuple(_step_calls(program, kernels, pool, stored, step, threads) for step in program.steps)
     return Network(program, kernels, pool, calls, threads)
+
+
+def _all_reads(step: Step) -> tuple[int, ...]:
+    return (*step.reads, *(step.when_zero.reads if step.when_zero else ()))
 
 
 def _step_calls(
@@ -176,18 +181,18 @@ def _step_calls(
             pool.add(array, f"{comment(step)}: {in_comment(parameter.doc)}")
             for array, parameter in zip(kernel.pack(step.constants), kernel.parameters[first:], strict=False)
         ]
-        pointers = [
-            *(_pointer(program, stored, index) for index in reads),
-            *(Pointer(weights.symbol, weights.c_type) for weights in packed),
-            *(_pointer(program, stored, index) for index in step.writes),
+        addresses = [
+            *(_address(program, stored, index) for index in reads),
+            *(Address(weights.symbol, weights.c_type) for weights in packed),
+            *(_address(program, stored, index) for index in step.writes),
             *(
-                (_pointer(program, stored, step.scratch),)
+                (_address(program, stored, step.scratch),)
                 if step.scratch is not None and kernel.scratch_bytes
                 else ()
             ),
         ]
-        assert len(pointers) == len(kernel.parameters), (kernel.symbol, pointers)
-        arguments = tuple(p.passed_to(q) for p, q in zip(pointers, kernel.parameters, strict=True))
+        assert len(addresses) == len(kernel.parameters), (kernel.symbol, addresses)
+        arguments = tuple(a.passed_to(p) for a, p in zip(addresses, kernel.parameters, strict=True))
         constants = tuple(stored[index] for index in reads if index in stored)
         pieces = threads.pieces(program, step, kernel.pieces, number_of_threads)
         symbol = f"{program.name}_{kernel.symbol}"
@@ -200,8 +205,8 @@ def _step_calls(
 
 
 @dataclass(frozen=True)
-class Pointer:
-    """A pointer as a C expression, and what it points to ("void" converts by itself)."""
+class Address:
+    """Where an argument lies, as a C expression, and what lies there ("void" converts by itself)."""
 
     expression: str
     c_type: str
@@ -214,33 +219,33 @@ class Pointer:
         return f"({const}{parameter.c_type} *)({const}void *){self.expression}"
 
 
-def _pointer(program: Program, stored: Mapping[int, Weights], index: int) -> Pointer:
+def _address(program: Program, stored: Mapping[int, Weights], index: int) -> Address:
     buffer = program.buffers[index]
     match buffer.place:
         case "part":
-            return _part(program, _pointer(program, stored, buffer.base), buffer)
+            return _part(program, _address(program, stored, buffer.base), buffer)
         case "state":
-            return Pointer(f"(void *)(memory->state + {stateful.place(program, index)})", "void")
+            return Address(f"(void *)(memory->state + {stateful.place(program, index)})", "void")
         case "arena":
-            return Pointer(f"(void *)(memory->arena + {program.offsets[index]})", "void")
+            return Address(f"(void *)(memory->arena + {program.offsets[index]})", "void")
         case "input":
             port = program.inputs[buffer.index]
-            return Pointer(f"memory->{port.c_name}", port_type(port))
+            return Address(f"memory->{port.c_name}", port_type(port))
         case "output":
             port = program.outputs[buffer.index]
-            return Pointer(f"memory->{port.c_name}", port_type(port))
+            return Address(f"memory->{port.c_name}", port_type(port))
         case "constant":
-            return Pointer(stored[index].symbol, stored[index].c_type)
+            return Address(stored[index].symbol, stored[index].c_type)
 
 
-def _part(program: Program, base: Pointer, buffer: Buffer) -> Pointer:
+def _part(program: Program, base: Address, buffer: Buffer) -> Address:
     """Where the part of a buffer lies in this trip of the loop."""
     if buffer.stride == 0:
         return base
     read_only = program.buffers[program.whole(buffer.base)].place in ("input", "constant")
     const = "const " if read_only else ""
     start = f"({const}unsigned char *){base.expression}"
-    return Pointer(f"({const}void *)({start} + memory->time * {buffer.stride})", "void")
+    return Address(f"({const}void *)({start} + memory->time_ * {buffer.stride})", "void")
 
 
 def comment(step: Step) -> str:

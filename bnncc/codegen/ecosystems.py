@@ -92,7 +92,7 @@ def _arduino(parts: Parts) -> dict[str, str]:
     name = parts.name
     stream = parts.stateful
     call = f"{name}_step" if stream else f"{name}_run"
-    memory, passed = ("void *arena, void *state", "arena, state") if stream else ("void *arena", "arena")
+    passed = "arena, state" if stream else "arena"
     state = f"static {name.upper()}_ALIGNED unsigned char state[{name.upper()}_STATE_BYTES];\n" * stream
     return {
         **_sources(parts),
@@ -110,8 +110,6 @@ includes={name}.h
 """,
         "examples/SelfTest/SelfTest.ino": f"""\
 // Checks that {name} answers on this board as it should; open the serial monitor at 115200 baud.
-extern "C" int {name}_selftest({memory});
-
 #include <{name}.h>
 
 static {name.upper()}_ALIGNED unsigned char arena[{name.upper()}_ARENA_BYTES];
@@ -154,7 +152,7 @@ def _zephyr(parts: Parts) -> dict[str, str]:
         "zephyr/module.yml": f"name: {name}\nbuild:\n  cmake: .\n  kconfig: Kconfig\n",
         "Kconfig": f"""\
 config {option}
-	bool "{parts.sentence.replace('"', "'")}"
+	bool "{_quoted(parts)}"
 """,
         "CMakeLists.txt": f"""\
 # {parts.sentence}. Name this folder in ZEPHYR_EXTRA_MODULES and set CONFIG_{option}=y.
@@ -165,6 +163,11 @@ if(CONFIG_{option})
 endif()
 """,
     }
+
+
+def _quoted(parts: Parts) -> str:
+    """The sentence between double quotes; a dollar would begin a macro of Kconfig, which may call a shell."""
+    return parts.sentence.replace('"', "'").replace("$", "_")
 
 
 def _esp_idf(parts: Parts) -> dict[str, str]:
@@ -178,7 +181,7 @@ idf_component_register(SRCS "src/{name}.c" INCLUDE_DIRS "src")
 """,
         "idf_component.yml": f"""\
 version: "{parts.version}"
-description: "{parts.sentence.replace('"', "'")}"
+description: "{_quoted(parts)}"
 dependencies:
   idf: ">=4.4"
 """,

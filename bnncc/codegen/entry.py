@@ -127,7 +127,7 @@ def _memory_struct(network: Network) -> str:
     fields += ["    unsigned char *state;"] if program.states else []
     fields += [f"    const {port_type(port)} *{port.c_name};" for port in program.inputs]
     fields += [f"    {port_type(port)} *{port.c_name};" for port in program.outputs]
-    fields += ["    size_t time;"] if program.loops else []
+    fields += ["    size_t time_;"] if program.loops else []
     fields += threads.FIELDS if network.threads > 1 else ()
     body = "\n".join(fields)
     return f"/* The memory of one run. */\nstruct {program.name}_memory {{\n{body}\n}};"
@@ -268,7 +268,7 @@ def _step_call(program: Program, index: int) -> str:
 
 
 def _watched_call(program: Program, index: int) -> str:
-    trip = "memory_.time" if any(index in loop for loop in program.loops) else "0"
+    trip = "memory_.time_" if any(index in loop for loop in program.loops) else "0"
     return f"{program.name}_step_{index}(&memory_), done_({index}, {trip});"
 
 
@@ -280,7 +280,7 @@ def _all_steps(program: Program, call: Callable[[Program, int], str]) -> str:
         for loop in inside:
             if loop.first == index:
                 trips = _trips(program, loop)
-                lines.append(f"        for (memory_.time = 0; memory_.time < {trips}; ++memory_.time) {{")
+                lines.append(f"        for (memory_.time_ = 0; memory_.time_ < {trips}; ++memory_.time_) {{")
         indent = " " * (8 + 4 * len(inside))
         lines.append(indent + call(program, index))
         lines += ["        }" for loop in inside if loop.last == index]

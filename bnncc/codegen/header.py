@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import textwrap
 
-from bnncc.codegen import events, stateful, threads
+from bnncc.codegen import events, selftest, stateful, threads
 from bnncc.codegen.text import dimensions, elements, in_comment, port_type, run_parameters, starred
 from bnncc.plan.memory import ALIGNMENT
 from bnncc.plan.program import Port, Program
@@ -32,13 +32,20 @@ RANGES = {
 }
 
 
-def header_text(program: Program, banner: str, weights_bytes: int, number_of_threads: int = 1) -> str:
-    """The header; `banner` says what made it."""
+def header_text(
+    program: Program,
+    banner: str,
+    weights_bytes: int,
+    number_of_threads: int = 1,
+    has_selftest: bool = False,
+) -> str:
+    """The header; `banner` says what made it. has_selftest: whether the self-test is among the files."""
     is_shared = number_of_threads > 1
     libs = "-lm, and -pthread" if is_shared else "-lm"
     thread_status = threads.status(program) if is_shared else ""
     also = f"{events.prototypes(program)}\n" if program.events is not None else ""
     also += f"{threads.prototype(program)}\n" if is_shared else ""
+    also += f"{selftest.prototype(program)}\n" if has_selftest else ""
     name, upper = program.name, program.name.upper()
     macros = element_macros(program)
     between = (

@@ -214,7 +214,8 @@ class _Writer:
         """Every file, the manifest last."""
         emit = self.options.emit
         network = self.network
-        header = header_text(network.program, self.banner, network.pool.bytes, network.threads)
+        tested = "selftest" in emit or self.options.package is not None
+        header = header_text(network.program, self.banner, network.pool.bytes, network.threads, tested)
         self._text(f"{self.name}.h", header)
         if self.options.profile:
             self._text("bnncc_cycles.h", runtime.header_file("cycles.h"))

@@ -40,9 +40,7 @@ def selftest_file(program: Program, vectors: Vectors, banner: str) -> str:
     outputs = list(zip(program.outputs, vectors.outputs, strict=True))
     steps = len(vectors.inputs[0]) if program.states else 1
     blocks = ["arena", *(["state", str(steps)] if program.states else [])]
-    memory = "void *arena, void *state" if program.states else "void *arena"
     reset = f"{name}_reset(state) != {name.upper()}_OK || " if program.states else ""
-    state = f"\n * state: {name.upper()}_STATE_BYTES bytes, aligned; reset first." if program.states else ""
     arguments = ", ".join(
         [
             *blocks,
@@ -68,15 +66,11 @@ def selftest_file(program: Program, vectors: Vectors, banner: str) -> str:
  */
 #include "{name}.h"
 
-/* Runs the network and compares. arena: {name.upper()}_ARENA_BYTES bytes, aligned. Returns 0 if all is
- * well, -1 if the network could not run, else how many values are wrong.{state} */
-int {name}_selftest({memory});
-
 {arrays}
 
 {results}
 
-{NEAR if any(map(_is_real, program.outputs)) else ""}int {name}_selftest({memory})
+{NEAR if any(map(_is_real, program.outputs)) else ""}int {name}_selftest({_memory(program)})
 {{
     int wrong = 0;
     long i;
@@ -86,6 +80,26 @@ int {name}_selftest({memory});
     return wrong;
 }}
 """
+
+
+def prototype(program: Program) -> str:
+    """`<name>_selftest` in the header, with what there is to know."""
+    name, upper = program.name, program.name.upper()
+    state = (
+        f" state: {upper}_STATE_BYTES bytes, aligned too; it\n * is reset first." if program.states else ""
+    )
+    return f"""\
+/*
+ * Of {name}_selftest.c, which is to be compiled with the program that calls it: runs the network on
+ * the numbers there and compares. arena: {upper}_ARENA_BYTES bytes, aligned as for {name}_run.{state}
+ * Returns 0 if all is well, -1 if the network could not run, else how many values are wrong.
+ */
+int {name}_selftest({_memory(program)});
+"""
+
+
+def _memory(program: Program) -> str:
+    return "void *arena, void *state" if program.states else "void *arena"
 
 
 def _array(symbol: str, port: Port, values: np.ndarray) -> str:

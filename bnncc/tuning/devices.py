@@ -127,7 +127,7 @@ class Ssh:
                 "--device", "ssh is not installed", "apt-get install openssh-client", ExitCode.FAILURE
             )
         self.name = f"ssh: {destination}"
-        self._folder = tempfile.TemporaryDirectory(prefix="bnncc-")
+        self._folder = tempfile.TemporaryDirectory(prefix="bnncc-", dir=_folder_of_sockets())
         control = Path(self._folder.name) / "control"
         self._port = ("-p", str(port)) if port else ()
         self._ssh = (
@@ -167,6 +167,13 @@ class Ssh:
     def _gone(self, done: Execution) -> BnnccError:
         hint = f"does `{shlex.join(('ssh', *self._port, self._ssh[-1]))} true` work without a password?"
         return BnnccError("--device", f"{self.name} failed: {done.problem}", hint, ExitCode.FAILURE)
+
+
+def _folder_of_sockets() -> str:
+    """The folder for temporary files, unless the names of sockets in it, which ssh makes 17 characters longer
+    for a while, were too long: macOS has 104 bytes for them."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) + len("/bnncc-abcdefgh/control") + 17 < 104 else "/tmp"
 
 
 def open_device(text: str, target: Target, flash: Sequence[str] = ()) -> Device:

@@ -266,7 +266,7 @@ def test_verify_selftest_and_bench_know_packed_spikes(
     bnncc.fine("bench", libraries[kind].directory, "--repeat", "2")
     folder = libraries[kind].directory
     test = (
-        '#include "model.h"\nint model_selftest(void *arena, void *state);\n'
+        '#include "model.h"\n'
         "static MODEL_ALIGNED unsigned char arena[MODEL_ARENA_BYTES], state[MODEL_STATE_BYTES];\n"
         "int main(void) { return model_selftest(arena, state); }\n"
     )

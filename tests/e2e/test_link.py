@@ -17,7 +17,10 @@ from tests import tiny
 from tests.cases import load_case
 from tests.host import CC
 
-WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wstrict-prototypes", "-Wmissing-prototypes")
+WARNINGS = (
+    *("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wstrict-prototypes", "-Wmissing-prototypes"),
+    *("-Wconversion", "-Wshadow", "-Wredundant-decls", "-Wcast-qual"),
+)
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 
 TRAINED = "torch_reactnet_block_legacy"
@@ -280,8 +283,6 @@ def symbols(*arguments: str | Path) -> set[str]:
 SELFTEST = """\
 #include <stdio.h>
 #include "digits.h"
-
-int digits_selftest(void *arena);
 
 int main(void)
 {

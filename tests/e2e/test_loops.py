@@ -4,6 +4,7 @@ steps; how often a Loop runs may be an input."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.execution.artifact import Artifact
 from bnncc.frontend.evaluate import ModelEvaluator
 from tests.e2e.commands import Shell
+from tests.host import CC
 from tests.loop_models import counted, scanned, spikes
 from tests.models import write
 
@@ -242,6 +244,20 @@ def test_a_thousand_steps_are_compiled_like_ten(make, target: str, growth: float
         assert_same(artifact, make(steps), {"x": spikes(steps)})
     assert abs(sizes[1] / sizes[0] - 1) <= growth, sizes
     assert layers[1] == layers[0]
+
+
+def test_an_input_may_have_any_name(tmp_path: Path):
+    """Also that of a variable of the loop; and no constants stay that nothing reads."""
+    model = scanned(7)
+    (scan,) = model.graph.node
+    renamed = next(value for value in model.graph.input if value.name == "x")
+    scan.input[[*scan.input].index("x")] = renamed.name = "time"
+    path, emit = write(tmp_path, model), ("so", "c")
+    artifact = bnncc.compile(path, target="c", emit=emit, name="net", output=tmp_path / "lib")
+    assert artifact.manifest["loops"]
+    assert_same(artifact, model, {"time": spikes(7)})
+    flags = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wunused-const-variable", "-fsyntax-only")
+    subprocess.run([*CC, *flags, artifact.directory / "net.c"], check=True)
 
 
 def test_few_steps_are_written_out(tmp_path: Path):

@@ -14,6 +14,7 @@ import pytest
 import bnncc
 from bnncc import runtime, targets
 from bnncc.codegen import PACKAGES
+from bnncc.codegen.ecosystems import Parts, package_files
 from bnncc.execution.boards import BARE_OPTIONS, memory_map
 from bnncc.toolchain import c_compiler
 from tests.cases import load_case
@@ -30,8 +31,6 @@ target_link_libraries(check PRIVATE digits)
 
 MAIN = """\
 #include "digits.h"
-
-int digits_selftest(void *arena);
 
 int main(void)
 {
@@ -143,6 +142,19 @@ def test_descriptions(digits: Path, tmp_path: Path):
     component = package(digits, tmp_path / "e", "esp-idf", "c")
     assert 'idf_component_register(SRCS "src/digits.c"' in (component / "CMakeLists.txt").read_text()
     assert (component / "idf_component.yml").read_text().startswith('version: "')
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_names_of_models_are_text_and_nothing_else(kind: str):
+    """Kconfig would run what `$(shell,...)` says."""
+    source = '$(shell,rm x)"*/\n??/\\.onnx'
+    parts = Parts(name="net", version="1", source=source, header="", code="", selftest="")
+    files = package_files(kind, parts)
+    lines = [(path, line) for path, text in files.items() for line in text.splitlines() if "rm x" in line]
+    assert all("The neural network" in line for _, line in lines)
+    assert not any("$" in line for path, line in lines if path.endswith(("Kconfig", ".yml")))
+    if kind == "platformio":
+        assert json.loads(files["library.json"])["name"] == "net"
 
 
 def test_an_unknown_package_is_refused(digits: Path, tmp_path: Path, bnncc: Shell):

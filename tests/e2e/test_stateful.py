@@ -167,7 +167,7 @@ def test_a_c_program_steps_two_streams(portable: bool, case: Case, compiled: Art
     np.testing.assert_array_equal(spikes[2], case.outputs["spk3"])
     np.testing.assert_allclose(membrane, case.outputs["mem3"][-1][0], rtol=1e-4, atol=1e-4)
     test = (
-        '#include "model.h"\nint model_selftest(void *arena, void *state);\n'
+        '#include "model.h"\n'
         "static MODEL_ALIGNED unsigned char arena[MODEL_ARENA_BYTES], state[MODEL_STATE_BYTES];\n"
         "int main(void) { return model_selftest(arena, state); }\n"
     )

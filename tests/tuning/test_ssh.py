@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +28,12 @@ from tests.tuning.layers import NATIVE, layer, numbers
 SUBJECT = Subject.of(layer(), numbers(layer()))
 
 
+Address = tuple[str, int, tuple[str, ...]]
+
+
 @pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
-    """This machine, as a board that is reached by ssh."""
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """This machine, as one that is reached by ssh: destination, port, ssh's options."""
     folder = tmp_path_factory.mktemp("sshd")
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     assert sshd, "sshd is missing: python -m tests.install"
@@ -53,10 +57,16 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
     try:
         known = f"UserKnownHostsFile={folder / 'known'}"
         options = ("-i", str(folder / "user"), "-o", "StrictHostKeyChecking=no", "-o", known)
-        yield Ssh(f"{getpass.getuser()}@127.0.0.1", port, options)
+        yield f"{getpass.getuser()}@127.0.0.1", port, options
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def board(address: Address) -> Ssh:
+    """Which measures there."""
+    return Ssh(*address)
 
 
 def _listening(command: list[str]) -> tuple[subprocess.Popen[bytes], int]:
@@ -163,6 +173,16 @@ def test_addresses(address: str, destination: str, port: tuple[str, ...], monkey
     device = open_device(f"ssh://{address}", targets.load("cortex-a72"))
     assert isinstance(device, Ssh) and device.name == f"ssh: {destination}"
     assert device._ssh[-2:] == ("--", destination) and device._port == port
+
+
+def test_sockets_lie_where_their_names_are_short_enough(
+    address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    Ssh(*address).meet()
+    assert not [*folder.iterdir()]
 
 
 def test_the_kept_connection_ends_with_the_device(board: Ssh, tmp_path: Path):

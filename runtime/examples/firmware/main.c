@@ -3,8 +3,6 @@
 #include "board.h"
 #include "digits.h"
 
-int digits_selftest(void *arena); /* in digits_selftest.c, generated beside the library */
-
 /* All memory that the network works in. Its size is known when the library is compiled. */
 static DIGITS_ALIGNED unsigned char arena[DIGITS_ARENA_BYTES];
 
