@@ -36,6 +36,7 @@ from bnncc.checking.comparison import (
     relative_error,
 )
 from bnncc.data.arrays import random_input
+from bnncc.data.samples import LABELS
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import get_source
 from bnncc.dialect.types import element_of
@@ -119,14 +120,19 @@ def verify_model(
     seed: int = 0,
     progress: Say | None = None,
 ) -> Report:
-    """Compile, run, compare. `inputs` (stacked samples) or `samples` random ones from `seed`.
+    """Compile, run, compare. `inputs` (stacked samples) or `samples` random ones from `seed`. An array
+    `labels` beside the inputs, which says what is right, counts where something is quantised.
 
     Raises BnnccError for wrong inputs and models."""
     module = driver.front(path, options, progress)
     lowered = driver.lower_module(module, driver.name_of(path, options), options)
     artifact = driver.build(lowered, path, None, options, progress)
+    labels: dict[str, np.ndarray] = {}
+    if inputs is not None and LABELS in inputs and LABELS not in artifact.input_names:
+        labels = {LABELS: inputs[LABELS]}
+        inputs = {name: array for name, array in inputs.items() if name != LABELS}
     if options.rounded:
-        return _verify_rounded(path, options, lowered, artifact, inputs, samples, seed, progress)
+        return _verify_rounded(path, options, lowered, artifact, inputs, labels, samples, seed, progress)
     graph = _evaluator(path, options)
     feed = (lambda batch: _graph_inputs(path, options, batch)) if options.camera else None
     if artifact.is_stateful:
@@ -142,6 +148,7 @@ def _verify_rounded(
     lowered: Lowered,
     artifact: Artifact,
     inputs: Mapping[str, np.ndarray] | None,
+    labels: Mapping[str, np.ndarray],
     samples: int,
     seed: int,
     progress: Say | None,
@@ -160,7 +167,7 @@ def _verify_rounded(
         report = verify_library(lowered, artifact, graph, given, None, progress)
         together = {name: np.concatenate([batch[name] for batch in given]) for name in given[0]}
     plain = replace(options, quantize_weights=None, quantize_real=None, membrane=None, calibrate=None)
-    found = accuracy.compare(driver.front(path, plain, progress), lowered.module, together)
+    found = accuracy.compare(driver.front(path, plain, progress), lowered.module, {**together, **labels})
     return replace(report, note=f"against the network of the file: {found.text()}")
 
 

@@ -181,7 +181,11 @@ def element_macros(program: Program) -> dict[Port, str]:
 
 def _example(program: Program, macros: dict[Port, str]) -> str:
     name, upper = program.name, program.name.upper()
-    arrays = "\n".join(f"static {port_type(port)} {port.c_name}[{macro}];" for port, macro in macros.items())
+    arrays = "\n".join(
+        f"static {port_type(port)} {port.c_name}[{macro}];"
+        for port, macro in macros.items()
+        if not port.optional
+    )
     arguments = ", ".join(("arena", *(port.c_name for port in macros)))
     if program.states:
         return _stateful_example(program, arrays)
@@ -199,7 +203,8 @@ def _example(program: Program, macros: dict[Port, str]) -> str:
 
 def _stateful_example(program: Program, arrays: str) -> str:
     name, upper = program.name, program.name.upper()
-    arguments = ", ".join(("arena", "state", *(p.c_name for p in (*program.inputs, *program.outputs))))
+    ports = ("NULL" if port.optional else port.c_name for port in (*program.inputs, *program.outputs))
+    arguments = ", ".join(("arena", "state", *ports))
     return f"""\
     #include "{name}.h"
 

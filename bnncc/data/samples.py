@@ -114,5 +114,6 @@ def _cut(name: str, samples: Samples, value: SSAValue) -> list[np.ndarray]:
         return list(array)
     if not shape or array.shape[1:] != shape[1:] or len(array) < shape[0]:
         message = f"'{name}' has shape {shape}, its samples {array.shape}"
-        raise BnnccError("--calibrate", message, "stack samples along axis 0")
+        packed = "; packed spikes have their channels last" if element_of(value) == spike else ""
+        raise BnnccError("--calibrate", message, f"stack samples along axis 0{packed}")
     return [array[i : i + shape[0]] for i in range(0, len(array) - shape[0] + 1, shape[0])]

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 from xdsl.dialects.builtin import i1
+from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from bnncc.dialect import operations as ops
+from bnncc.dialect.network import INPUTS, names_of, states_of
 from bnncc.dialect.sources import location_text
 from bnncc.dialect.types import element_of, is_number
 from bnncc.lowering.spikes import density_of
@@ -39,13 +41,21 @@ def _activation(value: SSAValue) -> str:
     ):
         value = value.owner.operands[0]
     if isinstance(value, BlockArgument):
-        return "its activation is the network's input"
+        return f"its activation is {_argument(value)}"
     owner = value.owner
     assert isinstance(owner, Operation)
     if isinstance(owner, ops.Fused):
         value = owner.results_inside[list(owner.outputs).index(value)]  # type: ignore[arg-type]
     where = "" if isinstance(value, BlockArgument) else location_text(value.owner)  # type: ignore[arg-type]
     return f"its activation is {_kind(value)}, from {where}" if where else f"its activation is {_kind(value)}"
+
+
+def _argument(value: BlockArgument) -> str:
+    """Of the network, or of a loop over time, whose steps leave values to the next."""
+    main = value.block.parent_op()
+    if isinstance(main, FuncOp) and names_of(main, INPUTS)[value.index] not in states_of(main):
+        return "the network's input"
+    return "what the step before left"
 
 
 def _kind(value: SSAValue) -> str:

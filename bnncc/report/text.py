@@ -57,8 +57,9 @@ def _sizes(manifest: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _port_bytes(manifest: Mapping[str, Any], ports: str) -> int:
-    """Of all inputs, or of all outputs."""
-    return sum(manifest["buffers"][port["buffer"]]["bytes"] for port in manifest[ports])
+    """Of all inputs, or of all outputs but those that the caller can do without."""
+    wanted = [port for port in manifest[ports] if not port.get("optional")]
+    return sum(manifest["buffers"][port["buffer"]]["bytes"] for port in wanted)
 
 
 def _goal(manifest: Mapping[str, Any]) -> str:

@@ -81,6 +81,8 @@ def test_answers_change_little_and_it_is_told(tmp_path: Path) -> None:
     told = artifact.manifest["options"]["accuracy"]
     assert f"{same} of 12 answers have the same label" in told
     assert f"{same} of 12 labels right, 12 before" in told
+    report = verify.verify_model(path, rounded(given), {"x": given["x"], "labels": labels})
+    assert f"{same} of 12 labels right, 12 before" in report.note
 
 
 def test_layers_of_binary_inputs_stay_binary(tmp_path: Path) -> None:

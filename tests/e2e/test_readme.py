@@ -52,7 +52,10 @@ def test_the_firmware_of_two_networks_compiles(tmp_path: Path, bnncc: Shell):
     digits = load_case("digits_bnn_bop_legacy").write_model(tmp_path)
     pixels = ("--input-type", "u8", "--normalize", "0,16")
     for model, *options in ((digits, "--name", "digits", *pixels), (halves(tmp_path),)):
-        bnncc.fine("compile", model, *options, "--emit", "lib", "-o", tmp_path / "build" / model.stem)
+        folder = tmp_path / "build" / model.stem
+        told = bnncc.fine("compile", model, *options, "--emit", "lib", "-o", folder).out
+        (arena,) = re.findall(r"_ARENA_BYTES (\d+)", next(folder.glob("*.h")).read_text())
+        assert f"; arena {int(arena):,}; inputs " in told
     (tmp_path / "look.c").write_text(program)
     include = [f"-I{folder}" for folder in (tmp_path / "build").iterdir()]
     subprocess.run([*CC, "-Wall", "-Wextra", "-Werror", *include, "-c", "look.c"], cwd=tmp_path, check=True)

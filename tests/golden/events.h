@@ -9,13 +9,12 @@
  *     static EVENTS_ALIGNED unsigned char state[EVENTS_STATE_BYTES];
  *     static uint32_t x[EVENTS_X_ELEMENTS];
  *     static float s[EVENTS_S_ELEMENTS];
- *     static float m[EVENTS_M_ELEMENTS];
  *
  *     int main(void)
  *     {
  *         events_reset(state);
  *         for (;;) {
- *             int status = events_step(arena, state, x, s, m);
+ *             int status = events_step(arena, state, x, s, NULL);
  *             if (status != EVENTS_OK)
  *                 return status;
  *         }

@@ -189,6 +189,14 @@ def test_inspect_says_what_the_weights_are(reason: str, tmp_path: Path) -> None:
     assert step.note == f"its activation is the network's input; {reason}"
 
 
+def test_inspect_says_what_comes_from_the_step_before(tmp_path: Path) -> None:
+    nodes = [node("MatMul", ["h", "w"], ["p"], name="again"), node("Add", ["p", "x"], ["after"])]
+    model = make_model(nodes, {"x": [1, 8], "h": [1, 8]}, ["after"], {"w": real(range(64)).reshape(8, 8)})
+    steps = lower_model(write(tmp_path, model), Options(states={"h": "after"})).program.steps
+    (note,) = (step.note for step in steps if step.domains)
+    assert note.startswith("its activation is what the step before left; ")
+
+
 def test_a_network_of_half_precision_all_through(tmp_path: Path) -> None:
     """As converters write it, casts at both ends: the trained numbers are those of float16, sums are made in
     float32."""
