@@ -23,7 +23,7 @@ from tests.bench.int8 import requantized
 from tests.kernels.contractions import Shape, byte_spec, dense, pointwise
 from tests.kernels.emulated import Program
 from tests.kernels.firmware import build_layer, expected_output, random_words
-from tests.kernels.library import Library
+from tests.kernels.library import Library, before_forbidden_memory
 from tests.kernels.test_byte_conv import CASES, _check, _numbers
 from tests.kernels.test_byte_emulated import _check as _check_emulated
 
@@ -64,6 +64,18 @@ def test_text_without_mve(name: str):
     kernels, library = _library()
     _check(ALL[name], kernels[name], library, _numbers(ALL[name], 3))
     _check(ALL[name], kernels[name], library, _extreme(ALL[name], 255, -1))
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_nothing_is_read_behind_the_image(name: str):
+    kernels, library = _library()
+    spec, kernel, (reads, constants) = ALL[name], kernels[name], _numbers(ALL[name], 6)
+    expected, actual = (allocate(spec.outputs[0].layout) for _ in range(2))
+    run_step(spec, reads, constants, [expected])
+    lent = [np.zeros(kernel.scratch_bytes, np.uint8)] if kernel.scratch_bytes else []
+    image = before_forbidden_memory(reads[0])
+    library.bind(kernel, image, *kernel.pack(constants), actual, *lent)()
+    np.testing.assert_array_equal(actual, expected)
 
 
 @cache

@@ -230,6 +230,19 @@ def test_channels_in_lanes_of_riscv(name: str):
     check(kernels[name], program)
 
 
+def test_lanes_of_riscv_hold_the_longest_rows():
+    """Of 65536 bits and more, which all differ: 16 bits hold one less."""
+    spec = binary_spec(dense(1, 65536 + 40, 22), INTEGERS)
+    kernel = make_kernel(spec, RISCV_LANES)
+    assert "16 bits" in kernel.description
+    reads, constants = case_numbers(spec, 4)
+    filled(spec.inputs[0], reads[0], True)
+    actual = allocate(spec.outputs[0].layout)
+    weights = (np.full_like(constants[0], -1), *constants[1:])
+    Program([kernel], RISCV_LANES).run(kernel, reads, weights, [actual])
+    np.testing.assert_array_equal(actual, -65576)
+
+
 @pytest.mark.parametrize(
     ("target", "instruction", "found"),
     [
