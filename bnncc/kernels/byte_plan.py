@@ -11,7 +11,8 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
 from bnncc.kernels.byte_steps import CENTRE, Method, method_of
-from bnncc.kernels.emit import Index, Value
+from bnncc.kernels.emit import Buffer, Index, Value
+from bnncc.kernels.epilogue import Epilogue
 from bnncc.kernels.interleave import merge_groups, pad_lanes
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Parameter
@@ -212,10 +213,16 @@ def root_of(spec: KernelSpec) -> ByteConv:
 
 
 def default_lanes(spec: KernelSpec, isa: Isa, method: Method, outputs: int) -> int:
-    """Output channels of a vector; in scalar code, of an inner loop. outputs: of a group."""
-    if isa.is_scalar:
-        return WORD_BITS if spec.writes_bits else min(16, outputs)
-    return isa.vector_bits // method.lane_bits
+    """Output channels of a vector; in scalar code, of an inner loop. outputs: of a group, or all where every
+    channel is summed by itself."""
+    if not isa.is_scalar:
+        return isa.vector_bits // method.lane_bits
+    if spec.writes_bits:
+        return WORD_BITS
+    if outputs == spec.shape[3]:
+        return min(16, outputs)
+    # A whole part of a group: vectors across groups would multiply by the zeros between them.
+    return next(lanes for lanes in range(16, 0, -1) if outputs % lanes == 0)
 
 
 def is_depthwise(root: ByteConv, outputs: int) -> bool:
@@ -242,3 +249,16 @@ def zeros(tile: Tile, dtype: str, loop: bool = False) -> Sums:
 def as_int32(value: Value) -> Value:
     """In lanes of 32 bits."""
     return T.Cast(emit.vector_type("int32", emit.lanes_of(value)), value)
+
+
+def store_sums(
+    plan: BytePlan, tile: Tile, first: Index, count: int, sums: Buffer, pitch: int, epilogue: Epilogue
+) -> None:
+    """Emit the epilogue of the sums [pixels][pitch] of channels [first, first + count) of a tile's group."""
+    channel = emit.bind_index(tile.group * plan.channels.count + first)
+    for pixel, at in enumerate(tile.pixels()):
+
+        def value(offset: Index, lanes: int, start: int = pixel * pitch) -> Value:
+            return sums[start + offset]
+
+        epilogue.store(plan.pixels.position(tile.image, *at), channel, count, value)

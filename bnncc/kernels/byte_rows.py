@@ -4,8 +4,9 @@
 Windows of one or two pixels are widened to 16 bits, in memory that the caller lends, and multiplied by the
 weights of a block of channels. Runs of bytes of which four make no whole are put side by side before that.
 
-Stored weights: [blocks][steps][2][2] words; a word holds two bytes of the window, of which each half is
-256 a + b for the weights a and b of two channels. So a must not be -128.
+Stored weights: [groups][blocks][steps][2][2] words; a word stands for two bytes of the window, each half is
+256 a + b for the weights a and b of two channels. Such an a must not be -128: where weights may be, a word
+holds four of one channel, [groups][blocks][steps][4].
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc import runtime
 from bnncc.kernels import emit
-from bnncc.kernels.byte_plan import BytePlan
-from bnncc.kernels.byte_taps import CHANNELS, TAP, channel_parts
+from bnncc.kernels.byte_plan import BytePlan, store_sums
+from bnncc.kernels.byte_taps import CHANNELS, TAP
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue
+from bnncc.kernels.interleave import merge_groups
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, Parameter
 from bnncc.kernels.naming import kernel_symbol
-from bnncc.kernels.nest import Tile, each_lane, pixel_tiles, tiles, walk
+from bnncc.kernels.nest import Tile, each, each_lane, pixel_tiles, tiles, walk
 
 SIGNED_PLANES = 7
-"""Weights below 2^7 in magnitude."""
+"""Weights below 2^7 in magnitude are none of -128."""
 
 STEP = 4
 """Bytes of a step, and channels of a block."""
@@ -44,8 +46,7 @@ PRODUCTS, WIDEN, JOIN = "bnncc_byte_products", "bnncc_byte_widen", "bnncc_byte_j
 
 def fits(plan: BytePlan, isa: Isa) -> bool:
     """Whether this form computes a contraction."""
-    small = plan.root.weight_planes <= SIGNED_PLANES
-    return isa.is_scalar and "+dsp" in isa.features and small and plan.stride == plan.root.groups == 1
+    return isa.is_scalar and "+dsp" in isa.features and plan.stride == 1 and not plan.is_depthwise
 
 
 def make(plan: BytePlan, isa: Isa) -> Kernel:
@@ -55,7 +56,9 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     parameters = (
         emit.input_parameter("input", plan.root.input),
         *epilogue.operands,
-        emit.constant_parameter("weight", "uint32", rows.blocks * rows.steps * STEP, rows.doc),
+        emit.constant_parameter(
+            "weight", "uint32", plan.channels.groups * rows.blocks * rows.steps * STEP, rows.doc
+        ),
         *((plan.base_parameter,) if plan.lowest else ()),
         *epilogue.constants,
         *epilogue.outputs,
@@ -65,29 +68,22 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     def body(buffers: Buffers) -> None:
         epilogue.attach(buffers)
         for place in pixel_tiles(plan.pixels, 1, PIXELS):
-            tile = Tile(0, (), *place)
-            rows.widen(tile, buffers)
-            for first, count in channel_parts(spec):
-                sums = rows.sum(tile, first, count, buffers)
-                for pixel, at in enumerate(tile.pixels()):
-                    position = plan.pixels.position(tile.image, *at)
-
-                    def value(
-                        offset: Index, lanes: int, start: int = pixel * CHANNELS, sums: Buffer = sums
-                    ) -> Value:
-                        return sums[start + offset]
-
-                    epilogue.store(position, first, count, value)
+            for group in each(plan.channels.groups, "group"):
+                tile = Tile(group, (), *place)
+                rows.widen(tile, buffers)
+                for first, count in tiles(plan.channels.count, CHANNELS, "part"):
+                    sums = rows.sum(tile, first, count, buffers)
+                    store_sums(plan, tile, first, count, sums, CHANNELS, epilogue)
 
     def pack(constants: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         table = (plan.pack_base(constants[0]),) if plan.lowest else ()
         return rows.pack(constants[0]), *table, *epilogue.pack(constants)
 
-    tile = {"rows": PIXELS}
-    symbol = kernel_symbol(spec, isa, tile)
-    description = f"SMLAD, {PIXELS} pixels, two channels in a half of a word"
+    schedule = {"rows": PIXELS}
+    symbol = kernel_symbol(spec, isa, schedule)
+    description = f"SMLAD, {PIXELS} pixels, {rows.words}"
     function = emit.function(symbol, parameters, body)
-    return Kernel(symbol, spec, function, parameters, pack, tile, description, 4 * rows.scratch.extent)
+    return Kernel(symbol, spec, function, parameters, pack, schedule, description, 4 * rows.scratch.extent)
 
 
 def sources(text: str) -> list[str]:
@@ -115,8 +111,18 @@ class Rows:
 
     @property
     def blocks(self) -> int:
-        """Of channels."""
-        return -(-self.plan.spec.shape[3] // STEP)
+        """Of channels of a group."""
+        return -(-self.plan.channels.count // STEP)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether a word holds weights of a single channel."""
+        return self.plan.root.weight_planes > SIGNED_PLANES
+
+    @property
+    def words(self) -> str:
+        """What words of weights hold."""
+        return "a channel in a word" if self.is_apart else "two channels in a half of a word"
 
     @property
     def is_joined(self) -> bool:
@@ -126,7 +132,8 @@ class Rows:
     @property
     def doc(self) -> str:
         """How weights are stored."""
-        return f"weight [{self.blocks}][{self.steps}][2][2], two channels in a half"
+        blocks = self.plan.channels.groups * self.blocks
+        return f"weight [{blocks}][{self.steps}][2][2], {self.words}"
 
     @property
     def scratch(self) -> Parameter:
@@ -135,13 +142,17 @@ class Rows:
         return Parameter("scratch", "uint32", extent, False, "uint32_t", "scratch: windows of 16 bits")
 
     def pack(self, weight: np.ndarray) -> np.ndarray:
-        """int8 [O, KH, KW, C] to the stored form."""
-        outputs, taps = len(weight), self.bytes
-        padding = [(0, self.blocks * STEP - outputs), (0, self.steps * STEP - taps)]
-        rows = np.pad(weight.reshape(outputs, taps).astype(np.int32), padding)
-        halves = 256 * rows[0::2] + rows[1::2]
-        halves = halves.reshape(self.blocks, 2, self.steps, STEP)[..., [0, 2, 1, 3]]
-        stored = np.ascontiguousarray(halves.transpose(0, 2, 1, 3)).astype("<i2")
+        """int8 [O, KH, KW, C/groups] to the stored form."""
+        plan = self.plan
+        groups, outputs, taps = plan.channels.groups, plan.channels.count, self.bytes
+        rows = merge_groups(weight, plan.root.groups, plan.joined).reshape(groups, outputs, taps)
+        rows = np.pad(rows, [(0, 0), (0, self.blocks * STEP - outputs), (0, self.steps * STEP - taps)])
+        rows = rows.reshape(groups * self.blocks, STEP, self.steps, STEP)
+        if self.is_apart:
+            stored = np.ascontiguousarray(rows.transpose(0, 2, 1, 3))
+        else:
+            halves = 256 * rows[:, 0::2].astype(np.int32) + rows[:, 1::2]
+            stored = np.ascontiguousarray(halves[..., [0, 2, 1, 3]].transpose(0, 2, 1, 3)).astype("<i2")
         return stored.view("<u4").astype(np.uint32).reshape(-1)
 
     def widen(self, tile: Tile, buffers: Buffers) -> None:
@@ -165,19 +176,21 @@ class Rows:
     def sum(self, tile: Tile, first: Index, count: int, buffers: Buffers) -> Buffer:
         """Emit the sums of some channels: int32 [pixels][CHANNELS]."""
         sums = emit.local("int32", PIXELS * CHANNELS, "sums")
+        channel = tile.group * self.plan.channels.count + first
         for lane in each_lane(count):
-            base = buffers["base"][first + lane] if self.plan.lowest else tirx.const(0, "int32")
+            base = buffers["base"][channel + lane] if self.plan.lowest else tirx.const(0, "int32")
             for pixel in range(tile.columns):
                 T.buffer_store(sums, base, [pixel * CHANNELS + lane])
         blocks, next_block = -(-count // STEP), STEP * self.steps
         for pixel in range(tile.columns):
             for lane in range(count, blocks * STEP):
                 T.buffer_store(sums, tirx.const(0, "int32"), [pixel * CHANNELS + lane])
-        for step, steps in tiles(self.steps, MOST_STEPS, "steps"):
+        name = f"{PRODUCTS}_apart_{tile.columns}" if self.is_apart else f"{PRODUCTS}_{tile.columns}"
+        place = (tile.group * (self.blocks * STEP) + first) * self.steps
+        for step, steps in tiles(self.steps, self.steps if self.is_apart else MOST_STEPS, "steps"):
             row = T.address_of(buffers["scratch"][2 * tile.columns * step])
-            weight = T.address_of(buffers["weight"][first * self.steps + STEP * step])
-            to = T.address_of(sums[0])
-            _call(f"{PRODUCTS}_{tile.columns}", row, weight, steps, next_block, blocks, to, CHANNELS)
+            weight = T.address_of(buffers["weight"][place + STEP * step])
+            _call(name, row, weight, steps, next_block, blocks, T.address_of(sums[0]), CHANNELS)
         return sums
 
 

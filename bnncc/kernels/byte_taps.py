@@ -7,7 +7,6 @@ Stored weights: [blocks][taps] words of four channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,6 @@ from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import UNROLLED_TAPS, each, pixel_tiles, tiles, walk
-from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import WORD_BITS
 
 BLOCK = 4
@@ -61,7 +59,7 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
             image, row, column, _, _ = place
             position = plan.pixels.position(image, row, column)
             start = emit.bind_index(plan.start(image, row, column))
-            for first, count in channel_parts(spec):
+            for first, count in tiles(spec.shape[3], CHANNELS, "part"):
                 sums = taps.sum(start, first, count, buffers)
                 epilogue.store(position, first, count, lambda offset, lanes, sums=sums: sums[offset])
 
@@ -73,11 +71,6 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     symbol = kernel_symbol(spec, isa, tile)
     function = emit.function(symbol, parameters, body)
     return Kernel(symbol, spec, function, parameters, pack, tile, "four channels a word, SMLABB and SMLATT")
-
-
-def channel_parts(spec: KernelSpec) -> Iterator[tuple[Index, int]]:
-    """(first channel, how many) of what is summed at a time."""
-    yield from tiles(spec.shape[3], CHANNELS, "part")
 
 
 @dataclass(frozen=True)

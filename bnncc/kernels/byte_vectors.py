@@ -19,7 +19,7 @@ from tvm.script.ir_builder import tirx as T
 
 from bnncc import runtime
 from bnncc.kernels import emit
-from bnncc.kernels.byte_plan import BytePlan
+from bnncc.kernels.byte_plan import BytePlan, store_sums
 from bnncc.kernels.byte_steps import CENTRE
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue
@@ -140,13 +140,7 @@ def _sum_group(form: Rows | Taps, tile: Tile, epilogue: Epilogue, buffers: Buffe
         pitch = -(-count // blocks.block) * blocks.block if form.vectors.is_centred else count
         sums = emit.local("int32", form.pixels * pitch, "sums")
         sum_part(first, count, sums, pitch)
-        channel = emit.bind_index(tile.group * plan.channels.count + first)
-        for pixel, at in enumerate(tile.pixels()):
-
-            def value(offset: Index, lanes: int, start: int = pixel * pitch, sums: Buffer = sums) -> Value:
-                return sums[start + offset]
-
-            epilogue.store(plan.pixels.position(tile.image, *at), channel, count, value)
+        store_sums(plan, tile, first, count, sums, pitch, epilogue)
 
 
 def sources(text: str) -> list[str]:

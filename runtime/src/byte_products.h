@@ -8,7 +8,8 @@
    64 steps; a must not be -128, so that every half fits 16.
 
    A step is four bytes of a window: two words of activations, of bytes 0 and 2, then 1 and 3, and two words of weights
-   in the same order for each of two pairs of channels. */
+   in the same order for each of two pairs of channels. Where some a is -128, the words are instead the four weights of
+   each channel as they are, and one instruction unpacks two. */
 #ifndef BNNCC_BYTE_PRODUCTS_H
 #define BNNCC_BYTE_PRODUCTS_H
 
@@ -47,6 +48,17 @@ static inline uint32_t bnncc_sxtb16(uint32_t w)
 #else
     const uint32_t low = (uint32_t)(int8_t)(w & 0xffu), high = (uint32_t)(int8_t)(w >> 16 & 0xffu);
     return (low & UINT32_C(0xffff)) | high << 16;
+#endif
+}
+
+/* Bytes 1 and 3 as signed halves. */
+static inline uint32_t bnncc_sxtb16_odd(uint32_t w)
+{
+#if defined(BNNCC_HAS_SMLAD)
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(w) : "r"(w));
+    return w;
+#else
+    return bnncc_sxtb16(w >> 8);
 #endif
 }
 
@@ -110,55 +122,72 @@ static inline void bnncc_byte_finish(int32_t *to, bnncc_byte_sums sums)
     to[1] += (int32_t)sums.second;
 }
 
-/* A step of one row and two pairs of channels; of two rows and one pair. */
-static inline void bnncc_byte_step_1(bnncc_byte_sums sums[2], const uint32_t *x, const uint32_t *w)
+/* The same of the weights of each channel as they are: A in the place of 256 A + B. */
+static inline void bnncc_byte_add_apart(bnncc_byte_sums *sums, const uint32_t *x, uint32_t w0, uint32_t w1)
 {
-    bnncc_byte_add(&sums[0], x, w[0], w[1]);
-    bnncc_byte_add(&sums[1], x, w[2], w[3]);
+    const uint32_t x0 = x[0], x1 = x[1];
+    sums->both = bnncc_smlad(x1, bnncc_sxtb16_odd(w0), bnncc_smlad(x0, bnncc_sxtb16(w0), sums->both));
+    sums->second = bnncc_smlad(x1, bnncc_sxtb16_odd(w1), bnncc_smlad(x0, bnncc_sxtb16(w1), sums->second));
 }
 
-static inline void bnncc_byte_step_2(bnncc_byte_sums sums[2], const uint32_t *x, const uint32_t *w)
+static inline void bnncc_byte_finish_apart(int32_t *to, bnncc_byte_sums sums)
 {
-    const uint32_t w0 = w[0], w1 = w[1];
-    bnncc_byte_add(&sums[0], x, w0, w1);
-    bnncc_byte_add(&sums[1], x + 2, w0, w1);
+    to[0] += (int32_t)sums.both;
+    to[1] += (int32_t)sums.second;
 }
+
+/* A step of one row and two pairs of channels; of two rows and one pair. */
+#define BNNCC_BYTE_STEP_1(APART, sums, x, w)                        \
+    do {                                                            \
+        bnncc_byte_add##APART(&(sums)[0], x, (w)[0], (w)[1]);       \
+        bnncc_byte_add##APART(&(sums)[1], x, (w)[2], (w)[3]);       \
+    } while (0)
+#define BNNCC_BYTE_STEP_2(APART, sums, x, w)                        \
+    do {                                                            \
+        const uint32_t w0 = (w)[0], w1 = (w)[1];                    \
+        bnncc_byte_add##APART(&(sums)[0], x, w0, w1);               \
+        bnncc_byte_add##APART(&(sums)[1], (x) + 2, w0, w1);         \
+    } while (0)
 
 /* Adds all steps to to[0], to[1], other[0], other[1]; the rows of x take turns. */
-#define BNNCC_BYTE_SUM(ROWS, to, other)                              \
+#define BNNCC_BYTE_SUM(ROWS, APART, to, other)                       \
     do {                                                             \
         const uint32_t *x = rows, *w = weight, *const stop = rows + 2 * ROWS * steps; \
         bnncc_byte_sums turn[2] = {{0, 0}, {0, 0}};                  \
         if (steps % 2 != 0) {                                        \
-            bnncc_byte_step_##ROWS(turn, x, w);                      \
+            BNNCC_BYTE_STEP_##ROWS(APART, turn, x, w);               \
             x += 2 * ROWS, w += 4;                                   \
         }                                                            \
         for (; x != stop; x += 4 * ROWS, w += 8) {                   \
-            bnncc_byte_step_##ROWS(turn, x, w);                      \
-            bnncc_byte_step_##ROWS(turn, x + 2 * ROWS, w + 4);       \
+            BNNCC_BYTE_STEP_##ROWS(APART, turn, x, w);               \
+            BNNCC_BYTE_STEP_##ROWS(APART, turn, x + 2 * ROWS, w + 4); \
         }                                                            \
-        bnncc_byte_finish(to, turn[0]);                              \
-        bnncc_byte_finish(other, turn[1]);                           \
+        bnncc_byte_finish##APART(to, turn[0]);                       \
+        bnncc_byte_finish##APART(other, turn[1]);                    \
     } while (0)
 
-/* sums[c] += the products of a row and the weights of each channel, in so many blocks of four, `next` words from each
-   other; steps: at most 64, 4 * 64 * 255 * 127 < 2^23. */
-BNNCC_BYTE_KERNEL void bnncc_byte_products_1(const uint32_t *rows, const uint32_t *weight, int32_t steps, int32_t next,
-                                             int32_t blocks, int32_t *sums, int32_t pitch)
-{
-    (void)pitch;
-    for (; blocks > 0; --blocks, sums += 4, weight += next)
-        BNNCC_BYTE_SUM(1, sums, sums + 2);
-}
+/* bnncc_byte_products_1: sums[c] += the products of a row and the weights of each channel, in so many blocks of four,
+   `next` words from each other; steps: at most 64, 4 * 64 * 255 * 127 < 2^23. bnncc_byte_products_2: the same of two
+   rows; the sums of the second are `pitch` behind. bnncc_byte_products_apart_1 and _2: of weights of each channel as
+   they are, for any number of steps. */
+#define BNNCC_BYTE_FUNCTIONS(APART)                                                                                   \
+    BNNCC_BYTE_KERNEL void bnncc_byte_products##APART##_1(const uint32_t *rows, const uint32_t *weight, int32_t steps, \
+                                                          int32_t next, int32_t blocks, int32_t *sums, int32_t pitch) \
+    {                                                                                                                 \
+        (void)pitch;                                                                                                  \
+        for (; blocks > 0; --blocks, sums += 4, weight += next)                                                       \
+            BNNCC_BYTE_SUM(1, APART, sums, sums + 2);                                                                 \
+    }                                                                                                                 \
+    BNNCC_BYTE_KERNEL void bnncc_byte_products##APART##_2(const uint32_t *rows, const uint32_t *weight, int32_t steps, \
+                                                          int32_t next, int32_t blocks, int32_t *sums, int32_t pitch) \
+    {                                                                                                                 \
+        int32_t pairs = 2 * blocks;                                                                                   \
+        for (; pairs > 0; --pairs, sums += 2, weight += pairs % 2 != 0 ? 2 : next - 2)                                \
+            BNNCC_BYTE_SUM(2, APART, sums, sums + pitch);                                                             \
+    }
 
-/* The same of two rows; the sums of the second are `pitch` behind. */
-BNNCC_BYTE_KERNEL void bnncc_byte_products_2(const uint32_t *rows, const uint32_t *weight, int32_t steps, int32_t next,
-                                             int32_t blocks, int32_t *sums, int32_t pitch)
-{
-    int32_t pairs = 2 * blocks;
-    for (; pairs > 0; --pairs, sums += 2, weight += pairs % 2 != 0 ? 2 : next - 2)
-        BNNCC_BYTE_SUM(2, sums, sums + pitch);
-}
+BNNCC_BYTE_FUNCTIONS()
+BNNCC_BYTE_FUNCTIONS(_apart)
 
 /* Bytes as halves, a step of four of them every `pitch` words; zeros complete the last one. */
 BNNCC_BYTE_KERNEL void bnncc_byte_widen(uint32_t *to, int32_t pitch, const void *from, int32_t bytes)

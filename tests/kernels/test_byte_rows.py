@@ -16,7 +16,7 @@ from bnncc.kernels import byte_conv, byte_rows
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.space import candidates
-from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.kernel import ByteConv, KernelSpec
 from bnncc.plan.layout import Element
 from bnncc.plan.simulate import allocate, run_step, store
 from tests.kernels.contractions import Shape, byte_spec, dense, pointwise
@@ -36,6 +36,12 @@ MORE = {
     "int7-one": byte_spec(pointwise(3, 1, 1), weight_planes=7),
     "int7-17": byte_spec(Shape((1, 5, 6, 17), 5, (2, 3), dilation=(2, 1)), lowest=-128, weight_planes=7),
     "int7-deep": DEEP,
+    "int8-tail": byte_spec(Shape((1, 5, 6, 17), 5, (2, 3), dilation=(2, 1)), lowest=-128, weight_planes=8),
+    "int8-long": byte_spec(dense(3, 1101, 7), lowest=-128, weight_planes=8),
+    "groups-of-24": byte_spec(Shape((2, 5, 5, 32), 96, groups=4), lowest=-7, weight_planes=7),
+    "groups-pointwise": byte_spec(
+        Shape((1, 3, 5, 48), 96, (1, 1), pads=(0, 0, 0, 0), groups=3), SIGNS, (Element.I32,), weight_planes=8
+    ),
     "depthwise-5x5": byte_spec(
         Shape((1, 6, 7, 36), 36, (5, 5), (1, 2), groups=36), lowest=-9, weight_planes=8
     ),
@@ -57,7 +63,9 @@ def test_equals_simulation(name: str):
 
 @pytest.mark.parametrize("byte", [0, 255])
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("name", ["int7-deep", "int7-17", "depthwise-5x5", "int6"])
+@pytest.mark.parametrize(
+    "name", ["int7-deep", "int7-17", "int8-long", "int8-tail", "groups-pointwise", "depthwise-5x5", "int6"]
+)
 def test_the_largest_sums_do_not_overflow(name: str, sign: int, byte: int):
     kernels, library = _library()
     reads, _ = _numbers(ALL[name], 4)
@@ -82,7 +90,8 @@ def test_the_form_is_chosen_by_weights_and_processor():
     isa = Isa.of(DSP)
     forms = {name: byte_conv.make(spec, isa).description for name, spec in ALL.items()}
     assert "SMLAD" in forms["int7"] and "SMLABB" in forms["depthwise-5x5"]
-    assert "bytes a step" in forms["int8"], "a weight of -128 and a negative one do not fit 16 bits"
+    assert "two channels in a half" in forms["int7"] and "two channels in a half" in forms["groups-of-24"]
+    assert "a channel in a word" in forms["int8"], "a weight of -128 and a negative one do not fit 16 bits"
     assert "bytes a step" in forms["channels-first"] and "bytes a step" in forms["depthwise"]
     for name, is_taken in (("cortex-m4", True), ("cortex-m3", False), ("cortex-m0plus", False)):
         found = byte_conv.make(MORE["int7"], Isa.of(targets.load(name))).description
@@ -90,7 +99,7 @@ def test_the_form_is_chosen_by_weights_and_processor():
 
 
 def test_there_is_nothing_to_tune():
-    for name, count in (("int7", 1), ("depthwise-5x5", 1), ("int8", 2)):
+    for name, count in (("int7", 1), ("depthwise-5x5", 1), ("channels-first", 2)):
         assert (len(candidates(ALL[name], DSP)) > 1) == (count > 1)
 
 
@@ -99,6 +108,7 @@ EMULATED = {
     "pointwise": byte_spec(pointwise(3, 24, 36), lowest=-128, weight_planes=7),
     "deep": byte_spec(dense(1, 1101, 7), lowest=-128, weight_planes=7),
     "depthwise": byte_spec(Shape((1, 6, 7, 36), 36, groups=36), lowest=-9, weight_planes=8),
+    "int8-groups": byte_spec(Shape((1, 5, 7, 10), 14, groups=2), lowest=-100, weight_planes=8),
 }
 
 
@@ -114,13 +124,15 @@ def test_on_an_emulated_core(name: str, tmp_path: Path):
     assert "SML" in artifact.manifest["steps"][-1]["description"]
     found = artifact.run({"x": x})["y"]
     np.testing.assert_array_equal(found, expected)
-    constants[0][0] *= -1
+    constants[0][0] *= -1  # 127: what is -128 would stay
     assert not np.array_equal(found, expected_output(spec, constants, x))
 
 
 def _weights(spec: KernelSpec, rng: np.random.Generator) -> np.ndarray:
     """Random ones; those of the first two channels are the largest there are."""
-    weight = rng.integers(-127, 128, spec.constants[0].shape).astype(np.int8)
+    assert isinstance(spec.root, ByteConv)
+    lowest = -128 if spec.root.weight_planes == 8 else -127
+    weight = rng.integers(lowest, 128, spec.constants[0].shape).astype(np.int8)
     weight[0] = 127
-    weight[1] = -127
+    weight[1] = lowest
     return weight
