@@ -82,8 +82,9 @@ class Demand:
         return self.wanted.get(value, (0, 0))
 
     def _need(self, value: SSAValue, wanted: Extent) -> None:
-        height, width = self.of(value)
-        self.wanted[value] = max(height, wanted[0]), max(width, wanted[1])
+        """So much of it, or all: what repeats itself along rows or columns has one of them."""
+        (height, width), (rows, columns) = self.of(value), extent(value)
+        self.wanted[value] = max(height, min(rows, wanted[0])), max(width, min(columns, wanted[1]))
 
     def _visit(self, op: Operation) -> None:
         if isinstance(op, WINDOWS):

@@ -242,7 +242,7 @@ class Loop:
         def array(old: np.ndarray) -> np.ndarray:
             return self._array(old, rank)
 
-        sequences = [self._over_time(writer.known[value], value) for value in self.sequences]
+        sequences = [self._over_time(value, rank) for value in self.sequences]
         initial = [self._shortened(body.scan.initial[i], rank) for i in states]
         invariants = [self._shortened(writer.known[value], rank) for value in self.invariants]
         arguments = [*self.sequences, *(body.old[i] for i in states), *self.invariants]
@@ -263,10 +263,11 @@ class Loop:
         for value, result in zip(self.collected, scan.stacked, strict=True):
             writer.known[value] = writer.reshaped(result, (writer.steps, *shape_of(value)[1:]))
 
-    def _over_time(self, value: SSAValue, slice_: SSAValue) -> SSAValue:
-        """[T, ...], or [T, 1, ...] where the slices keep their first dimension."""
-        shape = shape_of(slice_)
-        return value if self.is_short else self.writer.reshaped(value, (self.writer.steps, *shape))
+    def _over_time(self, slice_: SSAValue, rank: int) -> SSAValue:
+        """What is cut into slices: [T, ...], or [T, 1, ...] where they keep their first dimension."""
+        type_ = self.type_of(slice_.type, rank)
+        assert isinstance(type_, TensorType)
+        return self.writer.reshaped(self.writer.known[slice_], (self.writer.steps, *type_.get_shape()))
 
     def _shortened(self, value: SSAValue, rank: int) -> SSAValue:
         type_ = self.type_of(value.type, rank)

@@ -9,7 +9,7 @@ arithmetic become part of the kernel that makes its input.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -65,18 +65,16 @@ def without_transposes(old: SSAValue, new: SSAValue) -> tuple[SSAValue, SSAValue
     return old, new
 
 
-def turn(block: Block, old: SSAValue, new: SSAValue) -> tuple[bool, bool, int]:
+def turn(old: SSAValue, new: SSAValue) -> tuple[bool, bool, int]:
     """When a state has its turn: what a comparison belongs to whose threshold another state raises. First
     those that are compared themselves on the way to their new value, of these those that anything but spikes
     drives, then the shortest ways."""
-    order = list(block.ops)
-    undecided = [op for op in order if not isinstance(op, DECISIONS)]
-    way = reached(undecided, {old}, shape_of(old)) & before(new, stops=DECISIONS)
+    way = reached({old}, shape_of(old), DECISIONS) & before(new, stops=DECISIONS)
     own: set[SSAValue] = {result for op in way for result in op.results}
-    near = {result for op in reached(undecided, own, shape_of(old)) for result in op.results}
+    near = {result for op in reached(own, shape_of(old), DECISIONS) for result in op.results}
     decides = any(
         isinstance(op, DECISIONS) and (is_firing(op, {old}) or not (own | near).isdisjoint(op.operands))
-        for op in order
+        for op in readers({old} | own | near)
     )
     given = {value for op in way for value in op.operands} - own - {old}
     is_driven = any(
@@ -102,21 +100,24 @@ def arithmetic(
     """What lies between a state and its new value; None where that is not element by element.
 
     apart: operations that were computed again for others, and stay outside."""
-    order = list(block.ops)
-    after = reached(order, {old}, shape_of(old))
+    after = reached({old}, shape_of(old))
     if new.owner not in after:
         return None
     members = {op for op in before(new) if op in after}
     values = {old, *(result for op in members for result in op.results)}
-    for op in order:  # what makes spikes of the membrane
+    waiting = readers(values)
+    while waiting:  # what makes spikes of the membrane
+        op = waiting.pop()
         if op not in members and op not in apart and is_firing(op, values):
             members.add(op)
             values.update(op.results)
-    for op in reversed(order):
-        idle = op in members and not any(use.operation in members for r in op.results for use in r.uses)
+            waiting += readers(op.results)
+    inside = [op for op in block.ops if op in members]
+    for op in reversed(inside):
+        idle = not any(use.operation in members for result in op.results for use in result.uses)
         if idle and new not in op.results and not isinstance(op, ops.Compare | ops.Cast | ops.Binarize):
             members.discard(op)
-    inside = [op for op in order if op in members]
+    inside = [op for op in inside if op in members]
     made = {result for op in inside for result in op.results}
     inputs = list(
         dict.fromkeys(
@@ -165,14 +166,23 @@ def compute_again(block: Block, members: Sequence[Operation], old: SSAValue) -> 
     return made if others else ()
 
 
-def reached(order: Sequence[Operation], start: set[SSAValue], shape: tuple[int, ...]) -> set[Operation]:
-    """Element-wise operations of one shape that depend on values through such."""
-    values, found = set(start), set()
-    for op in order:
-        if isinstance(op, ELEMENTWISE) and any(operand in values for operand in op.operands):
-            if shape_of(op.results[0]) == shape:
-                found.add(op)
-                values.update(op.results)
+def readers(values: Iterable[SSAValue]) -> list[Operation]:
+    """The operations that read values."""
+    return [use.operation for value in values for use in value.uses]
+
+
+def reached(
+    start: Iterable[SSAValue], shape: tuple[int, ...], stops: tuple[type, ...] = ()
+) -> set[Operation]:
+    """Element-wise operations of one shape that depend on values through such, but not through `stops`."""
+    found, waiting = set(), readers(start)
+    while waiting:
+        op = waiting.pop()
+        if op in found or not isinstance(op, ELEMENTWISE) or isinstance(op, stops):
+            continue
+        if shape_of(op.results[0]) == shape:
+            found.add(op)
+            waiting += readers(op.results)
     return found
 
 
@@ -266,7 +276,7 @@ class RecognizeNeuronsPass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the function and its loops."""
         unnamed: dict[Block, list[Neuron]] = {}
-        for block, old, new in sorted(state_pairs(op), key=lambda pair: turn(*pair)):
+        for block, old, new in sorted(state_pairs(op), key=lambda pair: turn(*pair[1:])):
             found = None if is_fired(new) else arithmetic(block, old, new)
             if found is None or all(isinstance(member, ops.Cast) for member in found.members):
                 continue

@@ -150,7 +150,7 @@ def turn(op: Operation, permutation: Sequence[int]) -> list[Operation] | None:
     new: list[Operation] = []
     operands = []
     for operand in op.operands:
-        turned = turned_operand(operand, permutation, rank)
+        turned = turned_operand(operand, permutation, rank, spreads=not isinstance(op, ops.Concat))
         if turned is None:
             discard(new)
             return None
@@ -171,14 +171,18 @@ def turn(op: Operation, permutation: Sequence[int]) -> list[Operation] | None:
     return new
 
 
-def turned_operand(value: SSAValue, permutation: Sequence[int], rank: int) -> SSAValue | Operation | None:
-    """What `value` is the transpose of, or an operation that gives `value` transposed: a constant, or a
-    transpose. Two transposes that cancel must not be left for later: the same operation would be turned
-    again because of the one just made, for ever where a permutation is its own inverse."""
+def turned_operand(
+    value: SSAValue, permutation: Sequence[int], rank: int, spreads: bool
+) -> SSAValue | Operation | None:
+    """What `value` is the transpose of, or an operation that gives `value` transposed: a constant, as
+    small as may be where its reader `spreads` it, or a transpose.
+
+    Two transposes that cancel must not be left for later: the same operation would be turned again because of
+    the one just made, for ever where a permutation is its own inverse."""
     array = constant_of(value)
     if array is not None:
-        whole = array.reshape((1,) * (rank - array.ndim) + array.shape)
-        return ops.Constant(compress(whole.transpose(permutation)), element_of(value))
+        whole = array.reshape((1,) * (rank - array.ndim) + array.shape).transpose(permutation)
+        return ops.Constant(compress(whole) if spreads else whole, element_of(value))
     if len(shape_of(value)) != rank:
         return None
     inner = producer(value, ops.Transpose)

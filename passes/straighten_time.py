@@ -273,11 +273,15 @@ def later_states(scan: Scan, body: Body, matcher: Matcher) -> dict[SSAValue, int
 
 def is_taken(value: SSAValue, taken: set[SSAValue]) -> bool:
     """Whether whatever is computed of a value, but through those taken, is read by nobody else."""
-    return all(
-        bool(use.operation.results)
-        and all(result in taken or is_taken(result, taken) for result in use.operation.results)
-        for use in value.uses
-    )
+    waiting, seen = [value], {value}
+    while waiting:
+        for use in waiting.pop().uses:
+            results = use.operation.results
+            if not results:
+                return False
+            waiting += [result for result in results if result not in taken and result not in seen]
+            seen.update(results)
+    return True
 
 
 def slices_of(body: Body, elements: Sequence[tuple[SSAValue, int]]) -> dict[SSAValue, tuple[SSAValue, int]]:
@@ -319,9 +323,10 @@ def longer(scan: Scan, sequences: Sequence[SSAValue], initial: Sequence[SSAValue
 
 def move_joints(uses: Sequence[list[Use] | None], new: Scan, side: int) -> None:
     """Concatenations of what is collected: the step on one side (-1: before, 1: after) is in it now."""
-    for found, result in zip(uses, new.stacked, strict=True):
-        for use in found or ():
-            join_again(use, result, use.index + side)
+    joints = [(use, result) for found, result in zip(uses, new.stacked, strict=True) for use in found or ()]
+    # From the back: places in front stay what they were.
+    for use, result in sorted(joints, key=lambda joint: -joint[0].index):
+        join_again(use, result, use.index + side)
 
 
 def join_again(use: Use, result: SSAValue, gone: int) -> None:

@@ -139,7 +139,8 @@ def carry_as_read(scan: Scan) -> Scan:
             back.detach()
             back.erase()
         read_as(body.old[i], initial[i].type)
-    new = Scan(scan.sequences, initial, scan.invariants, scan.steps, scan.detach_region(scan.body))
+    region = scan.detach_region(scan.body)
+    new = Scan(scan.sequences, initial, scan.invariants, scan.steps, region, scan.count)
     new.location = scan.location
     block.insert_op_before(new, scan)
     finals = [

@@ -18,7 +18,7 @@ from bnncc.passes.time_selections import Selection, selection
 FEWEST_STEPS = 3
 """Repetitions that are worth a loop."""
 
-LONGEST_PERIOD = 1_000
+LONGEST_PERIOD = 4_000
 """Nodes in one step."""
 
 

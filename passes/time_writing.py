@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from xdsl.dialects.func import FuncOp
@@ -148,7 +148,8 @@ class Writer:
     def read_stacked(self, number: int, stacked: SSAValue, inside: set[Operation]) -> None:
         """Concatenations of all steps take the stacked value; others one element."""
         values = [self.loop.values(step)[number] for step in range(self.count)]
-        for concat, start in concatenations(values, inside):
+        while (found := next(concatenations(values, inside), None)) is not None:
+            concat, start = found
             operands = list(concat.operands)
             part = stacked
             if operands[start] is values[0]:  # along dimension 0, of extent 1 in each step
@@ -193,10 +194,9 @@ class Writer:
         return op.results[0]
 
 
-def concatenations(values: Sequence[SSAValue], inside: set[Operation]) -> list[tuple[ops.Onnx, int]]:
+def concatenations(values: Sequence[SSAValue], inside: set[Operation]) -> Iterator[tuple[ops.Onnx, int]]:
     """Concat nodes along dimension 0 that take a value of every step in order, and where they begin; the
     values themselves, of extent 1, or each with such a dimension in front (Unsqueeze)."""
-    found = []
     for use in values[0].uses:
         reader, first = use.operation, values[0]
         if reader in inside:
@@ -211,8 +211,7 @@ def concatenations(values: Sequence[SSAValue], inside: set[Operation]) -> list[t
                     _is_step(operand, value, first is not values[0])
                     for operand, value in zip(operands, values, strict=True)
                 ):
-                    found.append((concat, inner.index))
-    return list(dict.fromkeys(found))
+                    yield concat, inner.index
 
 
 def _is_step(operand: SSAValue, value: SSAValue, unsqueezed: bool) -> bool:

@@ -91,7 +91,8 @@ class SpikingNetwork(Network):
             for value in values[1:]:
                 total = self.node("Add", total, value.name)
             return total
-        return self.node("Concat", *(self.node("Unsqueeze", v.name, self.axis) for v in values), axis=0)
+        parts = [self.node("Unsqueeze", value.name, self.axis) for value in values]
+        return self.node("Concat", *parts, *(parts if self.collects == "twice" else ()), axis=0)
 
     def finished(self, output: str) -> onnx.ModelProto:
         """The model."""

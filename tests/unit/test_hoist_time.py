@@ -99,7 +99,7 @@ def network_of(*plan: tuple[str, str, str, int], collects: str = "spikes", simpl
     return network
 
 
-@pytest.mark.parametrize("collects", ["spikes", "membrane", "last", "sum"])
+@pytest.mark.parametrize("collects", ["spikes", "twice", "membrane", "last", "sum"])
 @pytest.mark.parametrize("simplified", [True, False])
 def test_layers_without_feedback_leave_no_loop(collects: str, simplified: bool, tmp_path: Path) -> None:
     network = network_of(
@@ -114,7 +114,11 @@ def test_layers_without_feedback_leave_no_loop(collects: str, simplified: bool, 
     inside = [op for op in module.walk() if is_recurrence(op)]
     assert len(inside) >= 3
     batches = [shape_of(op.input)[0] for op in module.walk() if isinstance(op, ops.Conv2d)]
-    whole = collects in ("spikes", "last")  # of others the first and the last step compute something else
+    whole = collects in (
+        "spikes",
+        "twice",
+        "last",
+    )  # of others the first and the last step compute something else
     assert set(batches) == {network.steps} if whole else max(batches) >= network.steps - 2
 
 

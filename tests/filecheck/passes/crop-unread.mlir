@@ -72,3 +72,23 @@ func.func @main(%x: tensor<3x5x5x1xf32>) -> (tensor<3x2x2x1xf32>, tensor<3x2x1x1
   %z = bnn.max_pool %again {kernel = array<i64: 2, 5>, strides = array<i64: 2, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<3x5x5x1xf32>) -> tensor<3x2x1x1xf32>
   func.return %y, %z : tensor<3x2x2x1xf32>, tensor<3x2x1x1xf32>
 }
+
+// -----
+
+// A mean over the image, which is added to each of its pixels, has one row: what is read of it is that.
+
+// CHECK: func.func @main
+// CHECK: bnn.mean_pool %x {kernel = array<i64: 5, 5>{{.*}}pads = array<i64: 0, 0, 0, 0>{{.*}}} : (tensor<3x5x5x1xf32>) -> tensor<3x1x1x1xf32>
+// CHECK: tensor<3x4x4x1xf32>) -> tensor<3x2x2x1xf32>
+func.func @main(%x: tensor<3x5x5x1xf32>) -> (tensor<3x2x2x1xf32>) attributes {bnn.inputs = ["x"], bnn.outputs = ["y"]} {
+  %zero = bnn.constant dense<0.0> : tensor<5x5x1xf32> : tensor<5x5x1xf32>
+  %m = bnn.mean_pool %x {kernel = array<i64: 5, 5>, strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, count_outside = 0 : i64} : (tensor<3x5x5x1xf32>) -> tensor<3x1x1x1xf32>
+  %c = bnn.add %x, %m : (tensor<3x5x5x1xf32>, tensor<3x1x1x1xf32>) -> tensor<3x5x5x1xf32>
+  %last, %all = "bnn.scan"(%c, %zero) <{trips = 3 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 1>}> ({
+  ^bb0(%s: tensor<5x5x1xf32>, %v: tensor<5x5x1xf32>):
+    %n = bnn.add %v, %s : (tensor<5x5x1xf32>, tensor<5x5x1xf32>) -> tensor<5x5x1xf32>
+    bnn.yield %n, %n : tensor<5x5x1xf32>, tensor<5x5x1xf32>
+  }) : (tensor<3x5x5x1xf32>, tensor<5x5x1xf32>) -> (tensor<5x5x1xf32>, tensor<3x5x5x1xf32>)
+  %y = bnn.max_pool %all {kernel = array<i64: 2, 2>, strides = array<i64: 2, 2>, dilations = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>} : (tensor<3x5x5x1xf32>) -> tensor<3x2x2x1xf32>
+  func.return %y : tensor<3x2x2x1xf32>
+}

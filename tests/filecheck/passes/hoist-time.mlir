@@ -70,3 +70,41 @@ func.func @main(%x: tensor<5x2x2xf32>) -> (tensor<2x2xf32>) attributes {bnn.inpu
   }) : (tensor<5x2x2xf32>, tensor<2x2xf32>) -> (tensor<2x2xf32>)
   func.return %last : tensor<2x2xf32>
 }
+
+// -----
+
+// Images that the body reads turned are carried so; how often the loop runs is an input still.
+
+// CHECK: func.func @main
+// CHECK: "bnn.scan"(%{{.+}}, %steps) <{trips = 5 : i64, operandSegmentSizes = array<i32: 0, 1, 0, 1>
+// CHECK-NEXT: ^bb0(%{{.+}}: tensor<1x3x3x2xf32>):
+func.func @main(%start: tensor<1x2x3x3xf32>, %steps: tensor<i64>) -> (tensor<1x2x3x3xf32>) attributes {bnn.inputs = ["start", "steps"], bnn.outputs = ["y"]} {
+  %last = "bnn.scan"(%start, %steps) <{trips = 5 : i64, operandSegmentSizes = array<i32: 0, 1, 0, 1>, resultSegmentSizes = array<i32: 1, 0>}> ({
+  ^bb0(%v: tensor<1x2x3x3xf32>):
+    %i = bnn.transpose %v {permutation = array<i64: 0, 2, 3, 1>} : (tensor<1x2x3x3xf32>) -> tensor<1x3x3x2xf32>
+    %n = bnn.tanh %i : (tensor<1x3x3x2xf32>) -> tensor<1x3x3x2xf32>
+    %o = bnn.transpose %n {permutation = array<i64: 0, 3, 1, 2>} : (tensor<1x3x3x2xf32>) -> tensor<1x2x3x3xf32>
+    bnn.yield %o : tensor<1x2x3x3xf32>
+  }) : (tensor<1x2x3x3xf32>, tensor<i64>) -> (tensor<1x2x3x3xf32>)
+  func.return %last : tensor<1x2x3x3xf32>
+}
+
+// -----
+
+// A factor of every step, of fewer dimensions than the membrane, is cut as it is.
+
+// CHECK: func.func @main
+// CHECK: %[[g:.+]] = bnn.reshape %{{.+}} -> tensor<5x1xf32>
+// CHECK: "bnn.scan"(%[[g]], %{{.+}}
+// CHECK-NEXT: ^bb0(%{{.+}}: tensor<1xf32>, %{{.+}}: tensor<2xf32>
+func.func @main(%x: tensor<5x1x2xf32>, %g: tensor<5x1xf32>) -> (tensor<1x2xf32>) attributes {bnn.inputs = ["x", "g"], bnn.outputs = ["y"]} {
+  %zero = bnn.constant dense<0.0> : tensor<1x2xf32> : tensor<1x2xf32>
+  %last = "bnn.scan"(%x, %g, %zero) <{trips = 5 : i64, operandSegmentSizes = array<i32: 2, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0>}> ({
+  ^bb0(%s: tensor<1x2xf32>, %f: tensor<1xf32>, %v: tensor<1x2xf32>):
+    %i = bnn.relu %s : (tensor<1x2xf32>) -> tensor<1x2xf32>
+    %l = bnn.mul %v, %f : (tensor<1x2xf32>, tensor<1xf32>) -> tensor<1x2xf32>
+    %n = bnn.add %l, %i : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x2xf32>
+    bnn.yield %n : tensor<1x2xf32>
+  }) : (tensor<5x1x2xf32>, tensor<5x1xf32>, tensor<1x2xf32>) -> (tensor<1x2xf32>)
+  func.return %last : tensor<1x2xf32>
+}

@@ -129,3 +129,16 @@ func.func @other_rows(%x: tensor<4x2xf32>) -> tensor<2x8xf32> {
   // CHECK-NEXT: bnn.concat
   func.return %2 : tensor<2x8xf32>
 }
+
+// A constant image that is joined to another keeps all of its values, although they are equal.
+// CHECK-LABEL: func.func @zeros_behind
+func.func @zeros_behind(%x: tensor<1x8x8x4xf32>) -> tensor<1x8x8x6xf32> {
+  %z = bnn.constant dense<0.0> : tensor<1x2x8x8xf32> : tensor<1x2x8x8xf32>
+  %0 = bnn.transpose %x {permutation = array<i64: 0, 3, 1, 2>} : (tensor<1x8x8x4xf32>) -> tensor<1x4x8x8xf32>
+  %1 = bnn.concat %0, %z {axis = 1 : i64} : (tensor<1x4x8x8xf32>, tensor<1x2x8x8xf32>) -> tensor<1x6x8x8xf32>
+  %2 = bnn.transpose %1 {permutation = array<i64: 0, 2, 3, 1>} : (tensor<1x6x8x8xf32>) -> tensor<1x8x8x6xf32>
+  // CHECK-NEXT: %[[Z:.+]] = bnn.constant dense<0.000000e+00> : tensor<1x8x8x2xf32>
+  // CHECK-NEXT: bnn.concat %x, %[[Z]] {axis = 3 : i64}
+  // CHECK-NEXT: func.return
+  func.return %2 : tensor<1x8x8x6xf32>
+}

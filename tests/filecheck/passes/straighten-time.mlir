@@ -92,3 +92,33 @@ func.func @main(%x: tensor<5x1x2xf32>) -> (tensor<1x2xf32>) attributes {bnn.inpu
   }) : (tensor<5x1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>)
   func.return %last : tensor<1x2xf32>
 }
+
+// -----
+
+// Two values of all steps in one concatenation, the first step of each in front: both steps join the loop.
+
+// CHECK: func.func @main
+// CHECK: %{{.+}}, %[[all:.+]], %[[negative:.+]] = "bnn.scan"(%x, %{{.+}}) <{trips = 5
+// CHECK: %[[y:.+]] = bnn.concat %[[all]], %[[negative]] {axis = 0 : i64}
+// CHECK-NEXT: func.return %[[y]]
+func.func @main(%x: tensor<5x1x2xf32>) -> (tensor<10x1x2xf32>) attributes {bnn.inputs = ["x"], bnn.outputs = ["y"]} {
+  %0 = bnn.constant dense<0> : tensor<i64> : tensor<i64>
+  %1 = bnn.constant dense<1> : tensor<1xi64> : tensor<1xi64>
+  %5 = bnn.constant dense<5> : tensor<1xi64> : tensor<1xi64>
+  %axis = bnn.constant dense<0> : tensor<1xi64> : tensor<1xi64>
+  %first = bnn.onnx %x, %0 {operator = "Gather", domain = "", opset = 20 : i64, parameters = {axis = 0 : i64}, slots = array<i64: 0, 1>} : (tensor<5x1x2xf32>, tensor<i64>) -> tensor<1x2xf32>
+  %rest = bnn.onnx %x, %1, %5, %axis {operator = "Slice", domain = "", opset = 20 : i64, parameters = {}, slots = array<i64: 0, 1, 2, 3>} : (tensor<5x1x2xf32>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<4x1x2xf32>
+  %head = bnn.reshape %first : (tensor<1x2xf32>) -> tensor<1x1x2xf32>
+  %neg = bnn.neg %first : (tensor<1x2xf32>) -> tensor<1x2xf32>
+  %head2 = bnn.reshape %neg : (tensor<1x2xf32>) -> tensor<1x1x2xf32>
+  %last, %all, %all2 = "bnn.scan"(%rest, %first) <{trips = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 2>}> ({
+  ^bb0(%s: tensor<1x2xf32>, %v: tensor<1x2xf32>):
+    %half = bnn.constant dense<0.5> : tensor<f32> : tensor<f32>
+    %l = bnn.mul %v, %half : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+    %n = bnn.add %l, %s : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x2xf32>
+    %q = bnn.neg %n : (tensor<1x2xf32>) -> tensor<1x2xf32>
+    bnn.yield %n, %n, %q : tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>
+  }) : (tensor<4x1x2xf32>, tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<4x1x2xf32>, tensor<4x1x2xf32>)
+  %y = bnn.concat %head, %all, %head2, %all2 {axis = 0 : i64} : (tensor<1x1x2xf32>, tensor<4x1x2xf32>, tensor<1x1x2xf32>, tensor<4x1x2xf32>) -> tensor<10x1x2xf32>
+  func.return %y : tensor<10x1x2xf32>
+}
