@@ -5,12 +5,12 @@ like the membrane of a neuron before and after a time step, and how the library 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.dialects.func import ReturnOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
 from bnncc.dialect.network import INPUTS, OUTPUTS, decide, main_function, names_of, states_of
@@ -27,23 +27,22 @@ def membranes(module: ModuleOp) -> dict[str, str]:
     assert isinstance(last, ReturnOp)
     inputs = dict(zip(names_of(main, INPUTS), block.args, strict=True))
     outputs = dict(zip(names_of(main, OUTPUTS), last.arguments, strict=True))
-    order = list(block.ops)
     ways = {
         (before, after): fires
         for after, new in outputs.items()
         for before, old in inputs.items()
-        if (fires := is_way(order, old, new)) is not None
+        if (fires := is_way(old, new)) is not None
     }
     found = only_pairs(ways)
     return found if any(ways[pair] for pair in found.items()) else {}
 
 
-def is_way(order: Sequence[Operation], old: SSAValue, new: SSAValue) -> bool | None:
+def is_way(old: SSAValue, new: SSAValue) -> bool | None:
     """Whether a comparison decides on the way of an input to an output; None where there is no such way."""
     if old.type != new.type or element_of(old) != f32:
         return None
     old, new = without_transposes(old, new)
-    near = reached(order, {old}, shape_of(old))
+    near = reached({old}, shape_of(old))
     if new.owner not in near or is_fired(new):
         return None
     values = {old, *(result for op in near & before(new) for result in op.results)}
