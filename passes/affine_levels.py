@@ -28,14 +28,17 @@ LARGEST = float(np.finfo(np.float32).max)
 LONGEST = 8
 """Operations that are looked through."""
 
+ROUNDS = 1 << 16
+"""Of so many steps it is no offset: what is added to it loses bits, perhaps in order to be rounded."""
+
 
 def affine(levels: Levels, value: SSAValue) -> tuple[SSAValue, float, float] | None:
     """(q, a, c) with value = a * q + c, q integers that a domain holds; None where there are none."""
-    scale, offset = 1.0, 0.0
+    scale, offset, largest = 1.0, 0.0, 0.0
     for _ in range(LONGEST):
         known = levels.of(value)
         if known.exact and domain_of(known) is not None:
-            return value, scale, offset
+            return (value, scale, offset) if largest < ROUNDS * abs(scale) else None
         op = value.owner
         if not isinstance(op, ops.Add | ops.Sub | ops.Mul | ops.Div):
             return None
@@ -46,9 +49,9 @@ def affine(levels: Levels, value: SSAValue) -> tuple[SSAValue, float, float] | N
             return None
         match op:
             case ops.Add():
-                offset += scale * number
+                offset, largest = offset + scale * number, max(largest, abs(scale * number))
             case ops.Sub():
-                offset -= scale * number
+                offset, largest = offset - scale * number, max(largest, abs(scale * number))
             case ops.Mul():
                 scale *= number
             case ops.Div():

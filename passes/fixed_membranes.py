@@ -396,12 +396,14 @@ def sum_of(value: SSAValue) -> Sum | None:
     """The current as integers times a scale plus a bias, if it is; reshapes that keep the channels may stand
     between, and maxima of what is scaled by positive numbers."""
     scale, bias, rank = np.ones(()), np.zeros(()), len(shape_of(value))
+    outside: list[np.ndarray] = []  # the scales of maxima
     moves: list[ops.Reshape | ops.MaxPool] = []
     while isinstance(op := value.owner, ops.Add | ops.Mul | ops.Reshape | ops.MaxPool):
         if isinstance(op, ops.Reshape | ops.MaxPool):
             if shape_of(op.input)[-1:] != shape_of(op.result)[-1:]:
                 return None
             moves.append(op)
+            outside += [scale] if isinstance(op, ops.MaxPool) else []
             value, rank = op.input, len(shape_of(op.input))
             continue
         constant, other = constant_of(op.right), op.left
@@ -417,7 +419,7 @@ def sum_of(value: SSAValue) -> Sum | None:
         value = other
     if not isinstance(op, ops.Cast) or element_of(op.input) != i32 or not scale.all():
         return None
-    if any(isinstance(move, ops.MaxPool) for move in moves) and not (scale > 0).all():
+    if not all((scale * outer > 0).all() for outer in outside):
         return None
     return Sum(_moved(op.input, moves), scale, bias, largest(op.input))
 

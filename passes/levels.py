@@ -43,7 +43,8 @@ FEW_TAPS = 32
 """Taps of a channel that are looked at first."""
 
 NEAR = 1e-6
-"""Numbers of steps that differ by no more than this are equal: a scale was rounded to float32."""
+"""Numbers of steps that differ by no more than this are equal: a scale was rounded to float32. Of bounds it
+is a part: 255 steps are rounded to as many bits as one."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Range:
         """The first and the last multiple of the step, in steps; None where there is no step or no bound."""
         if self.step is None or not math.isfinite(self.low) or not math.isfinite(self.high):
             return None
-        return math.ceil(self.low / self.step - NEAR), math.floor(self.high / self.step + NEAR)
+        low, high = self.low / self.step, self.high / self.step
+        return math.ceil(low - NEAR * max(1, abs(low))), math.floor(high + NEAR * max(1, abs(high)))
 
     def has(self, number: float) -> bool:
         """Whether a number is a multiple of the step."""

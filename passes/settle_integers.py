@@ -134,7 +134,7 @@ def unscaled(value: SSAValue) -> SSAValue | None:
     if div is None:
         return value
     number, mul = uniform_value(div.right), producer(div.left, ops.Mul)
-    if number is None or mul is None or not math.isfinite(number):
+    if not number or mul is None or not math.isfinite(number):
         return None
     for x, scale in ((mul.left, mul.right), (mul.right, mul.left)):
         if uniform_value(scale) == number and x.type == value.type:

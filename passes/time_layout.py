@@ -43,6 +43,8 @@ def step_shape(scan: Scan) -> Shape | None:
         return None
     if any(isinstance(use.operation, ops.Concat | ops.Pad) for value in scan.stacked for use in value.uses):
         return None
+    if any(constant_of(value) is not None for value in scan.yielded):
+        return None  # its type is that of a whole step, which constants lose
     return shape if all(is_element_by_element(op, shape) for op in scan.block.ops) else None
 
 
@@ -76,7 +78,7 @@ class Move:
     def constant(self, array: np.ndarray, whole: Shape) -> np.ndarray:
         """A constant of a body as it is broadcast to steps of the new shape."""
         if array.size == 1:
-            return array
+            return array.reshape(())
         if self.axes is not None:
             full = array.reshape((1,) * (len(whole) - array.ndim) + array.shape)
             return compress(full.transpose(inverse(self.axes)))

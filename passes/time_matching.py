@@ -15,7 +15,7 @@ from xdsl.ir import Operation, OpResult, SSAValue
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.types import element_of
-from bnncc.passes.matching import ELEMENTWISE, constant_of
+from bnncc.passes.matching import CHANNEL_BOUND, ELEMENTWISE, constant_of
 from bnncc.passes.time_selections import selection
 from bnncc.reference import evaluate_operation
 
@@ -89,7 +89,7 @@ class Matcher:
             return array.flat[0] if is_one and array.size <= 64 else None
         if isinstance(op, MOVES):
             return self.number(op.operands[0])
-        if not isinstance(op, ELEMENTWISE):
+        if not isinstance(op, ELEMENTWISE) or isinstance(op, CHANNEL_BOUND):
             return None
         numbers = [self.number(operand) for operand in op.operands]
         if any(number is None for number in numbers):

@@ -16,6 +16,7 @@ from xdsl.ir import Block
 from bnncc.dialect import operations as ops
 from bnncc.dialect.types import bipolar, tensor
 from bnncc.lowering import Lowered
+from bnncc.passes.affine_levels import affine
 from bnncc.passes.levels import Levels, Range
 from tests.models import make_model
 from tests.unit.machine import check, lowered
@@ -300,7 +301,7 @@ def test_bytes_are_read_as_numbers_too_and_moved(tmp_path: Path) -> None:
     check(result, {"x": X * 9})
 
 
-def affine(low: float, high: float, *more: tuple[str, float]) -> Quantiser:
+def moved(low: float, high: float, *more: tuple[str, float]) -> Quantiser:
     """round(clip(x)), then operations by one number each."""
     nodes = [node("Clip", "x low high", "clipped"), node("Round", "clipped", "n0")]
     constants: dict[str, Any] = {"low": np.float32(low), "high": np.float32(high)}
@@ -314,10 +315,10 @@ def affine(low: float, high: float, *more: tuple[str, float]) -> Quantiser:
 @pytest.mark.parametrize(
     ("activation", "domain"),
     [
-        (affine(0, 255, ("Sub", 127.5), ("Div", 127.5)), "u8"),
-        (affine(0, 255, ("Mul", 2 / 255), ("Add", -1)), "u8"),
-        (affine(-128, 127, ("Add", 0.5), ("Mul", -0.25)), "s8"),
-        (affine(0, 3, ("Mul", 2), ("Sub", 3), ("Div", 3)), "u2"),
+        (moved(0, 255, ("Sub", 127.5), ("Div", 127.5)), "u8"),
+        (moved(0, 255, ("Mul", 2 / 255), ("Add", -1)), "u8"),
+        (moved(-128, 127, ("Add", 0.5), ("Mul", -0.25)), "s8"),
+        (moved(0, 3, ("Mul", 2), ("Sub", 3), ("Div", 3)), "u2"),
     ],
     ids=["pixels", "scaled first", "negative", "four levels"],
 )
@@ -334,9 +335,9 @@ def test_an_offset_becomes_a_constant(
 @pytest.mark.parametrize(
     ("activation", "weight"),
     [
-        (affine(0, 256, ("Sub", 127.5), ("Div", 127.5)), RNG.choice([-1.0, 1.0], (9, 40, 3, 3))),
-        (affine(0, 255, ("Sub", np.inf), ("Div", 127.5)), RNG.choice([-1.0, 1.0], (9, 40, 3, 3))),
-        (affine(0, 255, ("Sub", 127.5), ("Div", 127.5)), RNG.standard_normal((9, 40, 3, 3))),
+        (moved(0, 256, ("Sub", 127.5), ("Div", 127.5)), RNG.choice([-1.0, 1.0], (9, 40, 3, 3))),
+        (moved(0, 255, ("Sub", np.inf), ("Div", 127.5)), RNG.choice([-1.0, 1.0], (9, 40, 3, 3))),
+        (moved(0, 255, ("Sub", 127.5), ("Div", 127.5)), RNG.standard_normal((9, 40, 3, 3))),
     ],
     ids=["257 levels", "infinite", "real weights"],
 )
@@ -426,6 +427,29 @@ def test_bounds_are_rounded_as_values_are(tmp_path: Path) -> None:
     result = network((nodes, constants), RNG.choice([-1.0, 1.0], (9, 40, 1, 1)), tmp_path)
     assert domains(result) == ["u4 x bipolar"]
     check(result, {"x": np.full(X.shape, 5, np.float32)})
+
+
+@pytest.mark.parametrize("lowest", [-100, -42, 0])
+def test_bytes_behind_a_scale_have_all_of_their_levels(lowest: int) -> None:
+    """255 steps of a scale, rounded to float32, are a little more or less than 255 steps."""
+    for scale in RNG.uniform(0.001, 0.1, 200).astype(np.float32).tolist():
+        known = Range(float(lowest), lowest + 255.0, 1.0, True).scaled(scale)
+        assert known.bounds() == (lowest, lowest + 255)
+        assert known.divided(scale).bounds() == (lowest, lowest + 255)
+
+
+def test_an_offset_that_rounds_is_none() -> None:
+    """(q * 0.3 + 1.5 * 2^23) - 1.5 * 2^23 is q * 0.3, rounded to an integer."""
+
+    def chain(offset: float) -> tuple[float, ...] | None:
+        value = ops.Cast(Block(arg_types=[tensor((2, 3), bipolar)]).args[0]).result
+        for kind, number in ((ops.Mul, 0.3), (ops.Add, offset), (ops.Sub, offset)):
+            value = kind(value, ops.Constant(np.asarray(number, np.float32)).result).result
+        found = affine(Levels(), value)
+        return found and found[1:]
+
+    assert chain(1.5 * 2**23) is None
+    assert chain(2.0) == pytest.approx((0.3, 0.0))
 
 
 def test_zeros_around_an_image_count_in_its_mean(tmp_path: Path) -> None:

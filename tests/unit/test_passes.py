@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, f32, i32
 from xdsl.dialects.func import ReturnOp
-from xdsl.ir import Operation
+from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from bnncc import verify
@@ -20,12 +20,14 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import ROOTS
 from bnncc.dialect.parsing import make_context
 from bnncc.dialect.sources import get_source, set_source
-from bnncc.dialect.types import element_of, is_number
+from bnncc.dialect.types import element_of, is_number, tensor
 from bnncc.driver import Options
 from bnncc.frontend.onnx import load_onnx
 from bnncc.passes.convert_onnx import ConvertOnnxPass
+from bnncc.passes.fixed_membranes import sum_of
 from bnncc.passes.matching import ELEMENTWISE, main_block, push_source
 from bnncc.passes.pipeline import PIPELINE, run_pipeline
+from bnncc.passes.time_matching import Matcher
 from bnncc.reference import evaluate
 from bnncc.universe import PASSES, UNIVERSE
 from tests.models import make_model, write
@@ -246,3 +248,29 @@ def test_a_refused_node_leaves_no_readers_behind(tmp_path: Path) -> None:
     ConvertOnnxPass().apply(make_context(), module)
     assert any(isinstance(op, ops.Onnx) for op in module.walk()), "a bias that is computed is refused"
     assert not left_over(module)
+
+
+def test_what_differs_by_channel_is_no_number() -> None:
+    """The signs of zeros are +1 everywhere; turned for one channel, they are two numbers."""
+    state = Block(arg_types=[tensor((1, 2), f32)]).args[0]
+    bits = ops.Binarize(state, 1)
+    flip = ops.Flip(bits.result, np.array([1, -1], np.int8))
+    matcher = Matcher({}, {state: np.float32(0)})
+    assert matcher.number(bits.result) == 1
+    assert matcher.number(flip.result) is None
+
+
+@pytest.mark.parametrize("inner, outer, is_sum", [(0.5, -1, True), (-0.5, -1, False), (-0.5, 1, False)])
+def test_the_maximum_of_a_current_is_one_of_integers(inner: float, outer: float, is_sum: bool) -> None:
+    """-max(0.5 x) is -0.5 max(x), but -max(-0.5 x) is the least of them."""
+
+    def scaled(value: SSAValue, number: float) -> SSAValue:
+        return ops.Mul(value, ops.Constant(np.asarray(number, np.float32)).result).result
+
+    block = Block(arg_types=[tensor((1, 4, 4, 2), i32)])
+    cast = ops.Cast(block.args[0], f32)
+    pool = ops.MaxPool(scaled(cast.result, inner), (2, 2), (2, 2))
+    block.add_op(pool)
+    found = sum_of(scaled(pool.result, outer))
+    assert (found is not None) == is_sum
+    assert found is None or found.scale == inner * outer

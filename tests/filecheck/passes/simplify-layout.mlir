@@ -142,3 +142,36 @@ func.func @zeros_behind(%x: tensor<1x8x8x4xf32>) -> tensor<1x8x8x6xf32> {
   // CHECK-NEXT: func.return
   func.return %2 : tensor<1x8x8x6xf32>
 }
+
+// A loop over steps that are turned works on them as they were; constants of one number are numbers.
+// CHECK-LABEL: func.func @turned_steps
+// CHECK: "bnn.scan"(%x, %{{.+}})
+// CHECK-NEXT: ^bb0(%{{.+}}: tensor<2x3x3xf32>, %{{.+}}: tensor<2x3x3xf32>):
+// CHECK-NEXT: bnn.constant dense<1.000000e+00> : tensor<f32>
+func.func @turned_steps(%x: tensor<4x2x3x3xf32>) -> tensor<4x3x3x2xf32> {
+  %zero = bnn.constant dense<0.0> : tensor<3x3x2xf32> : tensor<3x3x2xf32>
+  %t = bnn.transpose %x {permutation = array<i64: 0, 2, 3, 1>} : (tensor<4x2x3x3xf32>) -> tensor<4x3x3x2xf32>
+  %last, %all = "bnn.scan"(%t, %zero) <{trips = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 1>}> ({
+  ^bb0(%s: tensor<3x3x2xf32>, %v: tensor<3x3x2xf32>):
+    %one = bnn.constant dense<1.0> : tensor<1x1x1xf32> : tensor<1x1x1xf32>
+    %m = bnn.mul %s, %one : (tensor<3x3x2xf32>, tensor<1x1x1xf32>) -> tensor<3x3x2xf32>
+    %n = bnn.add %v, %m : (tensor<3x3x2xf32>, tensor<3x3x2xf32>) -> tensor<3x3x2xf32>
+    bnn.yield %n, %n : tensor<3x3x2xf32>, tensor<3x3x2xf32>
+  }) : (tensor<4x3x3x2xf32>, tensor<3x3x2xf32>) -> (tensor<3x3x2xf32>, tensor<4x3x3x2xf32>)
+  func.return %all : tensor<4x3x3x2xf32>
+}
+
+// Not where a state becomes a constant.
+// CHECK-LABEL: func.func @forgetful_steps
+// CHECK: ^bb0(%{{.+}}: tensor<3x3x2xf32>, %{{.+}}: tensor<3x3x2xf32>):
+func.func @forgetful_steps(%x: tensor<4x2x3x3xf32>) -> tensor<4x3x3x2xf32> {
+  %zero = bnn.constant dense<0.0> : tensor<3x3x2xf32> : tensor<3x3x2xf32>
+  %t = bnn.transpose %x {permutation = array<i64: 0, 2, 3, 1>} : (tensor<4x2x3x3xf32>) -> tensor<4x3x3x2xf32>
+  %last, %all = "bnn.scan"(%t, %zero) <{trips = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 1>}> ({
+  ^bb0(%s: tensor<3x3x2xf32>, %v: tensor<3x3x2xf32>):
+    %two = bnn.constant dense<2.0> : tensor<3x3x2xf32> : tensor<3x3x2xf32>
+    %n = bnn.add %v, %s : (tensor<3x3x2xf32>, tensor<3x3x2xf32>) -> tensor<3x3x2xf32>
+    bnn.yield %two, %n : tensor<3x3x2xf32>, tensor<3x3x2xf32>
+  }) : (tensor<4x3x3x2xf32>, tensor<3x3x2xf32>) -> (tensor<3x3x2xf32>, tensor<4x3x3x2xf32>)
+  func.return %all : tensor<4x3x3x2xf32>
+}
