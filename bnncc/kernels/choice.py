@@ -20,10 +20,10 @@ from types import ModuleType
 
 from bnncc.kernels import binary_conv, binary_rows, carry_save, pair_lookup, three_word
 from bnncc.kernels.binary_plan import BinaryPlan
-from bnncc.kernels.carry_save import Words
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.planes import Emitter, count_differences
+from bnncc.kernels.word_counts import Words
 from bnncc.plan.kernel import KernelSpec
 
 TURNS = (9, 18, 27, 36, 54, 72)

@@ -12,9 +12,9 @@ import pytest
 
 from bnncc import targets
 from bnncc.kernels import binary_conv, carry_save, choice
-from bnncc.kernels.carry_save import Blocks, Words
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.word_counts import Blocks, Words
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element
 from bnncc.plan.simulate import allocate, random_buffer, run_step

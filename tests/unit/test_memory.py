@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import random
 
+from bnncc.plan.arena import requests
+from bnncc.plan.kernel import KernelSpec, Map
 from bnncc.plan.memory import ALIGNMENT, Request, plan_arena
+from bnncc.plan.program import Buffer, Step, TimeLoop
 
 
 def test_buffers_that_never_live_together_share_memory() -> None:
@@ -17,6 +20,25 @@ def test_buffers_that_never_live_together_share_memory() -> None:
 def test_a_buffer_alive_at_the_last_read_of_another_is_apart() -> None:
     plan = plan_arena({0: Request(64, 0, 1), 1: Request(64, 1, 2)})
     assert sorted(plan.offsets.values()) == [0, 64]
+
+
+def test_what_lives_around_a_loop_lives_through_it() -> None:
+    """Steps 1 to 3 are a loop: x comes from before it, y is for what follows; z is one trip's own, and p a
+    part of r, of which every trip has another."""
+    names = {name: number for number, name in enumerate("xyzrp")}
+    buffers = [Buffer(name, 64, "arena") for name in "xyzr"] + [Buffer("p", 8, "part", base=names["r"])]
+    kernel = KernelSpec(Map(), (), (), ())
+    steps = [
+        Step(str(number), kernel, tuple(names[name] for name in reads), tuple(names[name] for name in writes))
+        for number, (reads, writes) in enumerate((("", "x"), ("x", "z"), ("z", "yp"), ("p", ""), ("y", "")))
+    ]
+    found = requests(steps, buffers, [0, 1, 2, 3, 3], [TimeLoop(1, 3, 5)])
+    assert found == {
+        names["x"]: Request(64, 0, 3),
+        names["y"]: Request(64, 1, 4),
+        names["z"]: Request(64, 1, 2),
+        names["r"]: Request(64, 1, 3),
+    }
 
 
 def test_nothing_to_place_needs_nothing() -> None:
