@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from bnncc import targets
 from bnncc.kernels.build import make_kernel
 from bnncc.plan import simulate
 from bnncc.plan.expression import (
@@ -29,6 +30,8 @@ from bnncc.plan.graph import Graph
 from bnncc.plan.kernel import Constant, KernelSpec, Map, Output
 from bnncc.plan.layout import Element, Layout
 from bnncc.targets import Target
+from tests.kernels import library
+from tests.kernels.library import before_forbidden_memory
 from tests.kernels.support import TARGETS, Case, Library, check, compare, random_case
 
 X, Y = Operand(0), Operand(1)
@@ -164,3 +167,17 @@ def test_constants_longer_than_the_channels(target: Target):
     kernel = make_kernel(spec, target)
     case = Case(spec, (), constants)
     compare(case, Library([kernel], target).run(kernel, case), 0, kernel.symbol)
+
+
+@pytest.mark.parametrize("count", [3, 43, 77])
+def test_nothing_is_read_behind_an_operand(count: int):
+    """A last vector may reach beyond the channels only where memory does: constants do, operands do not."""
+    target = targets.load("native")
+    constants = (Constant(Element.F32, (count,)),)
+    spec = KernelSpec(Map(), (flat(count),), constants, (Output(flat(count), Binary("add", X, Channel(0))),))
+    kernel = make_kernel(spec, target)
+    x, added = (np.random.default_rng(seed).standard_normal(count).astype(np.float32) for seed in (1, 2))
+    found = np.zeros(count, np.float32)
+    stored = map(before_forbidden_memory, kernel.pack((added,)))
+    library.Library([kernel], target).bind(kernel, before_forbidden_memory(x), *stored, found)()
+    np.testing.assert_array_equal(found, x + added)

@@ -10,6 +10,7 @@ import pytest
 
 from bnncc import targets
 from bnncc.kernels import spike_conv, spike_slide
+from bnncc.kernels.bias import bias_of
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, ToFloat, Unary
@@ -194,3 +195,10 @@ def test_a_wrong_weight_is_noticed():
     library.run(kernels["slide"], reads, constants, [actual])
     assert np.count_nonzero(np.abs(expected - actual) > 1e-2) >= 2 * 7 * 9
     assert isinstance(spec.root, SpikeConv)
+
+
+def test_a_sum_begins_with_the_bias_only_where_nothing_else_reads_it():
+    shape, total, sums = Shape((1, 7, 9, 20), 32), (Element.F32, BIASED), (Element.F32, Accumulator())
+    assert bias_of(spike_spec(shape, (total,), ONE)) == bias_of(spike_spec(shape, (total, total), ONE)) == 1
+    assert bias_of(spike_spec(shape, (total, sums), ONE)) is None
+    assert bias_of(spike_spec(shape, (sums,), ONE)) is None

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import random
 
-from bnncc.plan.arena import requests
-from bnncc.plan.kernel import KernelSpec, Map
+from bnncc.plan.arena import owners, requests
+from bnncc.plan.expression import Operand
+from bnncc.plan.kernel import KernelSpec, Map, Output
+from bnncc.plan.layout import Element, Layout
 from bnncc.plan.memory import ALIGNMENT, Request, plan_arena
 from bnncc.plan.program import Buffer, Step, TimeLoop
 
@@ -39,6 +41,14 @@ def test_what_lives_around_a_loop_lives_through_it() -> None:
         names["z"]: Request(64, 1, 2),
         names["r"]: Request(64, 1, 3),
     }
+
+
+def test_parts_lie_where_the_whole_is_computed_in_place() -> None:
+    layout = Layout.packed(Element.F32, (1, 1, 1, 4))
+    kernel = KernelSpec(Map(), (layout,), (), (Output(layout, Operand(0)),), ((0, 0),))
+    buffers = [Buffer(name, 16, "arena") for name in "xyz"] + [Buffer("part of z", 4, "part", base=2)]
+    steps = [Step("y", kernel, (0,), (1,)), Step("z", kernel, (1,), (2,))]
+    assert owners(steps, buffers) == [0, 0, 0, 0]
 
 
 def test_nothing_to_place_needs_nothing() -> None:
