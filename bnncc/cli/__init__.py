@@ -8,6 +8,7 @@ Results go to stdout, progress and errors to stderr; the exit codes are `diagnos
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import signal
@@ -39,6 +40,9 @@ def entry() -> None:
     """What the console script calls. Who ends it by `kill` or `timeout` interrupts it: what it has written
     beside its place is removed, programs that it has started are ended."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names may have letters that the terminal does not know; stderr spells such already.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())
 
 

@@ -40,7 +40,7 @@ class Look:
 
     def in_pieces(self) -> str:
         """The statement of a thread that looks at the rows of its pieces."""
-        rows = (f"(size_t)({self._rows} * {piece} / pieces)" for piece in ("first", "end"))
+        rows = (f"(size_t){self._rows} * (size_t){piece} / (size_t)pieces" for piece in ("first", "end"))
         store = "__atomic_store_n(memory->zero_, 1, __ATOMIC_RELAXED)"
         return f"    if ({self._call(*rows)})\n        {store};\n"
 

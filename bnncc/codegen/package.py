@@ -277,7 +277,9 @@ class _Writer:
             shutil.copy(self.folder / f"lib{self.name}.a", library)
 
     def _text(self, file: str, text: str) -> None:
-        (self.folder / file).write_text(text, encoding="utf-8", newline="\n")
+        # The model's file name may have bytes that are no UTF-8.
+        path = self.folder / file
+        path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
     def _libraries(self, work: Path, header: str) -> FlashSizes:
         """The objects are compiled side by side; the linker waits for all. How large the library is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,17 @@ def test_a_missing_optional_package_is_no_illness(bnncc: Shell, monkeypatch: pyt
     monkeypatch.setattr(doctor, "OPTIONAL", ("no-such-package-as-this",))
     answer = bnncc.fine("doctor")
     assert "absent" in answer.out and "pip install no-such-package-as-this" in answer.out
+
+
+def test_names_in_letters_that_a_terminal_does_not_know(tmp_path: Path):
+    """One of them is no text at all, as only file systems have it."""
+    model = tmp_path / os.fsdecode(b"\xff m\xc3\xb6del.onnx")
+    shutil.copy(load_case("larq_signzero_exact").write_model(tmp_path), model)
+    command = [sys.executable, "-m", "bnncc", "compile", model, "--emit", "c", "-o", tmp_path / "\N{SNOWMAN}"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert package.load(tmp_path / "\N{SNOWMAN}").manifest["source"] == model.name
 
 
 def test_what_is_ended_leaves_nothing_behind(tmp_path: Path):

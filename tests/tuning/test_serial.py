@@ -66,6 +66,16 @@ def compiled_once() -> Iterator[None]:
         yield
 
 
+BRIEF = 0.5
+"""Seconds for boards that are silent."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine an emulator takes a second for a frame that it otherwise has in a tenth of one."""
+    monkeypatch.setattr(frames, "PATIENCE", 5)
+
+
 @pytest.fixture(params=BOARDS)
 def board(request: pytest.FixtureRequest, agents: Callable[[str], Path], tmp_path: Path) -> Iterator[Board]:
     """One that runs the agent."""
@@ -153,7 +163,7 @@ def test_damaged_frames_are_sent_again(board: Board, damage: str):
 class Calls:
     """How often the board was told to call a kernel; something happens just before one of these."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]):
         self.count, call = 0, frames.Link.call
 
         def counted(link: frames.Link, payload: bytes, seconds: float) -> bytes:
@@ -178,7 +188,7 @@ def test_an_accident_costs_one_trial(
     actions = {
         "reset": board.reset,
         "unplugged": lambda: board.start(agents(board.target.name)),
-        "frozen": board.freeze,
+        "frozen": lambda: (board.freeze(), monkeypatch.setattr(frames, "PATIENCE", BRIEF)),
     }
     calls = Calls(monkeypatch, 2, actions[accident])
     if accident == "frozen":
@@ -189,6 +199,7 @@ def test_an_accident_costs_one_trial(
                 return exchange(link, *arguments, **options)
             except frames.Silent:
                 board.freeze(False)
+                monkeypatch.setattr(frames, "PATIENCE", 5)
                 raise
 
         monkeypatch.setattr(frames.Link, "_exchange", thawed)
@@ -261,6 +272,14 @@ def test_a_hanging_board_is_flashed_with_the_agent(
     where = device(plugged, flash=command)
     misbehave(monkeypatch, "for (;;) ;")
     impatient_at_first(monkeypatch, where, 1)
+    Calls(monkeypatch, 2, lambda: monkeypatch.setattr(frames, "PATIENCE", BRIEF))
+    write = Serial._write_flash
+
+    def patiently(board: Serial, image: Path) -> None:
+        monkeypatch.setattr(frames, "PATIENCE", 5)
+        write(board, image)
+
+    monkeypatch.setattr(Serial, "_write_flash", patiently)
     only_the_second_fails(measured(where), "does not answer")
     assert len(ports) == 2
 
