@@ -37,9 +37,13 @@ BROKEN_PIPE = 141
 
 
 def entry() -> None:
-    """What the console script calls. Who ends it by `kill` or `timeout` interrupts it: what it has written
-    beside its place is removed, programs that it has started are ended."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """What the console script calls. Who ends it by `kill` or `timeout`, or closes its terminal, interrupts
+    it: what it has written beside its place is removed, programs that it has started are ended."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Under `nohup` a closed terminal is ignored.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names may have letters that the terminal does not know; stderr spells such already.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -25,7 +25,7 @@ from bnncc.toolchain import c_compiler
 COUNTED = "bnncc instructions "
 """What count.c says before a number."""
 
-SECONDS = 600
+SECONDS = 3600
 """One process may take this long."""
 
 PACKAGES = {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import bnncc as package
-from bnncc import doctor
+from bnncc import cli, doctor
 from bnncc.cli import argument_types, compile, targets
 from bnncc.progress import Progress
 from tests.cases import load_case
@@ -206,6 +207,23 @@ def test_what_is_ended_leaves_nothing_behind(tmp_path: Path):
     finally:
         process.kill()
     assert not [*(tmp_path / "work").iterdir(), *(tmp_path / "out").iterdir()]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_who_ends_it_interrupts_it(name: str, before: signal.Handlers, monkeypatch: pytest.MonkeyPatch):
+    """Unless that is ignored, as under `nohup`."""
+    monkeypatch.setattr(cli, "main", lambda: 0)
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.Signals[name], before)
+        with pytest.raises(SystemExit):
+            cli.entry()
+        found = signal.getsignal(signal.Signals[name])
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    assert found is (signal.default_int_handler if before is signal.SIG_DFL else signal.SIG_IGN)
 
 
 def failing(error: BaseException):

@@ -19,7 +19,7 @@ from bnncc.tuning import program
 from bnncc.tuning.program import GUARD, GUARDING, Pool, Requests
 from tests.kernels.library import aligned
 
-SECONDS = 300
+SECONDS = 3600
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
 
