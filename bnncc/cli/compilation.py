@@ -85,15 +85,15 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--optimize",
         choices=("size", "speed"),
-        help="what kernels are chosen for (default: without an operating system those that keep --flash, "
-        "or a balance; else speed, but for hidden spiking layers of binary weights, which look products up)",
+        help="what kernels are chosen for (default: speed; without an operating system a balance of both, or "
+        "the fastest that keep --flash)",
     )
     group.add_argument(
         "--threads",
         metavar="N",
         type=types.positive,
-        help="threads that share the layers of a run, at most, where there is an operating system (default: "
-        "1); of a directory that was compiled for some: how many of them to use",
+        help="threads that share the layers of a run, where there is an operating system (default: 1); `run` "
+        "and `bench` of a compiled directory: how many of its threads to use",
     )
     _time_arguments(sub)
     group.add_argument(
@@ -134,7 +134,12 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
         choices=("float", "int16", "int32"),
         help="what membranes of leaky neurons are kept in (default: float, as the file says)",
     )
-    group.add_argument("--cc", metavar="COMMAND", help="the C compiler (default: $CC, then cc)")
+    group.add_argument(
+        "--cc",
+        metavar="COMMAND",
+        help="the C compiler, for another processor with what it needs to be told of it: 'arm-none-eabi-gcc "
+        "-mcpu=cortex-m4 -mthumb' (default: $CC, cc, or ziglang)",
+    )
 
 
 def _time_arguments(sub: argparse.ArgumentParser) -> None:

@@ -87,7 +87,7 @@ def c_names(names: Iterable[str], reserved: Iterable[str] = ()) -> tuple[str, ..
 def library_name(model: str | PurePath) -> str:
     """The library's name where the user gives none: `nets/Digits-v2.onnx` is `Digits_v2`."""
     path = PurePath(model)
-    stem = path.stem if path.suffix in (".onnx", ".nir", ".h5", ".hdf5") else path.name
+    stem = path.stem if path.suffix in (".onnx", ".nir", ".h5", ".hdf5", ".mlir") else path.name
     text = re.sub(r"[^0-9A-Za-z]+", "_", stem).strip("_")[:MAXIMUM_LENGTH].rstrip("_")
     if not text:
         return "model"

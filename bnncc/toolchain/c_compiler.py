@@ -31,6 +31,7 @@ INSTALL_HINT = "install one: `pip install ziglang`, or `apt-get install gcc`; or
 WRONG_COMPILER = (
     "name a compiler for the target with --cc or CC; without both, ziglang is one for every target"
 )
+NAME_THE_PROCESSOR = "name the processor with it: --cc 'arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb'"
 ANOTHER_COMPILER = "try another compiler with --cc or CC"
 ERROR_LINES = 12
 
@@ -57,8 +58,8 @@ BARE_FLAGS = (
 class Toolchain:
     """Commands as lists: `compiler` compiles and links, `archiver` takes `rcsD ARCHIVE OBJECT...`; `linker`
     makes programs where it is not the compiler. is_apple: its shared libraries are in Apple's format.
-    architecture: what objects must be for, as `uname -m` says there; "" if any will do; programs: those that
-    run now."""
+    architecture: what objects must be for, as `uname -m` says there; "" if any will do; is_thumb: whether
+    they must be Thumb code, as a Cortex-M knows no other; programs: those that run now."""
 
     compiler: tuple[str, ...]
     archiver: tuple[str, ...]
@@ -66,6 +67,7 @@ class Toolchain:
     linker: tuple[str, ...] = ()
     is_apple: bool = False
     architecture: str = ""
+    is_thumb: bool = False
     programs: Programs = field(default_factory=Programs, compare=False, repr=False)
 
     @property
@@ -83,6 +85,9 @@ class Toolchain:
         if not _is_for(made, self.architecture):
             message = f"{shlex.join(self.compiler)} makes code for {made}, the target is {self.architecture}"
             raise BnnccError("", message, WRONG_COMPILER, ExitCode.FAILURE)
+        if self.is_thumb and not elf.is_thumb(object_file.read_bytes()):
+            message = f"{shlex.join(self.compiler)} makes A32 code, which no Cortex-M executes"
+            raise BnnccError("", message, NAME_THE_PROCESSOR, ExitCode.FAILURE)
 
     def archive(self, objects: Sequence[Path], archive: Path) -> None:
         """Objects to a static library without dates and owners."""
@@ -169,8 +174,14 @@ def find(
     flags = (*COMMON_FLAGS, *(BARE_FLAGS if target.is_bare else HOSTED_FLAGS), *target.c_flags)
     command = _chosen(target, compiler, environment)
     if command:
-        archiver = _archiver(command)
-        return Toolchain(command, archiver, flags, is_apple=target.is_apple, architecture=target.architecture)
+        return Toolchain(
+            command,
+            _archiver(command),
+            flags,
+            is_apple=target.is_apple,
+            architecture=target.architecture,
+            is_thumb=target.system == "cortex_m",
+        )
     if not _has_ziglang():
         what = f"for {target.architecture} " if target.is_foreign else ""
         raise BnnccError("", f"no C compiler {what}was found", INSTALL_HINT, ExitCode.FAILURE)

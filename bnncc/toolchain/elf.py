@@ -25,6 +25,8 @@ ALLOCATED = 2
 LOADED = 1
 """p_type of what is loaded into memory."""
 LOCAL = 0
+FUNCTION = 2
+"""Of a symbol's st_info, its type."""
 HIDDEN = 2
 UNDEFINED = 0
 
@@ -193,6 +195,12 @@ def architecture(head: bytes) -> str:
     if len(head) < HEAD or head[:4] != b"\x7fELF" or head[5] != 1:
         return ""
     return MACHINES.get((struct.unpack_from("<H", head, 18)[0], head[4]), "")
+
+
+def is_thumb(code: bytes) -> bool:
+    """Whether all functions of an object for 32-bit Arm are Thumb code: bit 0 of their addresses says so."""
+    functions = (s.at for s in _symbols(code) if s.section != UNDEFINED and code[s.at + 12] & 15 == FUNCTION)
+    return all(struct.unpack_from("<I", code, at + 4)[0] & 1 for at in functions)
 
 
 def undefined_symbols(code: bytes) -> set[str]:

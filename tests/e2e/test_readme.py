@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,19 @@ def test_its_commands_and_options_exist(bnncc: Shell):
     ours = re.sub(r"`python -m tvm[^`]*`", "", text)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", ours)):
         assert option in known
+
+
+def test_the_page_on_targets_knows_every_key(tmp_path: Path):
+    page = (ROOT / "docs" / "targets.md").read_text()
+    listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
+    known = {re.sub("^(serial_|flash_(?=command))", "", f.name) for f in fields(targets.Target)}
+    assert known - {"name"} <= {*listed}
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my-board.toml").write_text(example)
+    mine, shipped = targets.load(str(tmp_path / "my-board.toml")), targets.load("cortex-m4f")
+    boards = {"name", "description", "emulator", "flash_address", "flash_bytes", "ram_address", "ram_bytes"}
+    other = {f.name for f in fields(shipped) if getattr(mine, f.name) != getattr(shipped, f.name)}
+    assert {name for name in other if not name.startswith("serial_")} <= boards
 
 
 def test_its_links_lead_somewhere():

@@ -16,7 +16,8 @@ from bnncc.dialect.irdl import LATEST
 from tests.cases import load_case
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "mlir.md"
-COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+TEXT = PAGE.read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", TEXT, re.M | re.S)
 CASE = "digits_bnn_bop_legacy"
 
 
@@ -28,18 +29,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tools = folder / "tools"
     tools.mkdir()
     (tools / "mlir-opt").symlink_to(find_tools().mlir_opt)
-    python = Path(sys.executable).parent
-    (tools / "bnncc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bnncc "$@"\n')
-    (tools / "bnncc").chmod(0o755)
-    path = f"{tools}:{python}:/usr/bin:/bin"
-    environment = {"PATH": path, "BNN_IRDL": str(LATEST), "PYTHONPATH": str(PAGE.parents[1])}
+    for name, module in (("bnncc", "bnncc"), ("bnncc-opt", "bnncc.opt")):
+        (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
+        (tools / name).chmod(0o755)
     for number, command in enumerate(COMMANDS):
-        done = subprocess.run(
-            ["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr[:3000]}"
-        (folder / f"said_{number}.txt").write_text(done.stdout)
+        (folder / f"said_{number}.txt").write_text(run(command, folder))
     return folder
+
+
+def run(command: str, folder: Path) -> str:
+    """What a command prints that succeeds."""
+    path = f"{folder / 'tools'}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {"PATH": path, "BNN_IRDL": str(LATEST), "PYTHONPATH": str(PAGE.parents[1])}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr[:3000]}"
+    return done.stdout
 
 
 def said(folder: Path, word: str) -> str:
@@ -53,7 +59,15 @@ def test_there_are_ten(folder: Path) -> None:
 
 
 def test_text_compiles_to_the_same_library(folder: Path) -> None:
-    assert list((folder / "from_mlir").glob("lib*.so"))
+    from_mlir = (folder / "from_mlir" / "libdigits.so").read_bytes()
+    run("bnncc compile model.onnx --name digits -o from_onnx", folder)
+    assert from_mlir == (folder / "from_onnx" / "libdigits.so").read_bytes()
+
+
+def test_single_passes_can_be_looked_at(folder: Path) -> None:
+    (commands,) = re.findall(r"^```bash\n(bnncc compile.*?)\n```$", TEXT, re.M | re.S)
+    printed = run(commands, folder)
+    assert "\nIR after recognize-binarize:\n" in printed and "bnn.binarize" in printed
 
 
 def test_what_the_files_hold(folder: Path) -> None:

@@ -13,6 +13,7 @@ from bnncc.plan.names import c_identifier, c_names, check_library_name, library_
     [
         ("nets/Digits-v2.onnx", "Digits_v2"),
         ("model.v2.onnx", "model_v2"),
+        ("net.mlir", "net"),
         ("3x3.onnx", "model_3x3"),
         ("int.onnx", "model_int"),
         ("...onnx", "model"),

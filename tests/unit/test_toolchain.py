@@ -99,6 +99,19 @@ def test_code_for_another_processor_is_refused(tmp_path: Path):
         tools.compile(tmp_path / "a.c", tmp_path / "a.o")
 
 
+def test_a_cortex_m_wants_thumb_code(tmp_path: Path):
+    """Arm's GCC makes A32 code where no processor is named, which a board would fault at."""
+    (tmp_path / "a.c").write_text("int a(void) { return 1; }\n")
+    for instructions in ("thumb", "arm"):
+        cross = f"{sys.executable} -m ziglang cc -target {instructions}-freestanding-eabi"
+        tools = c_compiler.find(targets.load("cortex-m3"), cross, {})
+        if instructions == "thumb":
+            tools.compile(tmp_path / "a.c", tmp_path / "a.o")
+            continue
+        with pytest.raises(BnnccError, match=r"makes A32 code.*\n.*-mcpu=cortex-m4"):
+            tools.compile(tmp_path / "a.c", tmp_path / "a.o")
+
+
 @pytest.mark.parametrize(
     ("machine", "is_refused"),
     [("amd64", False), ("x86_64", False), ("", False), ("sparc64", False), ("armv7l", True), ("i686", True)],
