@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend import checks
 from bnncc.frontend.checks import Node
 from bnncc.frontend.loops import NotRolled, RolledLoop
+from bnncc.frontend.tensors import read_tensor
 from bnncc.frontend.writing import Function, Graph, TooManyNodes, Writer
 
 BATCHED_SCAN = 9
@@ -76,6 +76,10 @@ class Expansion(Writer):
             return
         self.expect(int(np.prod(self.graph.kinds[condition].sizes)) == 1)
         branches = [self.body(name, (), name) for name in ("then_branch", "else_branch")]
+        self.expect(len(self.node.proto.output) <= len(branches[0]) == len(branches[1]))
+        if self.graph.kinds[condition].shape:
+            # A vector of one number would give its dimension to scalars.
+            condition = self.emit("Reshape", [condition, self.integers()])
         for name, taken, other in zip(self.node.proto.output, *branches, strict=False):
             kinds = self.graph.kinds.get(taken), self.graph.kinds.get(other)
             if None in kinds or kinds[0] != kinds[1] or self.opset < WHERE:
@@ -83,7 +87,8 @@ class Expansion(Writer):
                 raise self.refused(
                     f"its condition is known only when the network runs, and its branches give {gives}"
                 )
-            self.emit("Where", [condition, taken, other], name)
+            if name:
+                self.emit("Where", [condition, taken, other], name)
 
     def loop(self) -> None:
         """Loop: body(iteration, condition, carried...) gives condition, carried..., a slice of each scan."""
@@ -119,6 +124,8 @@ class Expansion(Writer):
         if len(lengths) != 1:
             raise self.refused(f"its inputs have {sorted(lengths)} steps, but must have equally many")
         (length,) = lengths
+        if not length:
+            raise self.refused("its inputs have no steps")
         slices: list[list[str]] = []
         for step in range(length):
             places = [length - 1 - step if back else step for back in backwards[:count]]
@@ -154,7 +161,7 @@ class Expansion(Writer):
         names = {value.name: given for value, given in zip(graph.input, arguments, strict=True)}
         for tensor in graph.initializer:
             if tensor.name not in names:
-                names[tensor.name] = self.constant(numpy_helper.to_array(tensor))
+                names[tensor.name] = self.constant(read_tensor(tensor, f"{self.node.location}/{tensor.name}"))
         if attribute not in self.bodies:
             self.bodies[attribute] = checks.body_nodes(self.node, graph, self.graph.opsets)
         names |= {
@@ -179,8 +186,10 @@ class Expansion(Writer):
         return int(known.reshape(-1)[0])
 
     def deliver(self, values: Iterable[str]) -> None:
-        """These values are the results of the node."""
-        for name, value in zip(self.node.proto.output, values, strict=False):
+        """These values are the results of the node, which may leave out the last ones."""
+        given = list(values)
+        self.expect(len(self.node.proto.output) <= len(given))
+        for name, value in zip(self.node.proto.output, given, strict=False):
             if name:
                 self.emit("Identity", [value], name)
 

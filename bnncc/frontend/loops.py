@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 from xdsl.dialects.builtin import i64
 from xdsl.ir import BlockArgument, Region, SSAValue
 
@@ -26,6 +25,7 @@ from bnncc.frontend.checks import Node
 from bnncc.frontend.kinds import LARGEST_TENSOR, Kind, dialect_type
 from bnncc.frontend.sequences import CARRIED
 from bnncc.frontend.shapes import attribute
+from bnncc.frontend.tensors import read_tensor
 from bnncc.frontend.writing import Body, Function, Listed, Part, Writer
 
 FEWEST_STEPS = 3
@@ -237,7 +237,8 @@ class RolledLoop(Writer):
         ports = {value.name for value in self.body_graph.input}
         for array in self.body_graph.initializer:
             if array.name not in ports:
-                self.inner.define_constant(array.name, numpy_helper.to_array(array), self.node.location)
+                value = read_tensor(array, f"{self.node.location}/{array.name}")
+                self.inner.define_constant(array.name, value, self.node.location)
         for node in checks.body_nodes(self.node, self.body_graph, self.graph.opsets):
             if self.is_numbered(node):
                 cut = self.cut(node.proto.input[0], attribute(node.proto, "axis", 0), False)
@@ -254,6 +255,7 @@ class RolledLoop(Writer):
 
     def cut(self, name: str, axis: int, backwards: bool) -> tuple[SSAValue, Kind]:
         """One slice of a value around the loop, in the body."""
+        self.refuse_growing(name)
         kind = self.graph.kinds[name]
         self.expect(-len(kind.shape) <= axis < len(kind.shape))
         axis %= len(kind.shape)
@@ -266,10 +268,20 @@ class RolledLoop(Writer):
 
     def carry(self, port: str, name: str) -> None:
         """A state of the body and what it starts as."""
+        self.refuse_growing(name)
         kind = self.graph.kinds[name]
         check_kept(kind, f"its state '{port}'")
         self.initial.append(name)
         self.inner.define(port, self.inner.state(dialect_type(kind)), kind)
+
+    def refuse_growing(self, name: str) -> None:
+        """What is as long as an input says is read by loops that run as often, no others."""
+        growing = self.graph.growing.get(name, self.count)
+        if growing != self.count:
+            raise self.refused(
+                f"it reads '{name}', which has as many elements as the input '{growing}' says",
+                "let the same input say how often it runs, or fix the number of steps",
+            )
 
     # The operation.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from bnncc.diagnostics import BnnccError
 from bnncc.frontend import checks
@@ -19,8 +19,9 @@ from bnncc.frontend.contrib import write_out
 from bnncc.frontend.dimensions import input_kinds
 from bnncc.frontend.functions import inline_functions
 from bnncc.frontend.half import widen
-from bnncc.frontend.kinds import Kind, element_name
+from bnncc.frontend.kinds import Kind
 from bnncc.frontend.masked_assignments import masked_assignments
+from bnncc.frontend.tensors import read_tensor, stated_type
 
 LARGEST_FILE = (1 << 31) - 1
 """Protocol buffers count their bytes in 31 bits."""
@@ -51,17 +52,7 @@ class Model:
 
     def initializer(self, name: str) -> np.ndarray:
         """The value of an initializer; raises BnnccError where its data do not fit its type and shape."""
-        tensor = self.initializers[name]
-        try:
-            if any(size < 0 for size in tensor.dims):
-                raise ValueError("a dimension is negative")
-            return numpy_helper.to_array(tensor)
-        except Exception as error:
-            raise BnnccError(
-                f"{self.file}:{name}",
-                f"the initializer '{name}' cannot be read as {type_name(tensor)}: {error}",
-                "the file is damaged; export it again",
-            ) from error
+        return read_tensor(self.initializers[name], f"{self.file}:{name}")
 
 
 def read_model(
@@ -203,7 +194,8 @@ def external_bytes(path: Path, tensor: TensorProto) -> bytes:
     if length != expected or offset < 0:
         raise BnnccError(
             location,
-            f"the external data is {length} bytes from {offset} on, but {type_name(tensor)} takes {expected}",
+            f"the external data is {length} bytes from {offset} on, but {stated_type(tensor)} takes "
+            f"{expected}",
             "export the model again",
         )
     try:
@@ -241,11 +233,6 @@ def external_path(path: Path, location: str, name: str) -> Path:
     return target
 
 
-def type_name(tensor: TensorProto) -> str:
-    """Element type and shape as people write them: "float[64, 3, 3, 3]"."""
-    return f"{element_name(tensor.data_type)}{list(tensor.dims)}"
-
-
 def tensor_bytes(tensor: TensorProto, location: str) -> int:
     """How many bytes the data of a tensor takes."""
     try:
@@ -255,7 +242,7 @@ def tensor_bytes(tensor: TensorProto, location: str) -> int:
     if dtype.kind == "O" or any(size < 0 for size in tensor.dims):
         raise BnnccError(
             location,
-            f"external data cannot be {type_name(tensor)}",
+            f"external data cannot be {stated_type(tensor)}",
         )
     count = 1
     for size in tensor.dims:

@@ -11,11 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as AllGroupsConvTranspose
+from onnx.reference.ops.op_resize import _interpolate_nd, _linear_coeffs
+
+NEAREST_MARGIN = 1e-5
+"""Added to the place of a pixel, which its scale in float32 may put a little too low."""
 
 
 @dataclass(frozen=True)
@@ -265,6 +270,15 @@ class OldSoftmax(OpRun):
         return ((y / y.sum(axis=1, keepdims=True)).reshape(x.shape),)
 
 
+class OldHardmax(OpRun):
+    """Hardmax before version 13: 1 at the first of the largest over all the dimensions from `axis` on."""
+
+    def _run(self, x: np.ndarray, axis: int = 1) -> tuple[np.ndarray]:
+        rows = flattened(x, axis)
+        places = np.arange(rows.shape[1]) == rows.argmax(axis=1)[:, None]
+        return (places.astype(x.dtype).reshape(x.shape),)
+
+
 class LogSoftmax(OpRun):
     """x - max x - log(sum exp(x - max x)); the logarithm of `onnx.reference`'s softmax is infinite where that
     underflows."""
@@ -280,3 +294,87 @@ class OldLogSoftmax(LogSoftmax):
     def _run(self, x: np.ndarray, axis: int = 1) -> tuple[np.ndarray]:
         (rows,) = super()._run(flattened(x, axis))
         return (rows.reshape(x.shape),)
+
+
+class GatherElements(OpRun):
+    """y[i, j, k] = x[i, index[i, j, k], k] along `axis` 1; the indices may be fewer than x along the other
+    dimensions, and x of any size (`onnx.reference` takes neither)."""
+
+    def _run(self, x: np.ndarray, index: np.ndarray, axis: int = 0) -> tuple[np.ndarray]:
+        axis %= x.ndim
+        part = x[tuple(slice(None if i == axis else size) for i, size in enumerate(index.shape))]
+        return (np.take_along_axis(part, np.where(index < 0, index + x.shape[axis], index), axis),)
+
+
+class OneHot(OpRun):
+    """values[1] where an index, counted from the end if below 0, is that of the new axis, else values[0]; the
+    depth may be a vector of one number."""
+
+    def _run(
+        self, index: np.ndarray, depth: np.ndarray, values: np.ndarray, axis: int = -1
+    ) -> tuple[np.ndarray]:
+        count = int(depth.reshape(-1)[0])
+        index = np.expand_dims(index.astype(np.int64), axis)
+        places = np.arange(count).reshape([-1 if i == axis % index.ndim else 1 for i in range(index.ndim)])
+        return (np.where(np.where(index < 0, index + count, index) == places, values[1], values[0]),)
+
+
+class Pad(OpRun):
+    """Negative pads cut off, before others are added (`onnx.reference` takes none)."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        pads: Sequence[int],
+        value: np.ndarray | float | None = None,
+        axes: Sequence[int] | None = None,
+        mode: str | None = "constant",
+    ) -> tuple[np.ndarray]:
+        chosen = range(x.ndim) if axes is None else [int(axis) % x.ndim for axis in axes]
+        widths = [(0, 0)] * x.ndim
+        for axis, low, high in zip(chosen, pads[: len(chosen)], pads[len(chosen) :], strict=True):
+            widths[axis] = (int(low), int(high))
+        cut = (slice(max(0, -a), size - max(0, -b)) for (a, b), size in zip(widths, x.shape, strict=True))
+        added = [(max(0, a), max(0, b)) for a, b in widths]
+        more = {"constant_values": 0 if value is None else np.asarray(value).reshape(())}
+        kind: Any = mode or "constant"
+        return (np.pad(x[tuple(cut)], added, kind, **(more if kind == "constant" else {})),)
+
+
+class OldPad(Pad):
+    """Pad before version 11: all it knows is in attributes."""
+
+    def _run(
+        self, x: np.ndarray, mode: str | None = None, pads: Sequence[int] = (), value: float | None = None
+    ) -> tuple[np.ndarray]:
+        return super()._run(x, pads, value, mode=mode)
+
+
+class Upsample(OpRun):
+    """Resize by scales as it was before version 11: y[i] = x[floor(i / scale)], or linear between pixels that
+    lie at whole multiples of the scale."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        scales: np.ndarray | Sequence[float],
+        mode: str | None = None,
+        **_: object,  # what `onnx.reference` takes from the newest Resize
+    ) -> tuple[np.ndarray]:
+        factors = np.asarray(scales, np.float64).reshape(-1)
+        if (mode or "nearest") != "nearest":
+            y = _interpolate_nd(
+                x, _linear_coeffs, scale_factors=factors, coordinate_transformation_mode="asymmetric"
+            )
+            return (y.astype(x.dtype),)
+        for axis, (size, factor) in enumerate(zip(x.shape, factors, strict=True)):
+            places = np.floor(np.arange(int(size * factor)) / factor + NEAREST_MARGIN).astype(np.int64)
+            x = x.take(np.minimum(places, size - 1), axis)
+        return (x,)
+
+
+class OldUpsample(Upsample):
+    """Upsample before version 9: its scales are an attribute."""
+
+    def _run(self, x: np.ndarray, mode: str | None = None, scales: Sequence[float] = ()) -> tuple[np.ndarray]:
+        return super()._run(x, scales, mode)

@@ -12,31 +12,38 @@ from bnncc.frontend import operators_quantized as quantized
 
 def replacements(operator: str, opset: int) -> list[type[OpRun]]:
     """The class that evaluates an operator of ONNX's own domain in place of `onnx.reference`'s, if any."""
-    changed, before = OLD.get(operator, (0, None))
-    if before is not None and opset < changed:
-        return [type(operator, (before,), {"op_domain": ""})]
-    return [REPLACED[operator]] if operator in REPLACED else []
+    found = next((made for changed, made in OLD.get(operator, ()) if opset < changed), REPLACED.get(operator))
+    return [] if found is None else [type(operator, (found,), {"op_domain": ""})]
 
 
 REPLACED: dict[str, type[OpRun]] = {
-    cls.__name__: cls
-    for cls in (
-        real.Conv,
-        real.ConvTranspose,
-        real.MaxPool,
+    made.__name__: made
+    for made in (
         real.AveragePool,
         real.BatchNormalization,
+        real.Conv,
+        real.ConvTranspose,
+        real.GatherElements,
         real.LogSoftmax,
+        real.MaxPool,
+        real.OneHot,
+        real.Pad,
+        real.Upsample,
         quantized.ConvInteger,
         quantized.MatMulInteger,
         quantized.QLinearConv,
         quantized.QLinearMatMul,
     )
 }
-OLD: dict[str, tuple[int, type[OpRun]]] = {
-    "Softmax": (13, real.OldSoftmax),
-    "LogSoftmax": (13, real.OldLogSoftmax),
+OLD: dict[str, tuple[tuple[int, type[OpRun]], ...]] = {
+    "Hardmax": ((13, real.OldHardmax),),
+    "Softmax": ((13, real.OldSoftmax),),
+    "LogSoftmax": ((13, real.OldLogSoftmax),),
+    "Pad": ((11, real.OldPad),),
+    "Resize": ((11, real.Upsample),),
+    "Upsample": ((9, real.OldUpsample),),
     # `onnx.reference` begins at 19; before it there were fewer types.
-    "DequantizeLinear": (19, DequantizeLinear_25),
+    "DequantizeLinear": ((19, DequantizeLinear_25),),
 }
-"""Operators that were others before some operator set, or whose evaluation is missing before it."""
+"""Operators that were others before some operator set, the oldest first, or whose evaluation is missing
+before it."""

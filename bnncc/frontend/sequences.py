@@ -66,6 +66,8 @@ class Resolver(Writer):
     def split(self) -> None:
         """A tensor in pieces along an axis: of one, of a length, or of several lengths."""
         x, *lengths = self.node.proto.input
+        if x in self.graph.lists:
+            raise self.refused(f"'{x}' is a sequence, not a tensor")
         sizes = self.graph.kinds[x].sizes
         axis = int(self.attributes.get("axis", 0))
         if not -len(sizes) <= axis < len(sizes):

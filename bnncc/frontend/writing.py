@@ -201,7 +201,9 @@ class Writer:
 
     def stacked(self, values: Sequence[str], axis: int) -> str:
         """Values of equal shapes along a new dimension."""
-        axis %= len(self.graph.kinds[values[0]].shape) + 1
+        rank = len(self.graph.kinds[values[0]].shape) + 1
+        self.expect(-rank <= axis < rank)
+        axis %= rank
         return self.emit("Concat", [self.unsqueezed(value, axis) for value in values], axis=axis)
 
     def moved(self, name: str, before: int, after: int) -> str:

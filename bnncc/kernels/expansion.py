@@ -18,6 +18,10 @@ from bnncc.plan.kernel import Opaque
 Expansion = Callable[["Writer", NodeProto], None]
 
 
+SIZED_RESIZE = 11
+"""Since this operator set, Resize has its scales third, sizes, and says how it finds a pixel."""
+
+
 class NotExpressible(Exception):
     """Why neither the importer nor an expansion computes a node."""
 
@@ -204,19 +208,49 @@ def modulo(writer: Writer, node: NodeProto) -> None:
 
 
 def resize(writer: Writer, node: NodeProto) -> None:
-    """The importer goes by the sizes of input and output alone."""
+    """By the sizes of the result, every dimension's, which is what the importer goes by."""
     unlike = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": b"stretch"}
     for name, usual in unlike.items():
         if attribute(node, name, usual) != usual:
             raise NotExpressible(f"its {name} is not looked at")
-    slot = 1 if writer.root.operator == "Upsample" or len(node.input) == 2 else 2
-    scales = known(writer.root, slot)
+    is_old = writer.root.operator == "Upsample" or writer.root.opset < SIZED_RESIZE
+    shape, result = np.array(writer.shape(node.input[0])), np.array(writer.root.results[0][1])
+    scales = _scales(writer, node, 1 if is_old else 2)
     if scales is not None and scales.size:
-        shape, result = np.array(writer.shape(node.input[0])), np.array(writer.root.results[0][1])
         axes = [int(axis) % len(shape) for axis in attribute(node, "axes", range(len(shape)))]
         if not np.allclose(shape[axes] * scales.reshape(-1), result[axes], rtol=1e-5):
             raise NotExpressible("its scales do not give whole sizes")
-    writer.keep(node)
+    mode = attribute(node, "mode", b"nearest")
+    if is_old and mode == b"nearest" and any((shape > result) & (shape % result != 0)):
+        raise NotExpressible(f"operator set {writer.root.opset} does not say which pixel is the nearest")
+    kept = {"mode": mode, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    if not is_old:
+        kept = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name != "axes"}
+    roi = "" if is_old or not node.input[1] or not np.prod(writer.shape(node.input[1])) else node.input[1]
+    writer.add("Resize", node.input[0], roi, "", writer.constant(result), output=node.output[0], **kept)
+
+
+def _scales(writer: Writer, node: NodeProto, slot: int) -> np.ndarray | None:
+    """What a node that resizes multiplies sizes by, where that is known: before set 9 an attribute."""
+    given = attribute(node, "scales", None)
+    return known(writer.root, slot) if given is None else np.array(given, np.float32)
+
+
+def one_hot(writer: Writer, node: NodeProto) -> None:
+    """y = values[1] where an index, counted from the end if below 0, is that of y along the axis, else
+    values[0]: in the type of the values, and indices that there are not are nowhere."""
+    indices, _, values = node.input
+    result = writer.root.results[0][1]
+    axis = int(attribute(node, "axis", -1)) % len(result)
+    depth = result[axis]
+    index = writer.add("Cast", indices, to=TensorProto.INT64)
+    zero, count = (writer.constant(np.array(number, np.int64)) for number in (0, depth))
+    counted = writer.add("Where", writer.add("Less", index, zero), writer.add("Add", index, count), index)
+    columns = writer.add("Unsqueeze", counted, writer.constant(np.array([axis], np.int64)))
+    along = np.arange(depth).reshape([-1 if i == axis else 1 for i in range(len(result))])
+    hit = writer.add("Equal", columns, writer.constant(along))
+    off, on = (writer.add("Gather", values, writer.constant(np.array(slot, np.int64))) for slot in (0, 1))
+    writer.add("Where", hit, on, off, output=node.output[0])
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
@@ -231,6 +265,7 @@ EXPANSIONS: dict[str, Expansion] = {
     "ConvTranspose": conv_transpose,
     "IsInf": is_infinite,
     "Mod": modulo,
+    "OneHot": one_hot,
     "Pow": power,
     "QLinearConv": q_linear_conv,
     "QLinearMatMul": q_linear_matmul,

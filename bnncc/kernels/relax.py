@@ -94,7 +94,8 @@ class _Bound(relax.PyExprMutator):
     def visit_call_(self, op: Any) -> relax.Expr:
         """One call."""
         call = super().visit_call_(op)
-        if op.op != tvm.ir.Op.get("relax.take"):
+        # The importer finds a dimension from the end by "wrap", which stays inside.
+        if op.op != tvm.ir.Op.get("relax.take") or op.attrs.mode == "wrap":
             return call
         axis = op.attrs.axis
         return relax.op.take(*op.args, axis=None if axis is None else int(axis), mode="clip")
@@ -213,4 +214,15 @@ def _one_function(module: Any, root: Opaque) -> Imported:
     functions: list[Any] = [f for f in fused.functions.values() if isinstance(f, tirx.PrimFunc)]
     if len(functions) != 1 or len(functions[0].params) != len(parameters) + len(root.results):
         raise refused(root, "TVM does not lower it to loops of fixed extents")
+    _check_results(functions[0], root)
     return Imported(functions[0], tuple(lift.arrays))
+
+
+def _check_results(function: tirx.PrimFunc, root: Opaque) -> None:
+    """Types and shapes are those of the memory that the results are given; raises BnnccError otherwise."""
+    buffers: list[Any] = list(function.params)[-len(root.results) :]
+    for buffer, (element, shape) in zip(buffers, root.results, strict=True):
+        found = (str(buffer.dtype), tuple(map(int, buffer.shape)))
+        if found != (element.dtype, tuple(shape)):
+            what = f"{found[0]}{list(found[1])} instead of {element.dtype}{list(shape)}"
+            raise refused(root, f"TVM's importer makes {what} of it")

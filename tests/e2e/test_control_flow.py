@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from bnncc.diagnostics import BnnccError
+from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.driver import Options, compile_model
 from bnncc.frontend import writing
 from bnncc.frontend.onnx import load_onnx
@@ -128,6 +128,26 @@ def condition_of_the_data(nested: bool = True) -> onnx.ModelProto:
     return make(nodes, [value("x", (2, 2))], ["y"], zero=np.array(0, np.float32), yes=np.array(True))
 
 
+def branches(then: Sequence[NodeProto], *, results: int = 1, **constants: np.ndarray) -> list[NodeProto]:
+    """`If` by "c": x reduced to one number, one way or the other."""
+    end = value("a", None)
+    other = [helper.make_node("ReduceMax", ["x"], ["a"], keepdims=0)]
+    bodies = {"then_branch": body(then, [], [end], **constants), "else_branch": body(other, [], [end])}
+    return [helper.make_node("If", ["c"], [f"y{i}" for i in range(results)], "if", **bodies)]
+
+
+SUM = helper.make_node("ReduceSum", ["x"], ["a"], keepdims=0)
+
+
+def vector_as_condition() -> onnx.ModelProto:
+    """A condition of one element gives its dimension to no result."""
+    first = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[0]),
+        helper.make_node("Greater", ["m", "zero"], ["c"]),
+    ]
+    return make([*first, *branches([SUM])], [value("x", (4,))], ["y0"], zero=np.float32(0))
+
+
 def old_loop() -> onnx.ModelProto:
     """Operator set 11, where Unsqueeze has an attribute."""
     model = counted_loop()
@@ -141,6 +161,7 @@ MODELS: Sequence[Callable[[], onnx.ModelProto]] = [
     loop_that_never_runs,
     scan_in_both_directions,
     condition_of_the_data,
+    vector_as_condition,
     old_loop,
 ]
 
@@ -160,6 +181,7 @@ def test_control_flow_computes_what_onnxruntime_computes(make_one: Callable, tmp
         expected = session.run(None, fed)
         got = artifact.run(fed)
         for name, array in zip((entry.name for entry in session.get_outputs()), expected, strict=True):
+            assert got[name].shape == np.asarray(array).shape, name
             np.testing.assert_allclose(got[name], np.asarray(array), rtol=1e-5, atol=1e-6, err_msg=name)
 
 
@@ -205,3 +227,36 @@ def test_what_a_loop_collects_fits_into_memory(tmp_path: Path):
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(BnnccError, match="written out, the loops of the model have more than"):
         load_onnx(tmp_path / "model.onnx")
+
+
+def damaged(kind: str) -> onnx.ModelProto:
+    """A model whose subgraph is no subgraph of its node."""
+    scanned = [value("s", (4,)), value("r", (4,))]
+    adding = body([helper.make_node("Add", ["s", "r"], ["t"])], scanned, [value("t", (4,)), value("t", (4,))])
+    x, zero = value("x", (3, 4)), np.zeros(4, np.float32)
+    match kind:
+        case "missing result":
+            end = helper.make_node("Add", ["y0", "y1"], ["z"])
+            return make([*branches([SUM], results=2), end], [value("x", (4,))], ["z"], c=np.array(True))
+        case "no steps":
+            scan = helper.make_node(
+                "Scan", ["zero", "none"], ["y", "z"], "if", body=adding, num_scan_inputs=1
+            )
+            return make([scan], [x], ["y"], zero=zero, none=np.zeros((0, 4), np.float32))
+        case "no such axis":
+            more: dict[str, int | list[int]] = {"num_scan_inputs": 1, "scan_output_axes": [7]}
+            scan = helper.make_node("Scan", ["zero", "x"], ["y", "z"], "if", body=adding, **more)
+            return make([scan], [value("x", (2, 4))], ["z"], zero=zero)
+        case _:
+            add = [helper.make_node("Add", ["x", "w"], ["a"])]
+            model = make(branches(add, w=zero), [value("x", (4,))], ["y0"], c=np.array(True))
+            model.graph.node[0].attribute[1].g.initializer[0].raw_data = b"123"
+            return model
+
+
+@pytest.mark.parametrize("kind", ["missing result", "no steps", "no such axis", "short initializer"])
+def test_damaged_subgraphs_are_the_fault_of_the_file(kind: str, tmp_path: Path):
+    onnx.save(damaged(kind), tmp_path / "model.onnx")
+    with pytest.raises(BnnccError, match=r"^model.onnx:if") as caught:
+        load_onnx(tmp_path / "model.onnx")
+    assert caught.value.exit_code == ExitCode.USER

@@ -18,9 +18,10 @@ from bnncc import targets
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.execution.artifact import Artifact
 from bnncc.frontend.evaluate import ModelEvaluator
+from bnncc.frontend.onnx import load_onnx
 from tests.e2e.commands import Shell
 from tests.host import CC
-from tests.loop_models import counted, scanned, spikes
+from tests.loop_models import FLOAT, NEURONS, counted, scanned, spikes
 from tests.models import write
 
 TARGETS = [name for name in ("native", "x86-64-v3", "c") if targets.load(name).runs_here()]
@@ -135,6 +136,21 @@ def test_who_reads_what_has_no_fixed_length_is_named(tmp_path: Path):
         BnnccError, match=r"ReduceSum.*reads 'spikes', which has as many elements as the input"
     ):
         bnncc.compile(write(tmp_path, counted(None, total=True)), dims={"T": 5}, output=tmp_path / "lib")
+
+
+def test_who_steps_through_what_has_no_fixed_length_is_named(tmp_path: Path):
+    """A Scan would go on through rows that the Loop before it did not write."""
+    model = counted(None)
+    ports = [onnx.helper.make_tensor_value_info(name, FLOAT, (1, NEURONS)) for name in ("s", "r", "t")]
+    add = onnx.helper.make_node("Add", ["s", "r"], ["t"])
+    body = onnx.helper.make_graph([add], "body", ports[:2], ports[2:])
+    inputs = ["zeros", "spikes"]
+    scan = onnx.helper.make_node("Scan", inputs, ["sum"], "sums", body=body, num_scan_inputs=1)
+    model.graph.node.append(scan)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, NEURONS), np.float32), "zeros"))
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("sum", FLOAT, None))
+    with pytest.raises(BnnccError, match=r"model.onnx:sums: .* reads 'spikes', which has as many elements"):
+        load_onnx(write(tmp_path, model), {"T": 5})
 
 
 def test_a_count_that_is_computed_is_refused(tmp_path: Path):
