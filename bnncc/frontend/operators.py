@@ -364,7 +364,7 @@ class Upsample(OpRun):
         factors = np.asarray(scales, np.float64).reshape(-1)
         if (mode or "nearest") != "nearest":
             y = _interpolate_nd(
-                x, _linear_coeffs, scale_factors=factors, coordinate_transformation_mode="asymmetric"
+                x, _linear_coeffs, scale_factors=factors.tolist(), coordinate_transformation_mode="asymmetric"
             )
             return (y.astype(x.dtype),)
         for axis, (size, factor) in enumerate(zip(x.shape, factors, strict=True)):

@@ -218,7 +218,7 @@ def _one_function(module: Any, root: Opaque) -> Imported:
     return Imported(functions[0], tuple(lift.arrays))
 
 
-def _check_results(function: tirx.PrimFunc, root: Opaque) -> None:
+def _check_results(function: Any, root: Opaque) -> None:
     """Types and shapes are those of the memory that the results are given; raises BnnccError otherwise."""
     buffers: list[Any] = list(function.params)[-len(root.results) :]
     for buffer, (element, shape) in zip(buffers, root.results, strict=True):

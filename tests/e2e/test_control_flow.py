@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -132,7 +133,10 @@ def branches(then: Sequence[NodeProto], *, results: int = 1, **constants: np.nda
     """`If` by "c": x reduced to one number, one way or the other."""
     end = value("a", None)
     other = [helper.make_node("ReduceMax", ["x"], ["a"], keepdims=0)]
-    bodies = {"then_branch": body(then, [], [end], **constants), "else_branch": body(other, [], [end])}
+    bodies: dict[str, Any] = {
+        "then_branch": body(then, [], [end], **constants),
+        "else_branch": body(other, [], [end]),
+    }
     return [helper.make_node("If", ["c"], [f"y{i}" for i in range(results)], "if", **bodies)]
 
 
@@ -145,7 +149,7 @@ def vector_as_condition() -> onnx.ModelProto:
         helper.make_node("ReduceMean", ["x"], ["m"], axes=[0]),
         helper.make_node("Greater", ["m", "zero"], ["c"]),
     ]
-    return make([*first, *branches([SUM])], [value("x", (4,))], ["y0"], zero=np.float32(0))
+    return make([*first, *branches([SUM])], [value("x", (4,))], ["y0"], zero=np.array(0, np.float32))
 
 
 def old_loop() -> onnx.ModelProto:
@@ -244,7 +248,7 @@ def damaged(kind: str) -> onnx.ModelProto:
             )
             return make([scan], [x], ["y"], zero=zero, none=np.zeros((0, 4), np.float32))
         case "no such axis":
-            more: dict[str, int | list[int]] = {"num_scan_inputs": 1, "scan_output_axes": [7]}
+            more: dict[str, Any] = {"num_scan_inputs": 1, "scan_output_axes": [7]}
             scan = helper.make_node("Scan", ["zero", "x"], ["y", "z"], "if", body=adding, **more)
             return make([scan], [value("x", (2, 4))], ["z"], zero=zero)
         case _:

@@ -338,8 +338,8 @@ def test_inputs_that_do_not_fit(tmp_path: Path, inputs: dict, message: str) -> N
 
 
 def test_a_node_that_nobody_can_evaluate(tmp_path: Path) -> None:
-    nodes = [node("Upsample", ["x", "s"], ["y"], mode="linear", name="up")]
-    model = make_model(nodes, {"x": [1, 1, 2, 2]}, ["y"], {"s": real([1, 1, 2, 2])}, opset=9)
-    with pytest.raises(BnnccError, match=r"model\.onnx:up: Upsample cannot be evaluated") as caught:
+    nodes = [node("Resize", ["x", "", "s"], ["y"], mode="nearest", antialias=1, name="up")]
+    model = make_model(nodes, {"x": [1, 1, 2, 2]}, ["y"], {"s": real([1, 1, 2, 2])}, opset=18)
+    with pytest.raises(BnnccError, match=r"model\.onnx:up: Resize cannot be evaluated") as caught:
         evaluate_model(write(tmp_path, model), {"x": noise(1, 1, 2, 2)})
     assert caught.value.exit_code == ExitCode.FAILURE
