@@ -5,7 +5,7 @@ overwritten."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bnncc.plan.kernel import FillHalo, KernelSpec
 from bnncc.plan.program import Program, Step, TimeLoop
@@ -41,10 +41,11 @@ def arena_problems(program: Program) -> Iterator[str]:
         if buffer not in inside:
             yield f"'{names[buffer]}' has no place in the arena"
     whole = [held_in(program, buffer) for buffer in range(len(program.buffers))]
-    order = [program.steps[index] for index in trace(program)]
-    last_read = {whole[b]: i for i, step in enumerate(order) for b in reads_of(step)}
+    order = trace(program)
+    written: set[int] = set()
     alive: set[int] = set()
-    for index, step in enumerate(order):
+    for number, needed in zip(order, needed_after(program, order, whole), strict=True):
+        step = program.steps[number]
         inputs = len(step.kernel.inputs)
         given = {whole[step.writes[o]]: whole[step.reads[inputs + a]] for a, o in step.kernel.in_place}
         scratch = () if step.scratch is None else (step.scratch,)
@@ -53,12 +54,32 @@ def arena_problems(program: Program) -> Iterator[str]:
         for one, other in itertools.combinations(fresh, 2):
             if overlap(inside[one], inside[other]):
                 yield f"{step.name} writes '{names[one]}' over '{names[other]}', which it writes too"
-        for written in fresh:
-            for other in alive - {written, given.get(written)}:
-                if overlap(inside[written], inside[other]):
-                    yield f"{step.name} writes '{names[written]}' over '{names[other]}', which is still read"
-        alive |= {whole[buffer] for buffer in step.writes}.intersection(inside)
-        alive = {b for b in alive if last_read.get(b, -1) > index}
+        for target in fresh:
+            for other in alive - {target, given.get(target)}:
+                if overlap(inside[target], inside[other]):
+                    yield f"{step.name} writes '{names[target]}' over '{names[other]}', which is still read"
+        written |= {whole[buffer] for buffer in step.writes}.intersection(inside)
+        alive = written & needed
+
+
+def needed_after(program: Program, order: Sequence[int], whole: Sequence[int]) -> list[set[int]]:
+    """For each place in the order: the buffers that a later step reads before everything that writes them
+    has written them anew. What is written in parts, a slice in every trip, is never written anew."""
+    writers: dict[int, set[int]] = {}
+    for number, step in enumerate(program.steps):
+        for buffer in step.writes:
+            writers.setdefault(whole[buffer], set()).add(number if whole[buffer] == buffer else -1)
+    outstanding: dict[int, set[int]] = {}
+    found = []
+    for number in reversed(order):
+        found.append(set(outstanding))
+        step = program.steps[number]
+        for buffer in outstanding.keys() & {whole[buffer] for buffer in step.writes}:
+            outstanding[buffer].discard(number)
+        for buffer in reads_of(step):
+            outstanding[whole[buffer]] = set(writers.get(whole[buffer], ()))
+        outstanding = {buffer: left for buffer, left in outstanding.items() if left}
+    return found[::-1]
 
 
 def trace(program: Program) -> list[int]:

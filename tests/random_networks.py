@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random binary networks, each compiled for several targets and held against its ONNX graph.
+"""Random binary and spiking networks, each compiled for several targets and held against its ONNX graph.
 
     python -m tests.random_networks --count 1000
+    python -m tests.random_networks --count 1000 --spiking
 
 A seed is a network: layers of random kinds, shapes, paddings, scales and conventions of sign(0), tiny, and
 two batches for it. In most of them every number is a small multiple of a power of two, so that float32 has
@@ -459,17 +460,22 @@ class Outcome:
     problems: tuple[str, ...] = ()
 
 
-def check(seed: int, targets: Sequence[str] = TARGETS, samples: int = SAMPLES) -> Outcome:
+Kind = type[Generator] | type[SpikingNetwork]
+
+
+def check(
+    seed: int, targets: Sequence[str] = TARGETS, samples: int = SAMPLES, kind: Kind = Generator
+) -> Outcome:
     """Compile the network of this seed for every target and compare; an exception is a problem too."""
     try:
-        return compare(seed, targets, samples)
+        return compare(seed, targets, samples, kind)
     except Exception:
         return Outcome(seed, problems=(traceback.format_exc(limit=-6)[-3000:],))
 
 
-def compare(seed: int, targets: Sequence[str], samples: int) -> Outcome:
+def compare(seed: int, targets: Sequence[str], samples: int, kind: Kind) -> Outcome:
     """Layer by layer and as a whole."""
-    generator = Generator(seed)
+    generator = kind(seed)
     model = generator.model()
     batches = generator.batches(samples, input_shape(model))
     with tempfile.TemporaryDirectory(prefix="bnncc-random-") as folder:
@@ -509,10 +515,12 @@ def input_shape(model: ModelProto) -> tuple[int, ...]:
     return tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
 
 
-def check_all(seeds: Sequence[int], jobs: int, targets: Sequence[str] = TARGETS) -> Iterator[Outcome]:
+def check_all(
+    seeds: Sequence[int], jobs: int, targets: Sequence[str] = TARGETS, kind: Kind = Generator
+) -> Iterator[Outcome]:
     """Every network in its own turn, over so many processes."""
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(partial(check, targets=targets), seeds, chunksize=4)
+        yield from pool.map(partial(check, targets=targets, kind=kind), seeds, chunksize=4)
 
 
 def main() -> int:
@@ -522,11 +530,13 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the seed of the first")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--targets", default=",".join(TARGETS), help=f"default: {','.join(TARGETS)}")
+    parser.add_argument("--spiking", action="store_true", help="spiking networks instead of binary ones")
     parser.add_argument("--save", type=Path, help="a folder for the models that fail")
     chosen = parser.parse_args()
+    kind = SpikingNetwork if chosen.spiking else Generator
     seeds = range(chosen.first, chosen.first + chosen.count)
     exact = refused = failed = 0
-    for outcome in check_all(seeds, chosen.jobs, tuple(chosen.targets.split(","))):
+    for outcome in check_all(seeds, chosen.jobs, tuple(chosen.targets.split(",")), kind):
         exact += outcome.exact
         refused += bool(outcome.refused)
         if outcome.refused:
@@ -536,7 +546,7 @@ def main() -> int:
             print(f"{outcome.seed}: FAILED\n" + "\n".join(outcome.problems), flush=True)
             if chosen.save:
                 chosen.save.mkdir(parents=True, exist_ok=True)
-                model = Generator(outcome.seed).model().SerializeToString()
+                model = kind(outcome.seed).model().SerializeToString()
                 (chosen.save / f"network_{outcome.seed}.onnx").write_bytes(model)
     print(f"{chosen.count} networks, {exact} of them exact: {refused} refused, {failed} failed")
     return 1 if failed else 0

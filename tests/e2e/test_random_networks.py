@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random binary networks, bit for bit; `python -m tests.random_networks` runs more."""
+"""Random binary and spiking networks, bit for bit; `python -m tests.random_networks` runs more."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from onnx import helper
 
 from bnncc import driver
 from bnncc.lowering import Lowered
+from bnncc.plan import arena
 from bnncc.plan.kernel import BinaryConv
 from tests.memory import memory_problems
 from tests.models import make_model, write
-from tests.random_networks import TARGETS, Generator, Outcome, check
+from tests.random_networks import TARGETS, Generator, Outcome, check, draw
+from tests.spiking_networks import SpikingNetwork
 
 CHUNK = 5
 COUNT = 100
@@ -33,10 +35,17 @@ def failures(outcome: Outcome) -> str:
     return "\n".join((*outcome.problems, *([outcome.refused] if outcome.refused else ())))
 
 
+def quick_targets(seed: int) -> tuple[str, ...]:
+    """Of the networks of most seeds the roads of TVM and LLVM compare what they compute on this machine."""
+    other = TARGETS[1 + seed % 2]
+    return (TARGETS[0], other) if isinstance(draw(seed), SpikingNetwork) else (other,)
+
+
 @pytest.mark.parametrize("first", range(0, COUNT, CHUNK))
 def test_random_networks_compute_what_their_graphs_say(first: int) -> None:
-    """For this machine and, in turn, one of the other targets; the slow tests have all of them."""
-    outcomes = [check(seed, (TARGETS[0], TARGETS[1 + seed % 2])) for seed in range(first, first + CHUNK)]
+    """For one of the other targets in turn, and for this machine where `tests.mlir.roads` draws a spiking
+    network of the seed; the slow tests have all of them."""
+    outcomes = [check(seed, quick_targets(seed)) for seed in range(first, first + CHUNK)]
     assert not any(failures(outcome) for outcome in outcomes), "\n".join(map(str, outcomes))
 
 
@@ -45,6 +54,17 @@ def test_random_networks_compute_what_their_graphs_say(first: int) -> None:
 def test_many_more(first: int) -> None:
     outcomes = [check(seed) for seed in range(first, first + 100)]
     assert not any(failures(outcome) for outcome in outcomes), "\n".join(map(str, outcomes))
+
+
+SPIKING = [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 200))]
+"""Seeds of spiking networks."""
+
+
+@pytest.mark.parametrize("seed", SPIKING)
+def test_random_spiking_networks_do_too(seed: int) -> None:
+    """For one of the targets in turn, some of which run step by step and some layer by layer."""
+    outcome = check(seed, (TARGETS[-1 - seed % 2],), kind=SpikingNetwork)
+    assert outcome.exact and not failures(outcome), outcome
 
 
 def test_the_networks_differ_enough() -> None:
@@ -109,6 +129,18 @@ def test_overlapping_buffers_are_noticed(tmp_path: Path) -> None:
         assert not list(memory_problems(program))
         squeezed = replace(program, offsets=dict.fromkeys(program.offsets, 0))
         assert any("which" in problem for problem in memory_problems(squeezed)), program.steps
+
+
+def test_what_a_trip_of_a_loop_leaves_to_the_next_must_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: states that a loop over time carries said to be needed in one trip only."""
+    path = write(tmp_path, SpikingNetwork(4).model())
+    for is_careless in (False, True):
+        if is_careless:
+            monkeypatch.setattr(arena, "carried", lambda *_: set())
+        program = driver.lower_model(path, driver.Options(target="c")).program
+        assert program.loops and bool(list(memory_problems(program))) is is_careless
 
 
 def test_memory_shared_with_what_a_window_reads_is_noticed(tmp_path: Path) -> None:

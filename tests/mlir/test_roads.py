@@ -15,7 +15,8 @@ from tests.mlir.roads import CHUNK, Network, compare, functions_of
 from tests.random_networks import draw
 from tests.spiking_networks import SpikingNetwork
 
-COUNT, ALL = 200, 5000
+COUNT, ALL = 6 * CHUNK, 5000
+"""What always runs: each form of convolutions, with a schedule and without; and all."""
 
 
 def check(first: int, folder: Path) -> None:
