@@ -41,6 +41,9 @@ COPIED_RESULTS = ("buffer-results-to-out-params{PUBLIC}",)
 WRITTEN_RESULTS = ("buffer-results-to-out-params{hoist-static-allocs=1 PUBLIC}",)
 """The results are written there at once; MLIR 19 crashes where a function gives back an argument."""
 
+PLAIN_FLOATS = ("arith-expand",)
+"""A maximum that keeps NaN becomes comparisons: LLVM has no functions for it where there is no FPU."""
+
 LOWERED = (
     "func.func(convert-linalg-to-loops,lower-vector-multi-reduction{lowering-strategy=inner-reduction}"
     ",convert-vector-to-scf{full-unroll=1})",
@@ -76,12 +79,14 @@ MEMREF_COPY = re.compile(r"memref\.copy (%\S+), (%\S+) : (memref<.*>) to (memref
 @dataclass(frozen=True)
 class ObjectOptions:
     """What is compiled for: LLVM's triple, options that name the processor, whether there is no operating
-    system. level: how much LLVM optimises, "3" unless there is none."""
+    system. level: how much LLVM optimises, "3" unless there is none. has_vectors: whether loops are of
+    vectors."""
 
     triple: str
     processor: tuple[str, ...] = ()
     is_bare: bool = False
     level: str = "3"
+    has_vectors: bool = False
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -97,8 +102,9 @@ class ObjectOptions:
 
     @property
     def index_bits(self) -> int:
-        """How wide indices are."""
-        return 32 if self.triple.startswith(("thumb", "arm", "riscv32")) else 64
+        """How wide indices are: as pointers, but the places of vectors in memory always have 64 bits."""
+        is_narrow = self.triple.startswith(("thumb", "arm", "riscv32")) and not self.has_vectors
+        return 32 if is_narrow else 64
 
     @property
     def _abi(self) -> tuple[str, ...]:
@@ -142,7 +148,8 @@ class Tools:
 
     def object_code(self, buffers: str, options: ObjectOptions) -> bytes:
         """An object file of a module on buffers. Without a triple `opt` would know no target."""
-        passes = [step.replace("INDEX", str(options.index_bits)) for step in LOWERED]
+        lowered = (*PLAIN_FLOATS, *LOWERED) if options.is_bare else LOWERED
+        passes = [step.replace("INDEX", str(options.index_bits)) for step in lowered]
         llvm_dialect = self.convert(buffers, passes)
         target = (f"-mtriple={options.triple}", *options.processor)
         llvm_ir = run((self.mlir_translate, "--mlir-to-llvmir"), llvm_dialect)

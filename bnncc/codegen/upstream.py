@@ -180,7 +180,10 @@ def options_of(target: Target) -> mlir.ObjectOptions:
     triple = target.triple or f"{target.architecture or platform.machine()}-unknown-linux-gnu"
     processor = [f"-mcpu={target.mcpu}"] if target.mcpu else []
     features = [f"-mattr={','.join(target.features)}"] if target.features else []
-    return mlir.ObjectOptions(triple, (*processor, *features), target.is_bare)
+    machine = Machine.of(target.architecture, target.vector_bits)
+    return mlir.ObjectOptions(
+        triple, (*processor, *features), target.is_bare, has_vectors=machine.has_vectors
+    )
 
 
 def _parameter(name: str, layout: Layout, is_const: bool) -> Parameter:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX nodes that are no operations of bnn, as far as upstream MLIR says them in a few words.
 
-Parts of tensors of any rank, and sums. Indices, axes and bounds are constants."""
+Parts of tensors of any rank, sums, and casts (of float16 too, which ports may have). Indices, axes and bounds
+are constants."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.operations import unpack
 from bnncc.dialect.types import element_of, is_number, shape_of
 from bnncc.linalg import builders as b
+from bnncc.linalg import scalars
 from bnncc.linalg.layout import joined
 
 Number = Callable[[SSAValue], SSAValue]
@@ -28,6 +30,16 @@ def convert_node(op: ops.Onnx, number: Number) -> SSAValue | None:
     convert = NODES.get(op.operator.data) if op.domain.data == "" else None
     known = all(is_number(element_of(value)) for value in (*op.inputs, op.outputs[0]))
     return convert(op, number) if convert is not None and known else None
+
+
+def _cast(op: ops.Onnx, number: Number) -> SSAValue:
+    x, wanted = _operand(op, 0), element_of(op.outputs[0])
+    return b.elementwise(
+        [number(x)],
+        shape_of(x),
+        [b.signless(wanted)],
+        lambda value: [scalars.convert(value, element_of(x), wanted)],
+    )[0]
 
 
 def _slice(op: ops.Onnx, number: Number) -> SSAValue | None:
@@ -107,6 +119,7 @@ def _reduced(op: ops.Onnx, number: Number, divide: bool) -> SSAValue | None:
 
 
 NODES: dict[str, Callable[[ops.Onnx, Number], SSAValue | None]] = {
+    "Cast": _cast,
     "Slice": _slice,
     "Gather": _gather,
     "Concat": _concat,

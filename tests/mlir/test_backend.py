@@ -111,6 +111,29 @@ def undefined(archive: Path) -> set[str]:
     return {name for kind, name in symbols if kind == "U"} - {name for kind, name in symbols if kind != "U"}
 
 
+@pytest.mark.parametrize("target", ["native", "cortex-m4", "cortex-m55", "armv7a-neon"])
+def test_real_layers_between_ports_of_half_precision(target: str, tmp_path: Path) -> None:
+    """LLVM knows no maximum without an FPU, and MLIR no vectors at places of 32 bits. NaN stays NaN."""
+    rng = np.random.default_rng(3)
+    weights = {"w": rng.choice([-1.0, 1.0], (6, 8)), "v": rng.choice([-0.5, 0.25], (8, 3))}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["sums"]),
+        helper.make_node("Relu", ["sums"], ["above"]),
+        helper.make_node("MatMul", ["above", "v"], ["y"]),
+    ]
+    constants = {name: array.astype(np.float16) for name, array in weights.items()}
+    made = make_model(nodes, {"x": [2, 6]}, ["y"], constants)
+    for port in (*made.graph.input, *made.graph.output):
+        port.type.tensor_type.elem_type = TensorProto.FLOAT16
+    x = rng.choice([-2.0, -0.5, 0.0, 1.5], (2, 6)).astype(np.float16)
+    expected = np.maximum(x.astype(np.float32) @ weights["w"], 0) @ weights["v"]
+    x[1, 2] = expected[1] = np.nan
+    artifact = bnncc.compile(write(tmp_path, made), target=target, backend="mlir", output=tmp_path / "lib")
+    got = artifact.run({"x": x})["y"]
+    assert got.dtype == np.float16
+    np.testing.assert_array_equal(got, expected.astype(np.float16))
+
+
 def test_the_face_is_that_of_the_other_back_end(tmp_path: Path) -> None:
     """Functions, their parameters, names, the fields of the manifest: all but how much memory is needed."""
     path = model("snntorch_step_convleaky_legacy", tmp_path)
