@@ -7,10 +7,16 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Compilations are slow beside other work: what matters is that they end, and that runs repeat.
-settings.register_profile("bnncc", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile(
+    "bnncc",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    print_blob=True,
+)
 settings.load_profile("bnncc")
 
 
