@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import tempfile
@@ -14,6 +15,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 MEMORY = 4 << 30
 """Bytes of address space of a worker."""
@@ -24,6 +26,10 @@ second, and what explodes takes hours."""
 
 PATIENCE = 300.0
 """Seconds after which a worker is taken to hang, however busy the machine is."""
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS"), "1")
+"""Environment of a worker: stacks and buffers of one thread for each of many processors would not fit into
+MEMORY."""
 
 COMPILE_EVERY = 100
 """Of so many models one is compiled to the end."""
@@ -108,7 +114,8 @@ class Worker:
         context = get_context("spawn")
         self.connection, far = context.Pipe()
         self.process = context.Process(target=work, args=(far, judge), daemon=True)
-        self.process.start()
+        with mock.patch.dict(os.environ, ONE_THREAD):
+            self.process.start()
         far.close()
         # From here on its time counts.
         self.connection.recv()
