@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,15 +77,23 @@ def _begun(calls: list[dict[str, np.ndarray]], initial: Samples) -> list[dict[st
 
 
 def _unpacked(module: ModuleOp, samples: Samples) -> Samples:
-    """The same, packed spikes as 0 and 1."""
+    """The same, for inputs of packed spikes as 0 and 1, channels last."""
     main = main_function(module)
     types = dict(zip(names_of(main, INPUTS), main.body.block.args, strict=True))
+    packed = {name: shape_of(value) for name, value in types.items() if element_of(value) == spike}
     return {
-        name: unpacked(array, shape_of(types[name])[-1])
-        if name in types and element_of(types[name]) == spike and array.dtype == np.uint32
-        else array
+        name: _channels_last(array, packed[name]) if name in packed else array
         for name, array in samples.items()
     }
+
+
+def _channels_last(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Spikes for an input of this shape [n, c] or [n, h, w, c]: packed words, or dense as the model has them
+    ([n, c, h, w]), with any dimensions in front."""
+    if array.dtype == np.uint32:
+        return unpacked(array, shape[-1])
+    is_first = len(shape) == 4 and array.shape[-3:] == (shape[3], *shape[1:3])
+    return np.moveaxis(array, -3, -1) if is_first else array
 
 
 def batches(module: ModuleOp, samples: Samples) -> Iterator[dict[str, np.ndarray]]:
@@ -114,6 +122,5 @@ def _cut(name: str, samples: Samples, value: SSAValue) -> list[np.ndarray]:
         return list(array)
     if not shape or array.shape[1:] != shape[1:] or len(array) < shape[0]:
         message = f"'{name}' has shape {shape}, its samples {array.shape}"
-        packed = "; packed spikes have their channels last" if element_of(value) == spike else ""
-        raise BnnccError("--calibrate", message, f"stack samples along axis 0{packed}")
+        raise BnnccError("--calibrate", message, "stack samples along axis 0")
     return [array[i : i + shape[0]] for i in range(0, len(array) - shape[0] + 1, shape[0])]

@@ -140,7 +140,13 @@ def read_bytes(path: Path) -> bytes:
     """The contents of the file, or a diagnostic that says why not."""
     try:
         if path.is_dir():
-            raise BnnccError(str(path), "this is a directory", "give the .onnx file inside it")
+            is_compiled = (path / "manifest.json").is_file()
+            hint = (
+                "`bnncc run` and `bench` take what is compiled"
+                if is_compiled
+                else "give the .onnx file inside it"
+            )
+            raise BnnccError(str(path), "this is a directory", hint)
         size = path.stat().st_size
         if not path.is_file():
             raise BnnccError(str(path), "this is no ordinary file", "give a .onnx file")

@@ -71,7 +71,8 @@ def export_module(module: Any, export: Export, folder: Path) -> Path:
         return export_program(module, export, folder)
     if not isinstance(module, torch.nn.Module):
         kind = type(module).__name__
-        raise BnnccError("", f"expected the path of an ONNX file or a torch.nn.Module, got {kind}")
+        hint = "write it with onnx.save and give the path" if kind == "ModelProto" else ""
+        raise BnnccError("", f"expected the path of an ONNX file or a torch.nn.Module, got {kind}", hint)
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     if isinstance(module, torch.jit.ScriptModule):
         raise BnnccError("", "TorchScript is not supported", "give the module that the script was made from")

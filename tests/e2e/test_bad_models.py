@@ -76,6 +76,8 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 def test_a_directory(tmp_path: Path) -> None:
     refused(tmp_path, str(tmp_path), "this is a directory", ".onnx file inside")
+    (tmp_path / "manifest.json").write_text("{}")
+    refused(tmp_path, str(tmp_path), "this is a directory", "take what is compiled")
 
 
 def test_a_device() -> None:

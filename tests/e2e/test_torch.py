@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -278,6 +279,7 @@ def test_importing_bnncc_does_not_import_torch():
 
 def test_what_is_no_module_and_what_lacks_examples():
     assert "got int" in refusal(3, images(1)).message
+    assert "onnx.save" in refusal(onnx.ModelProto()).hint
     assert "needs example_inputs" in refusal(BinaryNet()).message
     assert "modules alone" in refusal("model.onnx", images(1)).message
     assert "do not suit forward(image)" in refusal(BinaryNet(), (images(1), images(1))).message

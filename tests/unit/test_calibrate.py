@@ -71,12 +71,12 @@ def test_samples_decide(tmp_path: Path) -> None:
 
 
 def test_spikes_of_an_input_are_counted(tmp_path: Path) -> None:
-    """Those that a camera gives, packed or not, and the first layer reads."""
+    """Those that a camera gives, packed, or dense as the model has them, and the first layer reads."""
     node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], name="conv")
     weight = RNG.normal(size=(32, 8, 3, 3)).astype(np.float32)
-    path = write(tmp_path, make_model([node], {"x": [1, 8, 8, 8]}, ["y"], {"w": weight}))
-    spikes = RNG.random((6, 1, 8, 8, 8)) < 0.04
-    for given in (spikes.astype(np.float32), packed(spikes)):
+    path = write(tmp_path, make_model([node], {"x": [1, 8, 6, 5]}, ["y"], {"w": weight}))
+    spikes = RNG.random((6, 1, 6, 5, 8)) < 0.04
+    for given in (np.moveaxis(spikes, -1, -3).astype(np.float32), packed(spikes)):
         options = driver.Options(camera=CameraInput("spikes"), calibrate={"x": given})
         (found,) = (s.density for s in driver.lower_model(path, options).program.steps if s.density)
         assert found.measured and found.bits == pytest.approx(spikes.mean())
