@@ -3,7 +3,8 @@
 
 FusedConv(x, w, b, z) = act(Conv(x, w, b) + z), FusedGemm = act(Gemm), FusedMatMul = alpha * a' b', and the
 approximations of Gelu; operators on bytes are those of `contrib_quantized`. What optimised files hold beyond
-these is made for ONNX Runtime's own kernels.
+these is made for ONNX Runtime's own kernels. Those of ONNX itself that are written out, too, are in
+`compositions`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from bnncc.frontend.checks import Node
+from bnncc.frontend.compositions import COMPOSED
 from bnncc.frontend.contrib_quantized import QUANTISED
 from bnncc.frontend.shapes import attribute
 from bnncc.frontend.signatures import FUSED_DOMAIN, problem_with
@@ -40,7 +42,8 @@ class Expansion:
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Append a node; the name of its result."""
-        name = f"{self.proto.output[0]}/{operator}_{len(self.nodes)}"
+        whole = next(filter(None, self.proto.output))
+        name = f"{whole}/{operator}_{len(self.nodes)}"
         proto = helper.make_node(operator, list(inputs), [name], self.proto.name, **attributes)
         self.nodes.append(Node(proto, self.location, self.opset))
         return name
@@ -67,11 +70,12 @@ class Expansion:
             return self.add(kind, value, *(self.number(v) for v in given.values()))
         return self.add(kind, value, **given) if kind else value
 
-    def finish(self, value: str) -> list[Node]:
-        """The nodes, the last of which makes `value`, under the name of the fused node's result."""
+    def finish(self, *values: str) -> list[Node]:
+        """The nodes, of which those that make `values` are named after the results of the one node."""
+        names = {value: result for value, result in zip(values, self.proto.output, strict=False) if result}
         for node in self.nodes:
-            names = [self.proto.output[0] if name == value else name for name in node.proto.output]
-            node.proto.output[:] = names
+            for ends in (node.proto.input, node.proto.output):
+                ends[:] = [names.get(name, name) for name in ends]
         return self.nodes
 
 
@@ -159,12 +163,15 @@ def write_out(nodes: Sequence[Node], opset: int, initializers: Iterable[onnx.Ten
     ranks = {tensor.name: len(tensor.dims) for tensor in initializers}
     result: list[Node] = []
     for node in nodes:
-        if node.domain != FUSED_DOMAIN or problem_with(node.proto, node.opset) is not None:
+        composed = COMPOSED.get(node.operator)
+        is_known = composed is not None or node.domain == FUSED_DOMAIN
+        if not is_known or problem_with(node.proto, node.opset) is not None:
             result.append(node)
             continue
         expansion = Expansion(node, opset)
         try:
-            result += expansion.finish(_expanded(expansion, ranks))
+            values = composed(expansion) if composed else (_expanded(expansion, ranks),)
+            result += expansion.finish(*values)
         except (KeyError, ValueError):
             result.append(node)
     return result

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from onnx import ModelProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from bnncc.diagnostics import BnnccError
-from bnncc.driver import Options, compile_model
+from bnncc.driver import Options, compile_model, lower_model
 from bnncc.frontend.evaluate import evaluate_model
 from bnncc.kernels.expansion import EXPANSIONS
 from tests.models import write
@@ -70,6 +70,7 @@ BY_SET = {
         Case("Resize", IMAGE, (None, None, integers(12, 10)), {"axes": [3, 2]}),
         Case("Resize", IMAGE, (None, floats(2, 3)), {"axes": [2, 3], "mode": "linear"}),
         Case("Pad", IMAGE, (integers(1, 2, -1, 0), None, integers(-1, 2))),
+        Case("Celu", X, (), {"alpha": 0.5}),
     ],
 }
 
@@ -104,6 +105,41 @@ def test_operators_of_old_sets(opset: int, tmp_path: Path) -> None:
         for found in (evaluated[name], got):
             assert found.dtype == wanted.dtype, case
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5, err_msg=str(case))
+
+
+@pytest.mark.parametrize("target", ["native", "c"])
+def test_a_layer_that_is_quantised_as_it_runs(target: str, tmp_path: Path) -> None:
+    """Nothing but zeros has a scale, too."""
+    runtime = pytest.importorskip("onnxruntime")
+    node = helper.make_node
+    model, _ = network(13, [Case("DynamicQuantizeLinear", X)])
+    constants = {"w": RANDOM.integers(-127, 128, (4, 5)).astype(np.int8), "sw": np.float32(0.01)}
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items())
+    model.graph.node[0].output[:] = ["q", "s", "z"]
+    model.graph.node.extend(
+        [
+            node("MatMulInteger", ["q", "w", "z"], ["sums"]),
+            node("Cast", ["sums"], ["numbers"], to=TensorProto.FLOAT),
+            node("Mul", ["s", "sw"], ["scale"]),
+            node("Mul", ["numbers", "scale"], ["y0"]),
+        ]
+    )
+    path = write(tmp_path, model)
+    session = runtime.InferenceSession(model.SerializeToString())
+    artifact = compile_model(path, None, Options(target=target))
+    for x in (X, np.abs(X), np.zeros_like(X)):
+        (expected,) = session.run(None, {"x0": x})
+        np.testing.assert_array_equal(artifact.run({"x0": x})["y0"], expected)
+        np.testing.assert_array_equal(evaluate_model(path, {"x0": x})["y0"], expected)
+
+
+def test_swish_is_written_out(tmp_path: Path) -> None:
+    """ONNX Runtime does not know it yet."""
+    model, given = network(24, [Case("Swish", X, (), {"alpha": 0.5})])
+    expected = X / (1 + np.exp(-0.5 * X))
+    path = write(tmp_path, model)
+    np.testing.assert_allclose(evaluate_model(path, given)["y0"], expected, rtol=1e-5)
+    assert len(lower_model(path, Options()).program.steps) == 1
 
 
 def test_a_pixel_that_no_set_names_is_refused(tmp_path: Path) -> None:
