@@ -11,7 +11,7 @@ Iterations must not depend on one another. They write different outputs in all t
 besides lies on the stack. Only rows in three-word form are written from left to right: each pixel goes into
 sums of those before it. Where a kernel first fills scratch memory and then reads it, that is a stage of its
 own, all pieces of which are computed before the next. Kernels that use scratch memory otherwise, visit steps
-of time in order, or call functions that write themselves, are computed whole.
+of time in order, or call functions that write more than what lies on the stack, are computed whole.
 
 Which loop: threads that write neighbouring channels of the same pixels would take the cache lines of packed
 bits from each other, so pixels are shared where there are more bytes of outputs than of weights; else
@@ -21,11 +21,13 @@ each thread, those of the loop inside are counted through with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import tvm
 from tvm import tirx
 
 from bnncc.kernels import emit
@@ -105,25 +107,28 @@ class _Splitter:
         """Iterations of the nest that has the most."""
         self.local: set[Any] = set()
         """Buffers on the stack."""
+        self.constant = [parameter.is_const for parameter in kernel.parameters]
+        """Of each parameter, whether it is only read."""
 
     def function_body(self, body: Statement) -> Statement | None:
         """The statements of a function with their nests shared, or None where that is not possible."""
         leaves = list(_leaves(body))
-        if not all(map(_is_understood, leaves)):
-            return None
         self.local = {leaf.buffer for leaf in leaves if isinstance(leaf, tirx.AllocBuffer)}
         statements = list(_sequence(body))
+        buffers = [part.buffer for part in statements if isinstance(part, tirx.DeclBuffer)]
+        harmless = self.local | set(itertools.compress(buffers, self.constant))
+        if not all(_is_understood(leaf, harmless) for leaf in leaves):
+            return None
         filling: list[Statement] = []
         if self.has_scratch:
             stages = self.stages(statements)
             if stages is None:
                 return None
             filling, statements = stages
-        nests = [statement for statement in statements if self.nest(statement) is not None]
         declared = [statement for statement in statements if isinstance(statement, tirx.DeclBuffer)]
-        alone = [
-            statement for statement in statements if statement not in nests and statement not in declared
-        ]
+        own = _names(statements)
+        nests = [s for s in statements if self.nest(s) is not None and not own & _used(s)]
+        alone = [s for s in statements if s not in nests and s not in declared]
         self.beside = int(bool(alone) and len(nests) == 1)
         splits = [split for split in map(self.nest, nests) if split is not None]
         kept = [split.statement for split in splits]
@@ -131,8 +136,6 @@ class _Splitter:
         if self.most == 1:
             return None
         if alone:
-            if _names(alone) & {var for nest in kept for var in tirx.analysis.undefined_vars(nest, [])}:
-                return None
             kept.append(tirx.IfThenElse(self.end == self.pieces, _joined(alone), None))
         if not filling:
             return _joined([*declared, *kept])
@@ -284,6 +287,11 @@ def _names(statements: Sequence[Statement]) -> set[Any]:
     return bound | {statement.buffer for statement in statements if isinstance(statement, tirx.AllocBuffer)}
 
 
+def _used(statement: Statement) -> set[Any]:
+    """What a statement uses that others define."""
+    return set(tirx.analysis.undefined_vars(statement, []))
+
+
 def _leaves(statement: Statement) -> Iterator[Statement]:
     """The statements inside that hold no others."""
     stack = [statement]
@@ -299,7 +307,19 @@ def _leaves(statement: Statement) -> Iterator[Statement]:
             yield inner
 
 
-def _is_understood(leaf: Statement) -> bool:
-    """Whether what it writes is told by its type."""
+def _is_understood(leaf: Statement, harmless: Set[Any]) -> bool:
+    """Whether what it writes is told by its type; of a function that is called, whether it is given no other
+    buffers than these."""
     known = tirx.BufferStore | tirx.AllocBuffer | tirx.Bind | tirx.DeclBuffer
-    return isinstance(leaf, known) or emit.is_prefetch(leaf)
+    if isinstance(leaf, known) or emit.is_prefetch(leaf):
+        return True
+    call: Value = leaf.value if isinstance(leaf, tirx.Evaluate) else None
+    if not _calls(call, "tirx.call_extern"):
+        return False
+    places = [argument.args[0] for argument in call.args if _calls(argument, "tirx.address_of")]
+    return bool(places) and all(place.source in harmless for place in places)
+
+
+def _calls(value: Value, operation: str) -> bool:
+    """Whether a value is a call of one of TVM's operations."""
+    return isinstance(value, tvm.ir.Call) and value.op.same_as(tvm.ir.Op.get(operation))

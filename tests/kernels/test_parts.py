@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 from tvm import tirx
+from tvm.script.ir_builder import tirx as T
 
 from bnncc import driver, targets
 from bnncc.driver import Options
-from bnncc.kernels import parts
+from bnncc.kernels import emit, parts
 from bnncc.kernels.build import make_kernel
+from bnncc.kernels.emit import Buffers
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.parts import ALL
 from bnncc.plan.kernel import KernelSpec, Opaque
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Step
+from bnncc.plan.simulate import allocate, random_reads
 from tests.bench.architectures import exported
 from tests.kernels.library import Library, aligned
+from tests.kernels.test_byte_rows import DSP, MORE
 
 pytest.importorskip("torch")
 
@@ -146,3 +151,36 @@ def test_what_depends_on_order_stays_whole() -> None:
     function: Any = kernel.function
     body = tirx.SeqStmt([*function.body.seq, writes])
     assert parts.divided(replace(kernel, function=function.with_body(body)), THREADS).pieces == 1
+
+
+@pytest.mark.parametrize(("name", "is_shared"), [("depthwise-5x5", True), ("int7", False)])
+def test_layers_that_call_functions(name: str, is_shared: bool) -> None:
+    """Those that write sums to the stack are shared; where windows are copied to memory that is lent, the
+    layer is computed whole."""
+    spec, rng = MORE[name], np.random.default_rng(3)
+    kernel = make_kernel(spec, DSP)
+    shared = parts.divided(kernel, THREADS)
+    assert (shared.pieces > 1) == is_shared
+    if not is_shared:
+        return
+    reads = random_reads(spec, rng)
+    packed = kernel.pack(tuple(rng.integers(1, 9, c.shape).astype(c.element.dtype) for c in spec.constants))
+    library, (expected, actual) = Library([shared], DSP), (allocate(spec.outputs[0].layout) for _ in "12")
+    library.bind(shared, *reads, *packed, expected)()
+    for pieces in cut(7, rng):
+        library.bind(shared, *reads, *packed, actual, pieces=(*pieces, ALL))()
+    np.testing.assert_array_equal(actual, expected)
+    assert expected.any()
+
+
+@pytest.mark.parametrize(("given", "is_shared"), [("input", True), ("output0", False)])
+def test_what_functions_are_given(given: str, is_shared: bool) -> None:
+    kernel = make_kernel(MORE["depthwise-5x5"], DSP)
+
+    def body(buffers: Buffers) -> None:
+        with T.serial(0, 6) as row:
+            T.buffer_store(buffers["output0"], tirx.const(0, "int32"), [row])
+            T.evaluate(T.call_extern("int32", "somewhere", T.address_of(buffers[given][0])))
+
+    changed = replace(kernel, function=emit.function(kernel.symbol, kernel.parameters, body))
+    assert (parts.divided(changed, THREADS).pieces > 1) == is_shared
