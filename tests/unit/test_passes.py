@@ -24,7 +24,7 @@ from bnncc.dialect.types import element_of, is_number, tensor
 from bnncc.driver import Options
 from bnncc.frontend.onnx import load_onnx
 from bnncc.passes.convert_onnx import ConvertOnnxPass
-from bnncc.passes.fixed_membranes import sum_of
+from bnncc.passes.fixed_currents import sum_of
 from bnncc.passes.matching import ELEMENTWISE, main_block, push_source
 from bnncc.passes.pipeline import PIPELINE, run_pipeline
 from bnncc.passes.time_matching import Matcher

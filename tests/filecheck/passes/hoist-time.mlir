@@ -108,3 +108,44 @@ func.func @main(%x: tensor<5x1x2xf32>, %g: tensor<5x1xf32>) -> (tensor<1x2xf32>)
   }) : (tensor<5x1x2xf32>, tensor<5x1xf32>, tensor<1x2xf32>) -> (tensor<1x2xf32>)
   func.return %last : tensor<1x2xf32>
 }
+
+// -----
+
+// Images that the body reads as they are, too, are carried as they are.
+
+// CHECK: func.func @main
+// CHECK: "bnn.scan"(%start, %steps)
+// CHECK-NEXT: ^bb0(%{{.+}}: tensor<1x2x3x3xf32>):
+func.func @main(%start: tensor<1x2x3x3xf32>, %steps: tensor<i64>) -> (tensor<1x2x3x3xf32>) attributes {bnn.inputs = ["start", "steps"], bnn.outputs = ["y"]} {
+  %last = "bnn.scan"(%start, %steps) <{trips = 5 : i64, operandSegmentSizes = array<i32: 0, 1, 0, 1>, resultSegmentSizes = array<i32: 1, 0>}> ({
+  ^bb0(%v: tensor<1x2x3x3xf32>):
+    %i = bnn.transpose %v {permutation = array<i64: 0, 2, 3, 1>} : (tensor<1x2x3x3xf32>) -> tensor<1x3x3x2xf32>
+    %j = bnn.transpose %v {permutation = array<i64: 0, 3, 2, 1>} : (tensor<1x2x3x3xf32>) -> tensor<1x3x3x2xf32>
+    %k = bnn.reshape %v : (tensor<1x2x3x3xf32>) -> tensor<1x3x3x2xf32>
+    %n = bnn.add %i, %j : (tensor<1x3x3x2xf32>, tensor<1x3x3x2xf32>) -> tensor<1x3x3x2xf32>
+    %m = bnn.sub %n, %k : (tensor<1x3x3x2xf32>, tensor<1x3x3x2xf32>) -> tensor<1x3x3x2xf32>
+    %o = bnn.transpose %m {permutation = array<i64: 0, 3, 1, 2>} : (tensor<1x3x3x2xf32>) -> tensor<1x2x3x3xf32>
+    bnn.yield %o : tensor<1x2x3x3xf32>
+  }) : (tensor<1x2x3x3xf32>, tensor<i64>) -> (tensor<1x2x3x3xf32>)
+  func.return %last : tensor<1x2x3x3xf32>
+}
+
+// -----
+
+// A state that is read one step later, and not by what makes it, is what all steps gave, behind the first: without
+// the last of them; that is what the state is in the end.
+
+// CHECK: func.func @main
+// CHECK: %[[new:.+]] = bnn.tanh %{{.+}} : (tensor<5x2xf32>) -> tensor<5x2xf32>
+// CHECK: bnn.pad %[[new]] {low = array<i64: -4, 0>, high = array<i64: 0, 0>
+// CHECK: %[[late:.+]] = bnn.concat %start, %[[new]] {axis = 0 : i64}
+// CHECK: bnn.pad %[[late]] {low = array<i64: 0, 0>, high = array<i64: -1, 0>
+func.func @main(%x: tensor<5x1x2xf32>, %start: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<5x1x2xf32>) attributes {bnn.inputs = ["x", "start"], bnn.outputs = ["v", "y"]} {
+  %last, %all = "bnn.scan"(%x, %start) <{trips = 5 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 1>}> ({
+  ^bb0(%s: tensor<1x2xf32>, %v: tensor<1x2xf32>):
+    %n = bnn.tanh %s : (tensor<1x2xf32>) -> tensor<1x2xf32>
+    %o = bnn.sub %s, %v : (tensor<1x2xf32>, tensor<1x2xf32>) -> tensor<1x2xf32>
+    bnn.yield %n, %o : tensor<1x2xf32>, tensor<1x2xf32>
+  }) : (tensor<5x1x2xf32>, tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<5x1x2xf32>)
+  func.return %last, %all : tensor<1x2xf32>, tensor<5x1x2xf32>
+}
