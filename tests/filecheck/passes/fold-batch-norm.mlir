@@ -67,3 +67,12 @@ func.func @computed_parameters(%x: tensor<1x2xf32>, %p: tensor<2xf32>) -> tensor
   // CHECK-NEXT: bnn.batch_norm
   func.return %y : tensor<1x2xf32>
 }
+
+// Near miss: one divisor of two is a power of two.
+// CHECK-LABEL: func.func @some_powers_of_two
+func.func @some_powers_of_two(%x: tensor<1x2xf32>) -> tensor<1x2xf32> {
+  %c = bnn.constant dense<[2.0, 3.0]> : tensor<2xf32> : tensor<2xf32>
+  // CHECK: bnn.div %x
+  %y = bnn.div %x, %c : (tensor<1x2xf32>, tensor<2xf32>) -> tensor<1x2xf32>
+  func.return %y : tensor<1x2xf32>
+}

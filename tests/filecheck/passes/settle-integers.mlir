@@ -50,3 +50,23 @@ func.func @another_scale(%q: tensor<1x4x!bnn.level<-100, 155>>) -> (tensor<1x4xf
   %8 = bnn.sub %7, %t : (tensor<1x4xf32>, tensor<f32>) -> tensor<1x4xf32>
   func.return %3, %4, %6, %8 : tensor<1x4xf32>, tensor<1x4xf32>, tensor<1x4xf32>, tensor<1x4xf32>
 }
+
+// Near misses: what is added is no integer; 0 divides by what was multiplied.
+// CHECK-LABEL: func.func @fractions
+func.func @fractions(%x: tensor<1x4x!bnn.level<0, 255>>) -> (tensor<1x4xf32>, tensor<1x4xf32>) {
+  %0 = bnn.cast %x : (tensor<1x4x!bnn.level<0, 255>>) -> tensor<1x4xf32>
+  %s = bnn.constant dense<0.1> : tensor<f32> : tensor<f32>
+  %z = bnn.constant dense<0.0> : tensor<f32> : tensor<f32>
+  // CHECK: bnn.add
+  %1 = bnn.add %0, %s : (tensor<1x4xf32>, tensor<f32>) -> tensor<1x4xf32>
+  // CHECK: bnn.sub
+  %2 = bnn.sub %1, %s : (tensor<1x4xf32>, tensor<f32>) -> tensor<1x4xf32>
+  %3 = bnn.mul %0, %z : (tensor<1x4xf32>, tensor<f32>) -> tensor<1x4xf32>
+  %4 = bnn.div %3, %z : (tensor<1x4xf32>, tensor<f32>) -> tensor<1x4xf32>
+  // CHECK: bnn.round
+  %5 = bnn.round %4 : (tensor<1x4xf32>) -> tensor<1x4xf32>
+  // A level, so that the pass has something to look at.
+  %6 = bnn.cast %5 : (tensor<1x4xf32>) -> tensor<1x4xui8>
+  %7 = bnn.cast %6 : (tensor<1x4xui8>) -> tensor<1x4xf32>
+  func.return %2, %7 : tensor<1x4xf32>, tensor<1x4xf32>
+}
