@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import spike_conv
+from bnncc.kernels import spike_conv, spike_list
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.expression import Accumulator
@@ -74,3 +74,9 @@ def test_cost_on_cortex_m4(tmp_path: Path) -> None:
         assert artifact.emulator is not None
         _, layers = artifact.emulator.count([words], layers=True)
         assert layers[-1] <= most * int(np.bitwise_count(words).sum()) * 256
+
+
+def test_events_are_numbers_of_16_bits() -> None:
+    isa = Isa.of(targets.load("cortex-m4"))
+    for inputs, is_listed in ((65535, True), (65537, False)):
+        assert spike_list.fits(spike_spec(dense(1, inputs, 8), weight=Element.I8), isa) == is_listed
