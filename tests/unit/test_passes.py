@@ -274,3 +274,18 @@ def test_the_maximum_of_a_current_is_one_of_integers(inner: float, outer: float,
     found = sum_of(scaled(pool.result, outer))
     assert (found is not None) == is_sum
     assert found is None or found.scale == inner * outer
+
+
+def test_what_a_zero_leaves_as_it_is() -> None:
+    """0.0 + x is x where x cannot be -0.0; 0.0 - x is not."""
+    state, inner, outer = Block(arg_types=[tensor((1, 2), f32)] * 3).args
+
+    def plus(number: float) -> SSAValue:
+        return ops.Add(outer, ops.Constant(np.asarray(number, np.float32)).result).result
+
+    def matches(op: type[ops.Add] | type[ops.Sub], value: SSAValue) -> bool:
+        return Matcher({inner: value}, {state: np.float32(0)}).match(op(state, inner).result, value)
+
+    assert matches(ops.Add, plus(1.0))
+    assert not matches(ops.Add, plus(-0.0))
+    assert not matches(ops.Sub, plus(1.0))
