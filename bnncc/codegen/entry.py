@@ -74,12 +74,17 @@ _HIDDEN_POP = "#if defined(__GNUC__) && !defined(__MINGW32__)\n#pragma GCC visib
 
 
 def _loops(kernels_source: str) -> str:
-    """The kernels, such that gcc leaves their loops loops: it would make calls of memmove of some, which not
-    every firmware has."""
+    """The kernels, such that whoever compiles them gets the arithmetic as it is written, whatever the options:
+    a product and a sum that are fused round once, not twice, and the arena's bytes are of one type after
+    another. gcc is told to leave loops loops, too: it would make calls of memmove of some, which not every
+    firmware has. clang has no pragma for aliasing."""
     return f"""\
-#if defined(__GNUC__) && !defined(__clang__)
+/* The arithmetic as it is written: no product is fused with a sum; memory is of one type, then of another. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
 #pragma GCC push_options
-#pragma GCC optimize("no-tree-loop-distribute-patterns")
+#pragma GCC optimize("fp-contract=off", "no-strict-aliasing", "no-tree-loop-distribute-patterns")
 #endif
 
 {kernels_source.strip()}

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +306,31 @@ def test_the_self_test_passes_and_finds_a_wrong_value(tmp_path: Path):
     first = source[start:].split(",")[0]
     (folder / "digits_selftest.c").write_text(source.replace(first, "\n    123.0f", 1))
     assert compile_and_run(folder, SELFTEST, *parts) == b"1"
+
+
+FUSING = {
+    "gcc": ("gcc", "-march=haswell"),
+    "clang": (sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-mcpu=haswell"),
+}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="looks for instructions of x86-64")
+@pytest.mark.parametrize("compiler", FUSING)
+def test_no_compiler_fuses_products_with_sums(tmp_path: Path, compiler: str):
+    """Whatever options a user's own build has: a leak times a membrane plus a current rounds twice."""
+    case = load_case("digits_snn_lif_direct_T10_legacy")
+    bnncc.compile(case.write_model(tmp_path), target="c", name="net", emit=("c",), output=tmp_path / "out")
+    source = tmp_path / "out" / "net.c"
+    assert _fused(source, compiler) == 0
+    pragmas = re.compile(r"#pragma (STDC FP_CONTRACT|GCC optimize).*\n")
+    source.write_text(pragmas.sub("", source.read_text()))
+    assert _fused(source, compiler) > 0
+
+
+def _fused(source: Path, compiler: str) -> int:
+    """Multiply-adds that a compiler makes of C text, with GNU's defaults."""
+    code = source.with_suffix(".o")
+    command = [*FUSING[compiler], "-std=gnu11", "-O2", "-w", "-c", str(source), "-o", str(code)]
+    subprocess.run(command, check=True)
+    text = subprocess.run(["objdump", "-d", str(code)], check=True, capture_output=True, text=True).stdout
+    return len(re.findall(r"\bvfn?m(?:add|sub)", text))
