@@ -3,5 +3,5 @@
 
 A file, its pass, its class and its test agree: `fold_thresholds.py`, `fold-thresholds`,
 `FoldThresholdsPass`, `tests/filecheck/passes/fold-thresholds.mlir`. `matching` holds what patterns share;
-the `onnx_*` modules are the conversions of `convert-onnx`, by family.
+the `onnx` modules are the conversions of `convert-onnx`, by family.
 """

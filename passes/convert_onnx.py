@@ -20,13 +20,13 @@ from xdsl.utils.exceptions import VerifyException
 from bnncc.dialect import operations as ops
 from bnncc.dialect.types import MOST_DIMENSIONS, shape_of
 from bnncc.passes import matching
-from bnncc.passes.onnx_contractions import CONTRACTIONS
-from bnncc.passes.onnx_elementwise import ARITHMETIC, QUANTIZERS
-from bnncc.passes.onnx_layout import LAYOUT
-from bnncc.passes.onnx_node import Conversion, Node, NotConvertible
-from bnncc.passes.onnx_pools import POOLS
-from bnncc.passes.onnx_quantized import QUANTIZED
-from bnncc.passes.onnx_transposed import TRANSPOSED
+from bnncc.passes.onnx.contractions import CONTRACTIONS
+from bnncc.passes.onnx.elementwise import ARITHMETIC, QUANTIZERS
+from bnncc.passes.onnx.layout import LAYOUT
+from bnncc.passes.onnx.node import Conversion, Node, NotConvertible
+from bnncc.passes.onnx.pools import POOLS
+from bnncc.passes.onnx.quantized import QUANTIZED
+from bnncc.passes.onnx.transposed import TRANSPOSED
 
 STANDARD: Mapping[str, Conversion] = {
     **CONTRACTIONS,

@@ -31,8 +31,8 @@ from bnncc.dialect.types import MOST_DIMENSIONS, Level, element_of, is_number, s
 from bnncc.passes.bodies import constant_like, with_shapes, with_types
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, main_block, sort_block
 from bnncc.passes.recognize_spikes import Rates
-from bnncc.passes.time_bodies import Body, Component, carry_as_read
-from bnncc.passes.time_obstacles import feedbacks, obstacles, place
+from bnncc.passes.time.bodies import Body, Component, carry_as_read
+from bnncc.passes.time.obstacles import feedbacks, obstacles, place
 from bnncc.plan import tables
 from bnncc.plan.kernel import Window
 

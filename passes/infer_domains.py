@@ -34,7 +34,7 @@ from bnncc.passes.matching import (
     uniform_value,
 )
 from bnncc.passes.simplify_layout import MergePads, MergeReshapes, MergeTransposes
-from bnncc.passes.time_layout import CollectSpikes
+from bnncc.passes.time.layout import CollectSpikes
 
 
 def exact_input(value: SSAValue) -> SSAValue | None:

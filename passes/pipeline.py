@@ -45,7 +45,7 @@ from bnncc.passes.split_affine import SplitAffinePass
 from bnncc.passes.straighten_time import StraightenTimePass
 from bnncc.passes.suggest_states import SuggestStatesPass
 from bnncc.passes.tabulate_counts import LARGEST_TABLE, TabulateCountsPass
-from bnncc.passes.time_obstacles import note_one_step
+from bnncc.passes.time.obstacles import note_one_step
 from bnncc.plan.byte_costs import Shares
 
 

@@ -18,7 +18,7 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.parameters import plain_parameters
 from bnncc.dialect.types import element_of, shape_of
 from bnncc.passes.matching import apply_patterns, constant_of, replace
-from bnncc.passes.onnx_node import CHANNELS_FIRST, CHANNELS_LAST
+from bnncc.passes.onnx.node import CHANNELS_FIRST, CHANNELS_LAST
 
 MOST_VALUES = 1 << 22
 """Larger tensors are not looked into."""

@@ -7,7 +7,7 @@ It becomes a `bnn.scan` only if every operand is proved to be one of: the same v
 value of the same repetition, a value of the one before (a carried state), or what goes through a tensor index
 by index (a sequence). So each repetition computes what its nodes computed, and no answer changes. A first and
 a last step that exporters have simplified (a state of zero, a reset that nobody reads) join the loop where
-they are shown to compute the same (`time_peeled`); else they stay outside.
+they are shown to compute the same (`time.peeled`); else they stay outside.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decide, main_function
 from bnncc.dialect.sources import location_text
 from bnncc.passes.matching import main_block
-from bnncc.passes.time_loops import FEWEST_STEPS, Nodes, Prover, Signatures, stretches
-from bnncc.passes.time_peeled import CONTRACTIONS, Keys, Peeled, absorb
-from bnncc.passes.time_selections import selection
-from bnncc.passes.time_writing import Writer
+from bnncc.passes.time.loops import FEWEST_STEPS, Nodes, Prover, Signatures, stretches
+from bnncc.passes.time.peeled import CONTRACTIONS, Keys, Peeled, absorb
+from bnncc.passes.time.selections import selection
+from bnncc.passes.time.writing import Writer
 
 MOST_CANDIDATES = 24
 """Places where a step may begin that are looked at for first and last steps that are like it."""

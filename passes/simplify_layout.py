@@ -32,7 +32,7 @@ from bnncc.passes.matching import (
     replace,
     with_operands,
 )
-from bnncc.passes.time_layout import LOOP_PATTERNS
+from bnncc.passes.time.layout import LOOP_PATTERNS
 
 TO_LAST = (0, 2, 3, 1)
 """[n, c, h, w] -> [n, h, w, c]: rises."""

@@ -34,9 +34,9 @@ from bnncc.dialect.types import element_of, numpy_type, shape_of
 from bnncc.passes.fold_constants import FoldConstants
 from bnncc.passes.matching import ELEMENTWISE, apply_patterns, constant_of, main_block, replace, sort_block
 from bnncc.passes.simplify_layout import MergeReshapes, MergeTransposes
-from bnncc.passes.time_bodies import Body, carry_as_read
-from bnncc.passes.time_joints import joined, move_joints, part_of, step_of
-from bnncc.passes.time_matching import MOVES, Matcher
+from bnncc.passes.time.bodies import Body, carry_as_read
+from bnncc.passes.time.joints import joined, move_joints, part_of, step_of
+from bnncc.passes.time.matching import MOVES, Matcher
 
 MOST_STATES = 8
 """Of a loop whose first step is looked for: every state may start at 0.0 or at -0.0."""

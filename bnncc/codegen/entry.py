@@ -74,10 +74,10 @@ _HIDDEN_POP = "#if defined(__GNUC__) && !defined(__MINGW32__)\n#pragma GCC visib
 
 
 def _loops(kernels_source: str) -> str:
-    """The kernels, such that whoever compiles them gets the arithmetic as it is written, whatever the options:
-    a product and a sum that are fused round once, not twice, and the arena's bytes are of one type after
-    another. gcc is told to leave loops loops, too: it would make calls of memmove of some, which not every
-    firmware has. clang has no pragma for aliasing."""
+    """The kernels, such that whoever compiles them gets the arithmetic as it is written: a product and a sum
+    that are fused round once, not twice, and the arena's bytes are of one type after another. gcc is told to
+    leave loops loops, too: it would make calls of memmove of some, which not every firmware has. clang has no
+    pragma for aliasing."""
     return f"""\
 /* The arithmetic as it is written: no product is fused with a sum; memory is of one type, then of another. */
 #if defined(__clang__)

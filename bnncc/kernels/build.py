@@ -17,28 +17,19 @@ from tvm import tirx
 from tvm.tirx.op import register_intrin_lowering
 
 from bnncc.diagnostics import BnnccError
-from bnncc.kernels import (
-    byte_conv,
-    byte_rows,
-    byte_vectors,
-    choice,
-    convert,
-    fixed_neurons,
-    half,
-    halo,
-    map,
-    micro_kernels,
-    opaque,
-    parts,
-    pool,
-    real_conv,
-    reduce,
-    spike_conv,
-)
+from bnncc.kernels import choice, fixed_neurons, half, halo, map, parts, pool, reduce
+from bnncc.kernels.binary import micro_kernels
+from bnncc.kernels.byte import conv as byte_conv
+from bnncc.kernels.byte import rows as byte_rows
+from bnncc.kernels.byte import vectors as byte_vectors
 from bnncc.kernels.c_helpers import FOUR_LANES, FOUR_LANES_MACRO, POPCOUNT, VECTOR, helpers
 from bnncc.kernels.functions import LITERAL, LONG_LITERAL
 from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import Kernel, TileParameters
+from bnncc.kernels.opaque import convert
+from bnncc.kernels.opaque import node as opaque
+from bnncc.kernels.real import conv as real_conv
+from bnncc.kernels.spike import conv as spike_conv
 from bnncc.plan.budget import Goal
 from bnncc.plan.c_values import float_literal
 from bnncc.plan.kernel import (

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kernel computes a binary layer, decided by what it costs.
 
-Where vectors of run-time length have a micro-kernel, `binary_rows` calls it. Where no instruction counts
-bits, or one those of a word, `carry_save` is shorter and faster than the plain loops of `binary_conv`, from a
+Where vectors of run-time length have a micro-kernel, `binary.rows` calls it. Where no instruction counts
+bits, or one those of a word, `carry_save` is shorter and faster than the plain loops of `binary.conv`, from a
 single word on; what is left to choose is how many words its straight-line code takes in one turn. Long turns
 execute fewer instructions and take more flash. Harley-Seal (carry-save over 8 plain words, one popcount for
 them) is no better, and not among the candidates:
@@ -18,12 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
-from bnncc.kernels import binary_conv, binary_rows, carry_save, pair_lookup, three_word
-from bnncc.kernels.binary_plan import BinaryPlan
+from bnncc.kernels.binary import carry_save, pair_lookup, three_word
+from bnncc.kernels.binary import conv as binary_conv
+from bnncc.kernels.binary import rows as binary_rows
+from bnncc.kernels.binary.plan import BinaryPlan
+from bnncc.kernels.binary.word_counts import Words
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.planes import Emitter, count_differences
-from bnncc.kernels.word_counts import Words
 from bnncc.plan.kernel import KernelSpec
 
 TURNS = (9, 18, 27, 36, 54, 72)
@@ -38,7 +40,7 @@ LEAST_CODE = 1536
 
 
 FASTER = (three_word, pair_lookup)
-"""Templates for some instruction sets that are faster than `binary_conv` wherever they can be taken."""
+"""Templates for some instruction sets that are faster than `binary.conv` wherever they can be taken."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,18 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
 
 
 def takes(template: ModuleType, spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> bool:
-    """Whether a template makes a kernel that `binary_conv` could make as well: where it can, and the schedule
+    """Whether a template makes a kernel that `binary.conv` could make as well: where it can, and the schedule
     is one of its own, or none."""
     return template.supports(spec, isa) and (not schedule or template.MARK in schedule)
 
 
 def takes_micro_kernel(spec: KernelSpec, isa: Isa) -> bool:
-    """Whether `binary_rows` makes the kernel."""
+    """Whether `binary.rows` makes the kernel."""
     return binary_rows.supports(spec, isa) and _micro_kernel_pays(spec, isa)
 
 
 def takes_carry_save(spec: KernelSpec, isa: Isa) -> bool:
-    """Whether `carry_save` makes it, where `binary_rows` does not."""
+    """Whether `carry_save` makes it, where `binary.rows` does not."""
     return isa.popcount in ("none", "words") and carry_save.supports(spec)
 
 

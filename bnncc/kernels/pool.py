@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import count_pool, emit, functions
+from bnncc.kernels import emit, functions
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.epilogue import Epilogue
 from bnncc.kernels.epilogue_values import bits_of_word
@@ -22,6 +22,7 @@ from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
 from bnncc.kernels.naming import kernel_symbol
 from bnncc.kernels.nest import each, tiles
+from bnncc.kernels.spike import count_pool
 from bnncc.plan.kernel import KernelSpec, Pool
 from bnncc.plan.layout import WORD_BITS, Element
 

@@ -6,12 +6,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from bnncc.kernels import binary_along, binary_conv, binary_rows, byte_conv, choice, real_conv, spike_conv
-from bnncc.kernels.binary_plan import BinaryPlan
+from bnncc.kernels import choice
+from bnncc.kernels.binary import along as binary_along
+from bnncc.kernels.binary import conv as binary_conv
+from bnncc.kernels.binary import rows as binary_rows
+from bnncc.kernels.binary.plan import BinaryPlan
+from bnncc.kernels.byte import conv as byte_conv
 from bnncc.kernels.isa import Isa, TargetFacts
 from bnncc.kernels.kernel import TileParameters
 from bnncc.kernels.naming import layer_name, spec_digest
 from bnncc.kernels.nest import Pixels
+from bnncc.kernels.real import conv as real_conv
+from bnncc.kernels.spike import conv as spike_conv
 from bnncc.plan.budget import Goal
 from bnncc.plan.kernel import BinaryConv, ByteConv, KernelSpec, Map, Pool, RealConv, SpikeConv
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnncc import targets
-from bnncc.kernels import byte_conv, real_conv
+from bnncc.kernels.byte import conv as byte_conv
 from bnncc.kernels.isa import Isa
+from bnncc.kernels.real import conv as real_conv
 from bnncc.plan.expression import Accumulator, Binary, Channel, Expression, Scalar, ToFloat, ToLevel, Unary
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element

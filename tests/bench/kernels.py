@@ -25,10 +25,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bnncc import targets
-from bnncc.kernels import byte_conv, choice, real_conv
+from bnncc.kernels import choice
 from bnncc.kernels import map as map_kernels
+from bnncc.kernels.byte import conv as byte_conv
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.real import conv as real_conv
 from bnncc.lowering.stored_forms import reads_three_words
 from bnncc.plan.expression import (
     Accumulator,

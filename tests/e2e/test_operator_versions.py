@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from bnncc.diagnostics import BnnccError
 from bnncc.driver import Options, compile_model, lower_model
 from bnncc.frontend.evaluate import evaluate_model
-from bnncc.kernels.expansion import EXPANSIONS
+from bnncc.kernels.opaque.expansion import EXPANSIONS
 from tests.models import write
 
 RANDOM = np.random.default_rng(3)

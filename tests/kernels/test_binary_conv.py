@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import binary_conv
+from bnncc.kernels.binary import conv as binary_conv
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.expression import (

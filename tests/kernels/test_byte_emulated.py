@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import byte_conv, byte_neon
-from bnncc.kernels.byte_plan import BytePlan
-from bnncc.kernels.byte_steps import method_of
+from bnncc.kernels.byte import conv as byte_conv
+from bnncc.kernels.byte import neon as byte_neon
+from bnncc.kernels.byte.plan import BytePlan
+from bnncc.kernels.byte.steps import method_of
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.nest import Level

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import byte_conv, byte_rows
+from bnncc.kernels.byte import conv as byte_conv
+from bnncc.kernels.byte import rows as byte_rows
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.space import candidates

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import binary_conv, carry_save, choice
+from bnncc.kernels import choice
+from bnncc.kernels.binary import carry_save
+from bnncc.kernels.binary import conv as binary_conv
+from bnncc.kernels.binary.word_counts import Blocks, Words
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
-from bnncc.kernels.word_counts import Blocks, Words
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element
 from bnncc.plan.simulate import allocate, random_buffer, run_step

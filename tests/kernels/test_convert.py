@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnncc.kernels import convert
+from bnncc.kernels.opaque import convert
 from bnncc.plan.expression import Accumulator
 from bnncc.plan.kernel import Convert, KernelSpec, Output
 from bnncc.plan.layout import Element, Halo, Layout

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import binary_along, binary_conv, binary_rows
-from bnncc.kernels.binary_plan import BinaryPlan
+from bnncc.kernels.binary import along as binary_along
+from bnncc.kernels.binary import conv as binary_conv
+from bnncc.kernels.binary import rows as binary_rows
+from bnncc.kernels.binary.plan import BinaryPlan
 from bnncc.kernels.build import compile_c, make_kernel
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel

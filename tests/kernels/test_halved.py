@@ -10,8 +10,8 @@ import pytest
 
 from bnncc import targets
 from bnncc.diagnostics import BnnccError
-from bnncc.kernels import three_word
-from bnncc.kernels.halved import Halved
+from bnncc.kernels.binary import three_word
+from bnncc.kernels.binary.halved import Halved
 from bnncc.kernels.isa import Isa
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Expression, Scalar, ToFloat, Unary
 from bnncc.plan.kernel import BinaryConv, Grid, KernelSpec

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import choice, pair_lookup, space
+from bnncc.kernels import choice, space
+from bnncc.kernels.binary import pair_lookup
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from tests.kernels.contractions import Shape, binary_spec, pointwise

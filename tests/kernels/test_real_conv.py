@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import grouped, parts, real_conv, real_plan
+from bnncc.kernels import parts
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.real import conv as real_conv
+from bnncc.kernels.real import grouped
+from bnncc.kernels.real import plan as real_plan
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, Unary
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.layout import Element, Halo, Layout

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import spike_conv, spike_slide
 from bnncc.kernels.bias import bias_of
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.spike import conv as spike_conv
+from bnncc.kernels.spike import slide as spike_slide
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar, ToFloat, Unary
 from bnncc.plan.kernel import KernelSpec, SpikeConv
 from bnncc.plan.layout import Element, Halo, Layout

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import spike_conv, spike_list
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
+from bnncc.kernels.spike import conv as spike_conv
+from bnncc.kernels.spike import list as spike_list
 from bnncc.plan.expression import Accumulator
 from bnncc.plan.layout import Element
 from bnncc.plan.simulate import allocate, run_step

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import spike_conv
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel, TileParameters
+from bnncc.kernels.spike import conv as spike_conv
 from bnncc.plan.expression import Accumulator, Binary, Channel, Compare, Operand, Scalar
 from bnncc.plan.kernel import KernelSpec, SpikeConv
 from bnncc.plan.layout import Element, Halo, Layout

@@ -8,7 +8,9 @@ from functools import cache
 import pytest
 
 from bnncc import targets
-from bnncc.kernels import binary_conv, choice, space, three_word
+from bnncc.kernels import choice, space
+from bnncc.kernels.binary import conv as binary_conv
+from bnncc.kernels.binary import three_word
 from bnncc.kernels.isa import Isa
 from bnncc.kernels.kernel import Kernel
 from bnncc.plan.layout import Element

@@ -27,7 +27,7 @@ from bnncc.passes.convert_onnx import ConvertOnnxPass
 from bnncc.passes.fixed_currents import sum_of
 from bnncc.passes.matching import ELEMENTWISE, main_block, push_source
 from bnncc.passes.pipeline import PIPELINE, run_pipeline
-from bnncc.passes.time_matching import Matcher
+from bnncc.passes.time.matching import Matcher
 from bnncc.reference import evaluate
 from bnncc.universe import PASSES, UNIVERSE
 from tests.models import make_model, write

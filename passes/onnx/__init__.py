@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conversions of `convert-onnx`, by family of operators."""
