@@ -309,8 +309,8 @@ def test_the_self_test_passes_and_finds_a_wrong_value(tmp_path: Path):
 
 
 FUSING = {
-    "gcc": ("gcc", "-march=haswell"),
-    "clang": (sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-mcpu=haswell"),
+    "cc": ("cc", "-march=haswell"),
+    "ziglang": (sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-mcpu=haswell"),
 }
 
 
