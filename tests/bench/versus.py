@@ -187,11 +187,13 @@ def close(calls: Mapping[str, Call]) -> None:
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("networks", nargs="*", default=NETWORKS, metavar="NETWORK", help=", ".join(NETWORKS))
     parser.add_argument("--only", choices=("layers", "networks"))
     parser.add_argument("--turns", type=int, default=15)
     add_markdown(parser)
     chosen = parser.parse_args()
+    if unknown := set(chosen.networks) - set(NETWORKS):
+        parser.error(f"no network: {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
     core = pin_to_one_core()
     print(f"{processor()}, core {core}, {chosen.turns} turns")
     with tempfile.TemporaryDirectory() as name:
