@@ -157,7 +157,7 @@ class Artifact:
         parts = list(batches(self.manifest, given, steps=False))
         emulator = self.emulator
         chunks = emulator.run(parts) if emulator else [self._run_once(part) for part in parts]
-        outputs = self._joined(chunks, 0, count_samples(self.manifest, given, steps=False))
+        outputs = self.joined(chunks, 0, count_samples(self.manifest, given, steps=False))
         return outputs | self._shortened(outputs, given)
 
     def _run_sequences(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -169,9 +169,9 @@ class Artifact:
         ]
         emulator = self.emulator
         chunks = emulator.run_sequences(parts) if emulator else [self.run_sequence(*part) for part in parts]
-        return self._joined(chunks, 1, count_samples(self.manifest, given, steps=True))
+        return self.joined(chunks, 1, count_samples(self.manifest, given, steps=True))
 
-    def _joined(
+    def joined(
         self, chunks: Sequence[Sequence[np.ndarray]], axis: int, samples: int | None
     ) -> dict[str, np.ndarray]:
         """The outputs of all batches, whose samples are on an axis: as many as were given."""

@@ -61,7 +61,9 @@ def record(
         else:
             outputs, layers = _watched(artifact, arrays, None)
             parts.append((outputs, _over_time(layers)))
-    return _joined(artifact, parts, int(has_states), count_samples(manifest, given, steps=has_states))
+    samples = count_samples(manifest, given, steps=has_states)
+    outputs = artifact.joined([outputs for outputs, _ in parts], int(has_states), samples)
+    return outputs, _joined([layers for _, layers in parts], samples)
 
 
 def _sequence(
@@ -189,26 +191,12 @@ def _named(layers: Sequence[Raster]) -> list[Raster]:
     ]
 
 
-def _joined(
-    artifact: Artifact,
-    parts: Sequence[tuple[list[np.ndarray], list[Raster]]],
-    axis: int,
-    samples: int | None,
-) -> tuple[dict[str, np.ndarray], list[Raster]]:
-    """All batches: samples are on an axis of outputs, on axis 1 of spikes."""
-    if samples is None:
-        ((outputs, rasters),) = parts
-        return dict(zip(artifact.output_names, outputs, strict=True)), rasters
-    keep = (slice(None),) * axis + (slice(samples),)
-    columns = zip(*(outputs for outputs, _ in parts), strict=True)
-    outputs = {
-        name: np.concatenate(column, axis=axis)[keep]
-        for name, column in zip(artifact.output_names, columns, strict=True)
-    }
-    layers: Iterator[tuple[Raster, ...]] = zip(*(rasters for _, rasters in parts), strict=True)
-    return outputs, [
+def _joined(parts: Sequence[list[Raster]], samples: int | None) -> list[Raster]:
+    """All batches: samples are on axis 1."""
+    columns: Iterator[tuple[Raster, ...]] = zip(*parts, strict=True)
+    return [
         Raster(column[0].name, np.concatenate([layer.spikes for layer in column], axis=1)[:, :samples])
-        for column in layers
+        for column in columns
     ]
 
 

@@ -119,28 +119,38 @@ def convolve_depthwise(padded: np.ndarray, weight: np.ndarray, window: Window) -
     return y
 
 
+def along_channels(given: np.ndarray, rank: int) -> np.ndarray:
+    """One number, or one for each channel, as it broadcasts to an image [n, c, ...]."""
+    return given.reshape(-1, *[1] * (rank - 2))
+
+
+def convolution(
+    x: np.ndarray,
+    weight: np.ndarray,
+    auto_pad: str | None = None,
+    dilations: Sequence[int] | None = None,
+    group: int | None = None,
+    kernel_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> np.ndarray:
+    """`convolve` by the attributes of a node."""
+    kernel = kernel_shape or weight.shape[2:]
+    window = make_window(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
+    return convolve(x, weight, window, group or 1)
+
+
 class Conv(OpRun):
-    """`convolve` as a node."""
+    """`convolution` as a node."""
 
     def _run(
-        self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        bias: np.ndarray | None = None,
-        auto_pad: str | None = None,
-        dilations: Sequence[int] | None = None,
-        group: int | None = None,
-        kernel_shape: Sequence[int] | None = None,
-        pads: Sequence[int] | None = None,
-        strides: Sequence[int] | None = None,
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, **attributes: Any
     ) -> tuple[np.ndarray]:
-        kernel = kernel_shape or weight.shape[2:]
-        window = make_window(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
         # Sums of float16 are made in float32, as every framework does.
         wide = np.promote_types(x.dtype, np.float32) if x.dtype.kind == "f" else x.dtype
-        y = convolve(x.astype(wide, copy=False), weight.astype(wide, copy=False), window, group or 1)
+        y = convolution(x.astype(wide, copy=False), weight.astype(wide, copy=False), **attributes)
         if bias is not None:
-            y += bias.reshape(-1, *[1] * (x.ndim - 2))
+            y += along_channels(bias, x.ndim)
         return (y.astype(x.dtype, copy=False),)
 
 
@@ -161,7 +171,7 @@ class ConvTranspose(AllGroupsConvTranspose):
             [super(ConvTranspose, self)._run(*part, group=1, **attributes)[0] for part in parts], 1
         )
         if bias is not None:
-            y += bias.reshape(-1, *[1] * (x.ndim - 2))
+            y += along_channels(bias, x.ndim)
         return (y.astype(x.dtype, copy=False),)
 
 
@@ -250,7 +260,7 @@ class BatchNormalization(OpRun):
         epsilon: float = 1e-5,
         **_: object,
     ) -> tuple[np.ndarray]:
-        scale, bias, mean, var = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, bias, mean, var))
+        scale, bias, mean, var = (along_channels(v, x.ndim) for v in (scale, bias, mean, var))
         y = scale * (x - mean) / np.sqrt(var + var.dtype.type(epsilon)) + bias
         return (y.astype(x.dtype),)
 

@@ -7,13 +7,12 @@ Sums are exact, then int32; scales are multiplied in float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
 
-from bnncc.frontend.operators import convolve, make_window
+from bnncc.frontend.operators import along_channels, convolution
 
 
 def beside_matrix(given: np.ndarray, axis: int) -> np.ndarray:
@@ -89,7 +88,7 @@ class ConvInteger(OpRun):
         **attributes: Any,
     ) -> tuple[np.ndarray]:
         zero = None if w_zero is None else by_output(w_zero, weight.ndim)
-        return (sums_of(centred(x, x_zero), centred(weight, zero), **attributes),)
+        return (wrapped(convolution(centred(x, x_zero), centred(weight, zero), **attributes)),)
 
 
 class QLinearConv(OpRun):
@@ -108,7 +107,8 @@ class QLinearConv(OpRun):
         bias: np.ndarray | None = None,
         **attributes: Any,
     ) -> tuple[np.ndarray]:
-        sums = sums_of(centred(x, x_zero), centred(weight, by_output(w_zero, weight.ndim)), **attributes)
+        weight = centred(weight, by_output(w_zero, weight.ndim))
+        sums = wrapped(convolution(centred(x, x_zero), weight, **attributes))
         if bias is not None:
             sums += along_channels(bias, x.ndim)
         return (requantized(sums, along_channels(x_scale * w_scale / y_scale, x.ndim), y_zero),)
@@ -118,24 +118,3 @@ def by_output(zero_point: np.ndarray, rank: int) -> np.ndarray:
     """A zero point of weights [o, c / groups, kernel...], as it broadcasts to them: one number, or one for
     each o."""
     return zero_point.reshape(-1, *[1] * (rank - 1))
-
-
-def along_channels(given: np.ndarray, rank: int) -> np.ndarray:
-    """One number, or one for each channel, as it broadcasts to an image [n, c, ...]."""
-    return given.reshape(-1, *[1] * (rank - 2))
-
-
-def sums_of(
-    x: np.ndarray,
-    weight: np.ndarray,
-    auto_pad: str | None = None,
-    dilations: Sequence[int] | None = None,
-    group: int | None = None,
-    kernel_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-) -> np.ndarray:
-    """The convolution of centred bytes, int32."""
-    kernel = kernel_shape or weight.shape[2:]
-    window = make_window(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
-    return wrapped(convolve(x, weight, window, group or 1))
