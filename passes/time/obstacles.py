@@ -52,7 +52,9 @@ def of_the_loop(body: Body) -> str:
         return "one step"
     if any(shape_of(value)[:1] != (1,) for value in (*body.slices, *body.old, *body.collected)):
         return "what it carries has no batch of 1"
-    if any(isinstance(value, BlockArgument) or value not in body.varying for value in body.new):
+    if any(isinstance(value, BlockArgument) for value in body.new):
+        return "a state is handed on as it is"
+    if any(value not in body.varying for value in body.new):
         return "a state does not depend on the steps"
     if any(value not in body.varying for value in body.collected):
         return "it collects what is the same in every step"
@@ -106,7 +108,7 @@ def takes_batch(op: Operation, varying: set[SSAValue]) -> bool:
     rank = len(shape_of(result))
     values = [operand for operand in op.operands if operand in varying]
     others = [operand for operand in op.operands if operand not in varying]
-    if not rank or any(shape_of(value)[:1] != (1,) for value in (result, *values)):
+    if any(shape_of(value)[:1] != (1,) for value in (result, *values)):
         return False
     match op:
         case ops.Transpose():
@@ -114,9 +116,9 @@ def takes_batch(op: Operation, varying: set[SSAValue]) -> bool:
         case ops.Reshape():
             return True
         case ops.Concat():
-            return op.axis.value.data != 0 and not others
+            return not others
         case ops.Pad():
-            return ops.unpack(op.low)[0] == ops.unpack(op.high)[0] == 0
+            return ops.unpack(op.low)[0] == 0
         case ops.Softmax() | ops.Dense():
             return rank > 1 and values == [op.operands[0]]
         case _ if isinstance(op, IMAGES):
