@@ -44,18 +44,18 @@ def reuse_operands(
 
 def _pairs(step: Step, buffers: Sequence[Buffer], dying: set[int], fresh: set[int]) -> list[tuple[int, int]]:
     """(operand, output) of one step that can share memory, besides those that do."""
-    if isinstance(step.kernel.root, FillHalo):
-        return []
     found: list[tuple[int, int]] = []
+    given = {operand for operand, _ in step.kernel.in_place}
     taken = {output for _, output in step.kernel.in_place}
     for output in range(len(step.writes)):
         if output in taken or step.writes[output] not in fresh:
             continue
         for operand in range(len(step.kernel.operands)):
             source = step.reads[len(step.kernel.inputs) + operand]
-            free = source in dying and all(operand != used for used, _ in found)
-            if free and _is_read_once(step, source) and _lie_alike(step, operand, output, buffers):
+            is_free = source in dying and operand not in given
+            if is_free and _is_read_once(step, source) and _lie_alike(step, operand, output, buffers):
                 found.append((operand, output))
+                given.add(operand)
                 break
     return found
 
