@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import bnncc
 from bnncc.diagnostics import BnnccError
 from bnncc.execution.artifact import Artifact
-from bnncc.frontend.torch import import_torch, same_bits
+from bnncc.frontend.torch import Impure, import_torch, same_bits
+from bnncc.options import Options
 
 if TYPE_CHECKING:
     import torch
+
+NOT_OF_A_COMPILATION = ("strict", "frozen", *inspect.signature(bnncc.compile).parameters)
+"""Options of this backend alone, and what is a parameter of `bnncc.compile` itself."""
 
 LARGEST_NUMBER_OF_SHAPES = 8
 """A graph of `torch.compile` is compiled for so many shapes of its inputs; others are left to PyTorch."""
@@ -30,8 +35,10 @@ def backend(
 
     options: `strict` raises where the graph would be left to PyTorch; `frozen` promises that parameters never
     change, else each call compares them with those that were compiled; the others are those of
-    `bnncc.compile`, such as `target` and `assume_sign_zero`."""
-    return CompiledGraph(graph, **(options or {}))
+    `bnncc.compile`, such as `target` and `assume_sign_zero`. Raises BnnccError for one that there is not."""
+    chosen = dict(options or {})
+    Options.of({name: value for name, value in chosen.items() if name not in NOT_OF_A_COMPILATION})
+    return CompiledGraph(graph, **chosen)
 
 
 class CompiledGraph:
@@ -49,6 +56,8 @@ class CompiledGraph:
         """By `shapes_of` the arguments."""
         self.constants: list[torch.Tensor] = []
         """Copies of the parameters and buffers that were compiled."""
+        self.never = memory_problem(graph)
+        """Why it is left to PyTorch whatever its inputs and parameters are."""
         self.said: set[str] = set()
 
     def __call__(self, *arguments: Any) -> Any:
@@ -81,6 +90,8 @@ class CompiledGraph:
 
     def artifact(self, arguments: Sequence[Any]) -> Artifact:
         """The library for arguments of these shapes and for today's parameters."""
+        if self.never is not None:
+            raise self.never
         if not self.frozen or not self.compiled:
             self.forget_if_changed(arguments)
         key = tuple(map(shape_of, arguments))
@@ -111,6 +122,11 @@ class CompiledGraph:
             inputs = tuple(argument for argument in arguments if is_input(argument))
             options = {"name": "graph", "input_names": input_names(arguments), **self.options}
             artifact = bnncc.compile(freeze(self.graph, arguments), inputs, **options)
+        except Impure as error:
+            # It changes its buffers at every call: what was compiled for their values would never be called.
+            hint = "call eval() on the network, or make the state an input and an output of it"
+            self.never = BnnccError("", error.message, hint)
+            return self.never
         except BnnccError as error:
             return error
         if len(artifact.output_names) != count:
@@ -120,16 +136,34 @@ class CompiledGraph:
     def run(self, artifact: Artifact, arguments: Sequence[Any]) -> list[torch.Tensor]:
         """Call the library."""
         torch = import_torch()
-        inputs = [argument.detach().numpy() for argument in arguments if is_input(argument)]
+        # force: not all tensors lie in memory as they read (negated ones).
+        inputs = [argument.numpy(force=True) for argument in arguments if is_input(argument)]
         named = dict(zip(input_names(arguments), inputs, strict=True))
         outputs = artifact.run({name: named[name] for name in artifact.input_names})
         return [torch.from_numpy(outputs[name]) for name in artifact.output_names]
+
+
+def memory_problem(graph: torch.fx.GraphModule) -> BnnccError | None:
+    """What is wrong where an output is a view of an input or of another output, as between two graphs of one
+    function: outputs of a library have memory of their own, and what is written to one shows in no other."""
+    names: dict[int, str] = {}
+    outputs = graph.graph.output_node().all_input_nodes
+    for node in [*graph.graph.find_nodes(op="placeholder"), *outputs]:
+        value = node.meta.get("example_value")
+        if not import_torch().is_tensor(value) or value.layout is not import_torch().strided:
+            continue
+        memory = value.untyped_storage()._cdata
+        if names.setdefault(memory, node.name) != node.name and node in outputs:
+            message = f"the output '{node.name}' of the graph shares its memory with '{names[memory]}'"
+            return BnnccError("", message, "clone one of them, or do without the graph break")
+    return None
 
 
 def freeze(graph: torch.fx.GraphModule, arguments: Sequence[Any]) -> torch.nn.Module:
     """The graph as a module of its true inputs: parameters, buffers and sizes among the arguments stay what
     they are now."""
     torch = import_torch()
+    names = [f"{node.name}_{index}" for index, node in enumerate(graph.graph.find_nodes(op="placeholder"))]
 
     class Graph(torch.nn.Module):
         def __init__(self) -> None:
@@ -137,7 +171,7 @@ def freeze(graph: torch.fx.GraphModule, arguments: Sequence[Any]) -> torch.nn.Mo
             self.graph = graph
             for index, argument in enumerate(arguments):
                 if is_constant(argument):
-                    self.register_buffer(f"constant_{index}", argument.detach())
+                    self.register_buffer(names[index], argument.detach())
 
         def forward(self, *inputs: torch.Tensor) -> Any:
             rest = iter(inputs)
@@ -146,7 +180,7 @@ def freeze(graph: torch.fx.GraphModule, arguments: Sequence[Any]) -> torch.nn.Mo
         def value(self, index: int, inputs: Iterator[torch.Tensor]) -> Any:
             if is_input(arguments[index]):
                 return next(inputs)
-            return getattr(self, f"constant_{index}", arguments[index])
+            return getattr(self, names[index]) if is_constant(arguments[index]) else arguments[index]
 
     return Graph()
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import inspect
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bnncc.diagnostics import BnnccError, ExitCode
 
@@ -26,6 +29,16 @@ BATCH = "batch"
 """The name of the symbolic leading dimension."""
 
 INSTALL = "pip install 'bnncc[torch]'"
+
+FROM_NUMPY = "torch.from_numpy makes a tensor of an array"
+
+NO_VALUES = (
+    "a network is a fixed graph: choose by torch.where, compute with tensors, or do this outside the module"
+)
+
+
+class Impure(BnnccError):
+    """A call changes what the next starts from."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +85,13 @@ def export_module(module: Any, export: Export, folder: Path) -> Path:
     if not isinstance(module, torch.nn.Module):
         kind = type(module).__name__
         hint = "write it with onnx.save and give the path" if kind == "ModelProto" else ""
+        if isinstance(module, type):
+            kind, hint = f"the class {module.__name__}", "give an instance of it"
         raise BnnccError("", f"expected the path of an ONNX file or a torch.nn.Module, got {kind}", hint)
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     if isinstance(module, torch.jit.ScriptModule):
         raise BnnccError("", "TorchScript is not supported", "give the module that the script was made from")
+    check_values(module)
     with untouched(module), torch.no_grad(), quiet():
         call = make_call(module, export)
         path = folder / f"{call.name}.onnx"
@@ -86,8 +102,11 @@ def export_module(module: Any, export: Export, folder: Path) -> Path:
             raise
         except Exception as error:
             reason = root_cause(error)
+        check_traceable(call)
         try:
             export_traced(call, path)
+        except BnnccError:
+            raise
         except Exception as error:
             raise BnnccError(
                 call.name,
@@ -134,6 +153,17 @@ def untouched(module: torch.nn.Module) -> Iterator[None]:
             for tensor, value in zip(tensors, values, strict=True):
                 if not same_bits(tensor, value):
                     tensor.copy_(value)
+
+
+def check_values(module: torch.nn.Module) -> None:
+    """Raise a BnnccError where parameters are yet to be made."""
+    torch = import_torch()
+    name = type(module).__name__
+    for part, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(tensor):
+            raise BnnccError(name, f"'{part}' has no shape yet", "call the module once")
+        if tensor.is_meta:
+            raise BnnccError(name, f"'{part}' has no values, as it is on the device 'meta'")
 
 
 def make_call(module: torch.nn.Module, export: Export) -> Call:
@@ -185,7 +215,8 @@ def split_inputs(name: str, example_inputs: Any) -> tuple[tuple[Any, ...], dict[
     if isinstance(example_inputs, Sequence):
         return tuple(example_inputs), {}
     kind = type(example_inputs).__name__
-    raise BnnccError(name, f"example_inputs must be a tensor, a tuple or a dict of tensors, not {kind}")
+    hint = FROM_NUMPY if isinstance(example_inputs, np.ndarray) else ""
+    raise BnnccError(name, f"example_inputs must be a tensor, a tuple or a dict of tensors, not {kind}", hint)
 
 
 def leaf_names(tree: Any, alone: str) -> dict[str, Any]:
@@ -210,7 +241,9 @@ def check_leaves(name: str, what: str, leaves: Mapping[str, Any]) -> None:
             raise BnnccError(
                 name,
                 f"{what} must be tensors, but '{key}' is of type {type(leaf).__name__}",
-                "wrap the module in one whose forward takes and returns nothing but tensors",
+                FROM_NUMPY
+                if isinstance(leaf, np.ndarray)
+                else "wrap the module in one whose forward takes and returns nothing but tensors",
             )
     if not leaves:
         raise BnnccError(name, f"there are no tensors in {what}")
@@ -274,16 +307,63 @@ def export_traced(call: Call, path: Path) -> None:
     """PyTorch's older exporter, which records one run."""
     torch = import_torch()
     axes = {name: {0: BATCH} for name in (*call.inputs, *call.outputs)} if call.dynamic_batch else None
-    torch.onnx.export(
-        call.module,
-        call.positional,
-        path,
-        kwargs=dict(call.keyword),
-        input_names=list(call.inputs),
-        output_names=list(call.outputs),
-        dynamic_axes=axes,
-        dynamo=False,
-    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        torch.onnx.export(
+            call.module,
+            call.positional,
+            path,
+            kwargs=dict(call.keyword),
+            input_names=list(call.inputs),
+            output_names=list(call.outputs),
+            dynamic_axes=axes,
+            dynamo=False,
+        )
+    for warning in said:
+        if "NumPy array" in str(warning.message) or "Python list" in str(warning.message):
+            where = f"{Path(warning.filename).name}:{warning.lineno}"
+            raise BnnccError(call.name, f"{where} makes constants of tensors", NO_VALUES)
+
+
+def check_traceable(call: Call) -> None:
+    """Raise a BnnccError where a record of one run is not the module, because Python looks at values of the
+    inputs (`if x.max() > 1`, `float(x.mean())`)."""
+    torch = import_torch()
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    def tensors(tree: Any) -> list[torch.Tensor]:
+        return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+    def memory(tensor: torch.Tensor) -> int:
+        return tensor.untyped_storage()._cdata
+
+    class Watch(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept = tensors((call.positional, call.keyword))
+            """All that comes from the inputs, kept so that its memory is not another's later."""
+            self.of_inputs = set(map(memory, self.kept))
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            results = func(*args, **(kwargs or {}))
+            read = tensors((args, kwargs))
+            if not self.of_inputs.isdisjoint(map(memory, read)):
+                if func is torch.ops.aten._local_scalar_dense.default:
+                    raise BnnccError(call.name, f"{user_line()} looks at values of the inputs", NO_VALUES)
+                # What is written in place is both read and returned.
+                self.kept += tensors(results)
+                self.of_inputs.update(map(memory, tensors(results)))
+            return results
+
+    with Watch():
+        call.module(*call.positional, **call.keyword)
+
+
+def user_line() -> str:
+    """Where the module's own code is: "net.py:12"."""
+    ours = (str(Path(import_torch().__file__).parent), __file__)
+    stack = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(ours)]
+    return f"{Path(stack[-1].filename).name}:{stack[-1].lineno}"
 
 
 def export_program(program: torch.export.ExportedProgram, export: Export, folder: Path) -> Path:
@@ -332,11 +412,11 @@ def save(program: torch.onnx.ONNXProgram, inputs: Sequence[str], outputs: Sequen
 
 
 def check_pure(name: str, program: torch.export.ExportedProgram) -> None:
-    """Raise a BnnccError where a call changes what the next starts from: a compiled network has no memory."""
+    """Raise Impure where a call changes what the next starts from: a compiled network has no memory."""
     signature = program.graph_signature
     changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
     if changed:
-        raise BnnccError(
+        raise Impure(
             name,
             f"a call changes {', '.join(changed)}, but a compiled network keeps nothing between calls",
             "make the state an input and an output of forward",
@@ -346,15 +426,18 @@ def check_pure(name: str, program: torch.export.ExportedProgram) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the exporters' progress, advice and deprecations; errors still raise."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = list(map(logging.getLogger, ("torch.onnx", "torch.fx.experimental.symbolic_shapes")))
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        # What cannot be captured, torch.export prints whole to stderr.
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def root_cause(error: BaseException) -> str:

@@ -290,6 +290,55 @@ def test_what_is_no_module_and_what_lacks_examples():
         script = torch.jit.script(nn.Identity())
     assert "TorchScript" in refusal(script, images(1)).message
     assert "'input' is of type int" in refusal(nn.Identity(), (3,)).message
+    assert "torch.from_numpy" in refusal(nn.Identity(), images(1).numpy()).hint
+    assert "torch.from_numpy" in refusal(nn.Identity(), [images(1).numpy()]).hint
+    assert "an instance" in refusal(BinaryNet, images(1)).hint
+    assert "'first.weight' has no values" in refusal(BinaryNet().to("meta"), images(1)).message
+    assert "'weight' has no shape yet" in refusal(nn.LazyLinear(3), images(1)).message
+
+
+class Decides(nn.Module):
+    """What it computes depends on what `look` sees."""
+
+    def __init__(self, look: Callable[[torch.Tensor, torch.Tensor], bool]) -> None:
+        super().__init__()
+        self.look = look
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if self.look(x, self.weight) else -x
+
+
+def through_a_buffer(x: torch.Tensor, _: torch.Tensor) -> bool:
+    buffer = torch.zeros(2)
+    buffer[0].add_(x.sum())
+    return bool(buffer.max() > 0)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda x, _: x.sum() > 0,
+        lambda x, _: float(x.mean()) > 0,
+        through_a_buffer,
+        lambda x, _: bool((x.detach().numpy() > 0).any()),
+        lambda x, _: x.flatten().tolist()[0] > 0,
+    ],
+    ids=["bool", "float", "in place", "numpy", "list"],
+)
+def test_decisions_by_values_are_not_frozen_into_a_record_of_one_run(look: Callable[..., bool]):
+    error = refusal(Decides(look), torch.ones(1, 4))
+    assert re.search(r"test_torch\.py:\d+ (looks at values of the inputs|makes constants of)", error.message)
+    assert "torch.where" in error.hint
+
+
+def test_decisions_by_parameters_and_shapes_are_none_of_the_inputs(capfd: pytest.CaptureFixture[str]):
+    module = Decides(lambda x, weight: x.shape[1] == 4 and bool(weight.sum() > 3))
+    with pytest.warns(UserWarning, match="exported with dynamo=False"):
+        artifact = bnncc.compile(module, torch.ones(1, 4))
+    x = torch.tensor([[-1.0, 2, -3, 0]])
+    assert np.array_equal(artifact.run({"x": x.numpy()})["output"], answers(module, x))
+    assert capfd.readouterr().err == ""
 
 
 class Transforms(nn.Module):
@@ -425,6 +474,54 @@ def test_what_cannot_be_compiled_is_left_to_pytorch_once_said(compilations: list
         with pytest.raises(BnnccError):
             compiled(Transforms())(x)
     assert len(compilations) == 2
+
+
+def test_what_changes_its_buffers_is_looked_at_once(compilations: list[str]):
+    module, same = BinaryNet(Threshold.apply).train(), BinaryNet(Threshold.apply).train()
+    fast = torch.compile(module, backend=torch_backend.backend)
+    with torch.no_grad(), pytest.warns(UserWarning, match=r"running_mean(?s:.*)call eval\(\)"):
+        for seed in range(3):
+            assert torch.equal(fast(images(4, seed)), same(images(4, seed)))
+    assert len(compilations) == 1
+
+
+class Breaks(nn.Module):
+    """Two graphs: what the first computes, the second writes to."""
+
+    def __init__(self, view: bool) -> None:
+        super().__init__()
+        self.view = view
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x * 2
+        part = y[:, 0] if self.view else y[:, 0] + 1
+        torch._dynamo.graph_break()
+        part.add_(1)
+        return y + part.sum()
+
+
+@pytest.mark.parametrize("view", [True, False])
+def test_outputs_that_share_memory_are_left_to_pytorch(view: bool, compilations: list[str]):
+    fast = torch.compile(Breaks(view), backend=torch_backend.backend)
+    x = torch.randn(2, 3)
+    with torch.no_grad(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert torch.allclose(fast(x), Breaks(view)(x), rtol=1e-6)
+    assert any("shares its memory" in str(warning.message) for warning in said) == view
+    assert ("[(2, 3)]" in compilations) != view
+
+
+def test_inputs_that_do_not_lie_in_memory_as_they_read():
+    module = nn.ReLU()
+    negated = torch.randn(2, 3, dtype=torch.complex64).conj().imag
+    for x in (negated, torch.randn(1, 3).expand(2, 3)):
+        with torch.no_grad():
+            assert torch.equal(compiled(module)(x), module(x))
+
+
+def test_an_option_that_there_is_not_is_an_error_at_once():
+    with pytest.raises(Exception, match="did you mean 'target'"):
+        torch.compile(BinaryNet(), backend=torch_backend.backend, options={"targt": "c"})(images(1))
 
 
 def test_pytorch_knows_the_backend_by_its_name():
