@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def replacing(directory: Path) -> Iterator[Path]:
         raise _unwritable(directory, error) from error
     try:
         yield fresh
-        fresh.chmod(0o777 & ~_umask())
+        fresh.chmod(_usual_mode(fresh))
         _move(fresh, directory)
     except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -149,7 +150,10 @@ def _unwritable(directory: Path, error: OSError) -> BnnccError:
     return BnnccError(str(directory), f"the output directory cannot be written: {error.strerror or error}")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _usual_mode(private: Path) -> int:
+    """What mkdir gives a directory there: the umask can only be read by setting it, for all threads."""
+    usual = private / "usual"
+    usual.mkdir()
+    mode = stat.S_IMODE(usual.stat().st_mode)
+    usual.rmdir()
+    return mode

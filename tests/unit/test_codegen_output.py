@@ -24,9 +24,22 @@ def test_new_with_parents(tmp_path: Path):
     write_artifact(directory, "one")
     assert (directory / "libnet.a").read_text() == "one"
     assert sorted(path.name for path in directory.parent.iterdir()) == ["out"]
-    umask = os.umask(0)
-    os.umask(umask)
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_the_mode_is_the_usual_one(tmp_path: Path, umask: int):
+    before = os.umask(umask)
+    try:
+        write_artifact(tmp_path / "out", "one")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o777 & ~umask
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["libnet.a", "manifest.json"]
+
+
+def test_the_umask_of_other_threads_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("umask is the whole process's"))
+    write_artifact(tmp_path / "out", "one")
 
 
 def test_an_empty_directory_is_taken(tmp_path: Path):
