@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import operator
 import platform
 import re
 import shlex
@@ -19,7 +20,12 @@ from bnncc.diagnostics import BnnccError
 SECONDS_TO_LOAD = 600
 """TVM loads in 2 to 3 s; a cold disk takes longer."""
 
-OPTIONAL = ("onnxruntime",)
+OPTIONAL = ("onnxruntime", "torch", "onnxscript")
+"""Packages of extras: what `bench` compares with, and what PyTorch modules are exported by."""
+
+HOLDS = {"==": operator.eq, "!=": operator.ne, ">=": operator.ge, "<": operator.lt}
+"""What a requirement may say of a version; a test looks for others in pyproject.toml."""
+
 REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?(?P<versions>[^;]*)")
 
 
@@ -39,7 +45,8 @@ def examine() -> list[Finding]:
     """Look at everything; takes some seconds, as TVM is loaded once in a process of its own."""
     found = [_python(), *(_package(*requirement) for requirement in requirements())]
     found += [_loads("tvm"), *_tools(), _processor(), *_emulators(), _analyser(), _mlir()]
-    return found + [_package(name, "", needed=False) for name in OPTIONAL]
+    extras = dict(requirements(of_extras=True))
+    return found + [_package(name, extras.get(name, ""), needed=False) for name in OPTIONAL]
 
 
 def healthy(findings: Sequence[Finding]) -> bool:
@@ -52,12 +59,19 @@ def render(findings: Sequence[Finding]) -> str:
     width = max(len(finding.subject) for finding in findings)
     lines = [f"bnncc {__version__}"]
     for finding in findings:
-        mark = "ok     " if not finding.wrong else "MISSING" if finding.needed else "absent "
-        lines.append(f"{mark}  {finding.subject:<{width}}  {finding.wrong or finding.found}")
+        lines.append(f"{_mark(finding):<7}  {finding.subject:<{width}}  {finding.wrong or finding.found}")
         if finding.wrong and finding.mend:
             lines.append(f"{'':9}{'':{width}}  {finding.mend}")
-    verdict = "ready" if healthy(findings) else "not ready: something that is needed is missing"
+    verdict = "ready" if healthy(findings) else "not ready: something that is needed is missing or wrong"
     return "\n".join((*lines, "", verdict))
+
+
+def _mark(finding: Finding) -> str:
+    if not finding.wrong:
+        return "ok"
+    if finding.found:
+        return "WRONG" if finding.needed else "unfit"
+    return "MISSING" if finding.needed else "absent"
 
 
 def as_dict(findings: Sequence[Finding]) -> dict[str, object]:
@@ -65,13 +79,14 @@ def as_dict(findings: Sequence[Finding]) -> dict[str, object]:
     return {"version": __version__, "ready": healthy(findings), "findings": [asdict(f) for f in findings]}
 
 
-def requirements() -> list[tuple[str, str]]:
-    """What the package declares that it needs to run: (name, versions), such as ("xdsl", "==0.74.0")."""
+def requirements(of_extras: bool = False) -> list[tuple[str, str]]:
+    """What the package declares that it needs to run: (name, versions), such as ("onnx", "<2,>=1.20"). Or
+    what its extras need."""
     try:
         declared = importlib.metadata.requires("bnncc") or []
     except importlib.metadata.PackageNotFoundError:
         return []
-    matches = (REQUIREMENT.match(line) for line in declared if "extra ==" not in line)
+    matches = (REQUIREMENT.match(line) for line in declared if ("extra ==" in line) == of_extras)
     return [(match["name"], match["versions"].strip()) for match in matches if match]
 
 
@@ -85,9 +100,26 @@ def _package(name: str, versions: str, needed: bool = True) -> Finding:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "", "not installed", needed, mend)
-    pin = versions.removeprefix("==") if versions.startswith("==") else version
-    wrong = "" if version == pin else f"version {version}, but {pin} is needed"
+    wrong = "" if fits(version, versions) else f"version {version}, but {versions} is needed"
     return Finding(name, version, wrong, needed, mend)
+
+
+def fits(version: str, versions: str) -> bool:
+    """Whether a version is one of `versions`: conditions joined by commas; "" is any."""
+    conditions = [
+        re.fullmatch(r"\s*(==|!=|>=|<(?!=))\s*(\S+)\s*", part) for part in versions.split(",") if part
+    ]
+    return all(HOLDS[c[1]](_release(version), _release(c[2])) for c in conditions if c)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers of a version, of "0.27.0.post1" 0, 27, 0, 1; zeros at the end, a build ("+cpu") and what
+    comes before a release ("rc1") do not count."""
+    numbers = re.match(r"[\d.]*(?:post\d+)?", version)
+    found = [int(number) for number in re.findall(r"\d+", numbers[0] if numbers else "")]
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
 
 
 def _loads(module: str) -> Finding:
@@ -136,7 +168,8 @@ def _analyser() -> Finding:
     from bnncc.toolchain import llvm, mca
 
     mend = "apt-get install llvm"
-    return Finding("llvm-mca", llvm.tool("llvm-mca"), "" if mca.has_tools() else "not installed", False, mend)
+    path = llvm.tool("llvm-mca") if mca.has_tools() else ""
+    return Finding("llvm-mca", path, "" if path else "not installed", False, mend)
 
 
 def _mlir() -> Finding:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -162,11 +164,13 @@ def test_doctor_finds_this_machine_ready(bnncc: Shell, monkeypatch: pytest.Monke
 @pytest.mark.usefixtures("tvm_loads")
 def test_doctor_says_what_installs_what_is_missing(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
     wanted = [("apache-tvm-ffi", "==0.1.0"), ("no-such-package-as-this", ">=1")]
-    monkeypatch.setattr(doctor, "requirements", lambda: wanted)
+    monkeypatch.setattr(doctor, "requirements", lambda of_extras=False: wanted)
     monkeypatch.setenv("CC", "no-such-compiler")
     answer = bnncc("doctor")
     assert answer.code == 3
-    assert "but 0.1.0 is needed" in answer.out and "pip install apache-tvm-ffi==0.1.0" in answer.out
+    assert "WRONG    apache-tvm-ffi" in answer.out and "but ==0.1.0 is needed" in answer.out
+    assert "MISSING  no-such-package-as-this" in answer.out
+    assert "pip install apache-tvm-ffi==0.1.0" in answer.out
     assert "pip install 'no-such-package-as-this>=1'" in answer.out
     assert "no-such-compiler" in answer.out
 
@@ -176,6 +180,45 @@ def test_a_missing_optional_package_is_no_illness(bnncc: Shell, monkeypatch: pyt
     monkeypatch.setattr(doctor, "OPTIONAL", ("no-such-package-as-this",))
     answer = bnncc.fine("doctor")
     assert "absent" in answer.out and "pip install no-such-package-as-this" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("version", "versions", "fits"),
+    [
+        ("2.4.6", "<3,>=2.0", True),
+        ("1.26.4", "<3,>=2.0", False),
+        ("3.0", "<3,>=2.0", False),
+        ("2", ">=2.0.0", True),
+        ("1.9", ">=1.20", False),
+        ("2.13.0+cpu", "==2.13.0", True),
+        ("0.27.0.post2", "==0.27.0.post1", False),
+        ("2.0", "!=2.0", False),
+        ("1.0", "", True),
+    ],
+)
+def test_doctor_knows_the_versions_that_are_asked_for(version: str, versions: str, fits: bool):
+    assert doctor.fits(version, versions) == fits
+
+
+def test_all_requirements_are_of_a_form_that_doctor_knows():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    for line in (*project["dependencies"], *extras):
+        parsed = doctor.REQUIREMENT.match(line)
+        assert parsed, line
+        for condition in filter(None, parsed["versions"].split(",")):
+            assert re.match(r"(==|!=|>=|<(?!=))\d", condition), line
+
+
+@pytest.mark.usefixtures("tvm_loads")
+def test_a_version_outside_of_its_range_is_told(bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        doctor, "requirements", lambda of_extras=False: [("numpy", "<2,>=1"), ("onnx", ">=1.20,<2")]
+    )
+    answer = bnncc("doctor")
+    assert answer.code == 3
+    assert re.search(r"WRONG    numpy .*but <2,>=1 is needed\n.*pip install 'numpy<2,>=1'", answer.out)
+    assert re.search(r"ok       onnx ", answer.out)
 
 
 def test_names_in_letters_that_a_terminal_does_not_know(tmp_path: Path):
