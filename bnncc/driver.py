@@ -71,7 +71,7 @@ def front(path: str | Path, options: Options, progress: Say | None = None) -> Mo
     before = module.clone() if rounded and samples is not None else None
     say("recognising and fusing")
     over_time = is_layer_by_layer(options)
-    printer = _ir_printer(options.print_ir_after)
+    printer = _ir_printer(options.print_ir_after, options.print_ir_whole)
     run_pipeline(module, printer, options.assume_sign_zero, rates, over_time, rounded, largest_table(options))
     if before is not None and samples is not None:
         say("comparing with the network that is not rounded")
@@ -342,8 +342,9 @@ def _temporary_directory() -> Path:
     return folder / "artifact"
 
 
-def _ir_printer(passes: tuple[str, ...]) -> After | None:
-    """Prints the module to stderr after the passes named, or after "all"."""
+def _ir_printer(passes: tuple[str, ...], whole: bool) -> After | None:
+    """Prints the module to stderr after the passes named, or after "all"; large constants only where the
+    `whole` is asked for."""
     if not passes:
         return None
     known = {kind.name for kind, _ in PIPELINE}
@@ -354,7 +355,7 @@ def _ir_printer(passes: tuple[str, ...]) -> After | None:
 
     def show(name: str, module: ModuleOp) -> None:
         if "all" in passes or name in passes:
-            print(f"// ----- after {name} -----\n{module_text(module)}", file=sys.stderr)
+            print(f"// ----- after {name} -----\n{module_text(module, whole)}", file=sys.stderr)
 
     return show
 

@@ -13,6 +13,7 @@ from xdsl.utils.exceptions import ParseError, VerifyException
 from xdsl.xdsl_opt_main import xDSLOptMain
 
 from bnncc.diagnostics import BnnccError, ExitCode
+from bnncc.dialect.parsing import ELIDED, ELIDED_HINT
 from bnncc.universe import UNIVERSE
 
 UPSTREAM = ("arith", "linalg", "math", "memref", "tensor")
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def failed(problem: Exception, code: int = ExitCode.USER) -> int:
     """Tell what is wrong with what the user gave."""
     print(problem, file=sys.stderr)
+    if ELIDED in str(problem):
+        print(f"  hint: {ELIDED_HINT}", file=sys.stderr)
     return code
 
 

@@ -30,7 +30,8 @@ class Options:
     """What a user may choose. Raises BnnccError for a word that there is not.
 
     target: a name or a TOML file. name: the library's C name (default: from the file). dims: symbolic
-    dimensions. emit: which files. print_ir_after: pass names or "all", printed to stderr.
+    dimensions. emit: which files. print_ir_after: pass names or "all", after which the module
+    is printed to stderr; print_ir_whole: with its large constants.
     camera: inputs as a camera gives them. assume_sign_zero: +1 or -1 drops the exact handling of sign(0) = 0.
     cc: the C compiler command. package: a build system (codegen.PACKAGES) to write a folder for.
     optimize: what kernels are chosen and compiled for (default: where no operating system and no instruction
@@ -53,6 +54,7 @@ class Options:
     dims: Mapping[str, int] = field(default_factory=dict)
     emit: tuple[str, ...] = ("lib", "so")
     print_ir_after: tuple[str, ...] = ()
+    print_ir_whole: bool = False
     camera: CameraInput = CameraInput()
     assume_sign_zero: int | None = None
     cc: str | None = None

@@ -44,6 +44,11 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         help="print the module after this pass, or after 'all', to stderr; may be repeated",
     )
     sub.add_argument(
+        "--print-ir-whole",
+        action="store_true",
+        help="print large constants, too, so that what is printed can be read again",
+    )
+    sub.add_argument(
         "--package",
         choices=PACKAGES,
         help="write a folder that this build system takes in: sources, description, self-test",
@@ -90,6 +95,7 @@ def _options(chosen: argparse.Namespace) -> Options:
         options_of(chosen),
         emit=chosen.emit,
         print_ir_after=tuple(chosen.print_ir_after),
+        print_ir_whole=chosen.print_ir_whole,
         package=chosen.package,
         profile=chosen.profile,
         budgets=Budgets(chosen.ram, chosen.flash),

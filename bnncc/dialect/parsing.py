@@ -6,13 +6,22 @@ from __future__ import annotations
 from io import StringIO
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.dialects.builtin import Builtin, DenseIntOrFPElementsAttr, ModuleOp
 from xdsl.dialects.func import Func
+from xdsl.ir import Attribute
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 
 from bnncc.dialect import BNN
 from bnncc.dialect.network import verify_network
+
+ELIDED = "__elided__"
+"""What MLIR's --mlir-elide-elementsattrs-if-larger writes for a constant."""
+
+ELIDED_HINT = "its large constants were left out: print it with --print-ir-whole"
+
+MOST_ELEMENTS = 32
+"""Of a constant that is written in any case: what fits in a few lines, such as biases of a small layer."""
 
 
 def make_context() -> Context:
@@ -32,8 +41,24 @@ def parse_module(text: str, name: str = "<text>") -> ModuleOp:
     return module
 
 
-def module_text(module: ModuleOp) -> str:
-    """The module as MLIR text, with the ONNX nodes as locations; `parse_module` reads it back."""
+def module_text(module: ModuleOp, whole: bool = True) -> str:
+    """The module as MLIR text, with the ONNX nodes as locations; `parse_module` reads it back. Where it
+    is not `whole`, large constants are left out."""
     stream = StringIO()
-    Printer(stream, print_debuginfo=True).print_op(module)
+    printer = Printer if whole else _PrinterWithoutWeights
+    printer(stream, print_debuginfo=True).print_op(module)
     return stream.getvalue() + "\n"
+
+
+class _PrinterWithoutWeights(Printer):
+    """Writes MLIR's own mark where a constant has more elements than a reader wants to see."""
+
+    def print_attribute(self, attribute: Attribute) -> None:
+        if (
+            isinstance(attribute, DenseIntOrFPElementsAttr)
+            and len(attribute) > MOST_ELEMENTS
+            and not attribute.is_splat()
+        ):
+            self.print_string(f"dense_resource<{ELIDED}> : ")
+            attribute = attribute.type
+        super().print_attribute(attribute)

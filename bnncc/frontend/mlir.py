@@ -18,7 +18,7 @@ from bnncc.diagnostics import BnnccError
 from bnncc.dialect import BNN
 from bnncc.dialect.network import INPUTS, OUTPUTS, names_of
 from bnncc.dialect.operations import Constant, Fused
-from bnncc.dialect.parsing import parse_module
+from bnncc.dialect.parsing import ELIDED, ELIDED_HINT, parse_module
 from bnncc.dialect.sources import location_text
 from bnncc.dialect.types import element_of, is_number, numpy_type, shape_of
 from bnncc.frontend.checks import raise_problems
@@ -72,7 +72,8 @@ def _parse(path: Path, text: str) -> ModuleOp:
         raise BnnccError(f"{path.name}:{line}", error.msg, "the grammar is that of MLIR") from error
     except VerifyException as error:
         message = str(error).strip().splitlines()[-1]
-        raise BnnccError(path.name, f"the module is not valid: {message}") from error
+        hint = ELIDED_HINT if ELIDED in text else ""
+        raise BnnccError(path.name, f"the module is not valid: {message}", hint) from error
     except RecursionError:
         raise BnnccError(path.name, "its regions or types are nested too deeply") from None
     except Exception as error:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import bnncc
+from bnncc import driver, opt
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.dialect.parsing import module_text
 from bnncc.frontend.mlir import is_fused, load_mlir
 from bnncc.frontend.onnx import load_onnx
+from bnncc.options import Options
 from bnncc.passes.pipeline import run_pipeline
 from bnncc.reference import evaluate
 from tests.cases import load_case
@@ -94,6 +96,26 @@ BAD = {
     ),
     "regions in regions": ("module {" * 5000, "nested"),
 }
+
+
+def test_what_is_printed_to_be_looked_at_leaves_large_constants_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = load_case("digits_bnn_bop_legacy").write_model(tmp_path)
+    printed = {}
+    for whole in (False, True):
+        options = Options(print_ir_after=("convert-onnx",), print_ir_whole=whole)
+        driver.front(path, options)
+        printed[whole] = capsys.readouterr().err
+    assert len(printed[False]) < 12_000 < 100_000 < len(printed[True])
+    # 32 biases are written, 288 weights are not.
+    assert "dense<[0.0154" in printed[False] and "dense_resource<__elided__> : tensor<32x" in printed[False]
+    load_mlir(write(tmp_path, printed[True]))
+    with pytest.raises(BnnccError) as caught:
+        load_mlir(write(tmp_path, printed[False]))
+    assert "--print-ir-whole" in caught.value.hint
+    assert opt.main([str(tmp_path / "net.mlir")]) == ExitCode.USER
+    assert "--print-ir-whole" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", BAD)
