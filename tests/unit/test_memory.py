@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import random
 
-from bnncc.plan.arena import owners, requests
+from bnncc.plan.arena import owners, requests, state_bytes, state_offsets, with_scratch
 from bnncc.plan.expression import Operand
-from bnncc.plan.kernel import KernelSpec, Map, Output
+from bnncc.plan.kernel import KernelSpec, Map, Output, Pool, Window
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.memory import ALIGNMENT, Request, plan_arena
-from bnncc.plan.program import Buffer, Step, TimeLoop
+from bnncc.plan.program import Alternative, Buffer, Program, Step, TimeLoop
+
+NOTHING = KernelSpec(Map(), (), (), ())
+ROW = Layout.packed(Element.F32, (1, 1, 1, 4))
 
 
 def test_buffers_that_never_live_together_share_memory() -> None:
@@ -41,6 +44,70 @@ def test_what_lives_around_a_loop_lives_through_it() -> None:
         names["z"]: Request(64, 1, 2),
         names["r"]: Request(64, 1, 3),
     }
+
+
+def test_a_hole_that_fits_exactly_is_filled() -> None:
+    plan = plan_arena(
+        {0: Request(128, 0, 3), 1: Request(64, 0, 1), 2: Request(64, 0, 3), 3: Request(64, 2, 3)}
+    )
+    assert plan.bytes == plan.lower_bound == 256
+
+
+def test_all_that_a_step_may_touch_is_alive() -> None:
+    """Scratch memory, what only the masked kernel reads, and the mask."""
+    buffers = [Buffer(name, 64, "arena") for name in ("scratch", "input", "masked", "mask")]
+    masked = Alternative(NOTHING, (2,), 3, ROW)
+    steps = [
+        Step("makes", NOTHING, (), (1, 2, 3)),
+        Step("other", NOTHING, (), ()),
+        Step("reads", NOTHING, (1,), (), when_zero=masked, scratch=0),
+    ]
+    found = requests(steps, buffers, range(4))
+    assert found == {0: Request(64, 2, 2), **{buffer: Request(64, 0, 2) for buffer in (1, 2, 3)}}
+
+
+def test_shared_memory_is_as_large_as_the_largest() -> None:
+    """Whichever comes first, and where a loop reaches only a part of it."""
+    for sizes in ((64, 256), (256, 64)):
+        buffers = [Buffer(str(size), size, "arena") for size in sizes]
+        steps = [Step("0", NOTHING, (), (0,)), Step("1", NOTHING, (0,), (1,))]
+        assert requests(steps, buffers, [0, 0]) == {0: Request(256, 0, 1)}
+    buffers = [Buffer("whole", 256, "arena"), Buffer("part", 64, "part", base=0)]
+    steps = [Step("0", NOTHING, (), (1,)), Step("1", NOTHING, (1,), ())]
+    assert requests(steps, buffers, [0, 0], [TimeLoop(0, 1, 4)]) == {0: Request(256, 0, 1)}
+
+
+def test_in_place_pairs_count_operands_behind_the_inputs() -> None:
+    kernel = KernelSpec(Pool("max", ROW, Window(1, 1)), (ROW,), (), (Output(ROW, Operand(0)),), ((0, 0),))
+    buffers = [Buffer(name, 16, "arena") for name in "xyz"]
+    assert owners([Step("z", kernel, (0, 1), (2,))], buffers) == [0, 1, 1]
+
+
+def test_states_lie_one_after_the_other_aligned() -> None:
+    buffers = [Buffer("s", 65, "state"), Buffer("x", 1000, "arena"), Buffer("t", 1, "state")]
+    buffers.append(Buffer("u", 64, "state"))
+    assert state_offsets(buffers) == {0: 0, 2: 128, 3: 192}
+    assert state_bytes(buffers) == 256
+
+
+def test_every_kernel_that_asks_for_scratch_memory_gets_some() -> None:
+    """Each for itself, and only while it runs."""
+    asks = KernelSpec(Map(), (ROW,), (), (Output(ROW, Operand(0)),))
+    buffers = tuple(Buffer(name, 64, "arena") for name in "wxyz")
+    steps = (
+        Step("a", NOTHING, (), (0,)),
+        Step("b", asks, (0,), (1,)),
+        Step("c", NOTHING, (1,), (2,)),
+        Step("d", asks, (2,), (3,)),
+    )
+    program = with_scratch(Program("p", (), (), buffers, steps, {}, 0, 0), {asks: 100})
+    assert [step.scratch for step in program.steps] == [None, 4, None, 5]
+    assert [buffer.bytes for buffer in program.buffers[4:]] == [100, 100]
+    assert program.arena_bytes == program.arena_lower_bound == 256
+    for lent, beside in ((4, (0, 1)), (5, (2, 3))):
+        first, end = program.offsets[lent], program.offsets[lent] + 128
+        assert all(not first <= program.offsets[other] < end for other in beside)
+    assert with_scratch(program, {}) is program
 
 
 def test_parts_lie_where_the_whole_is_computed_in_place() -> None:
