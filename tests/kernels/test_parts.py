@@ -135,7 +135,8 @@ def test_each_output_is_written_by_one_part() -> None:
 
 
 def test_what_depends_on_order_stays_whole() -> None:
-    """Near misses: scratch memory, nodes whose loops are TVM's, statements that write nobody knows what."""
+    """Near misses: scratch memory, nodes whose loops are TVM's, steps of time, statements that write nobody
+    knows what."""
     found, _, _ = kernels("cnv", "native")
     step, kernel, shared = found[0]
     staged: Any
@@ -147,6 +148,11 @@ def test_what_depends_on_order_stays_whole() -> None:
     assert parts.divided(replace(staged, function=turned), THREADS).pieces == 1
     opaque = Opaque("Sin", b"", 17, (), (), (), ())
     assert parts.divided(replace(kernel, spec=replace(step.kernel, root=opaque)), THREADS).pieces == 1
+    first = step.kernel.outputs[0]
+    strides = (0, *first.layout.strides[1:])
+    state = replace(first, layout=replace(first.layout, shape=(2, *step.kernel.shape[1:]), strides=strides))
+    over_time = replace(step.kernel, outputs=(state,), in_place=((0, 0),))
+    assert parts.divided(replace(kernel, spec=over_time), THREADS).pieces == 1
     writes = tirx.Evaluate(tirx.call_extern("int32", "somewhere"))
     function: Any = kernel.function
     body = tirx.SeqStmt([*function.body.seq, writes])

@@ -47,10 +47,8 @@ def test_what_lives_around_a_loop_lives_through_it() -> None:
 
 
 def test_a_hole_that_fits_exactly_is_filled() -> None:
-    plan = plan_arena(
-        {0: Request(128, 0, 3), 1: Request(64, 0, 1), 2: Request(64, 0, 3), 3: Request(64, 2, 3)}
-    )
-    assert plan.bytes == plan.lower_bound == 256
+    plan = plan_arena({0: Request(64, 3, 6), 1: Request(64, 0, 1), 2: Request(64, 1, 4)})
+    assert plan.bytes == plan.lower_bound == 128
 
 
 def test_all_that_a_step_may_touch_is_alive() -> None:
