@@ -63,12 +63,20 @@ REFUSED = {
         SHAPE, ((Element.F32, _scaled(NUMBER)), (Element.I32, Accumulator())), FLOATS
     ),
     "the-number-is-an-output": _ending_in(_scaled(NUMBER), NUMBER),
+    "the-sum-is-compared-too": binary_spec(
+        SHAPE,
+        ((Element.F32, _scaled(NUMBER)), (Element.BIT, Compare("ge", Accumulator(), Channel(3)))),
+        (*FLOATS, Element.I32),
+    ),
     "relu-and-number": _ending_in(_scaled(RELU), _scaled(NUMBER)),
+    "relu-and-number-that-is-not-scaled": _ending_in(_scaled(RELU), Binary("add", NUMBER, Channel(2))),
     "the-factor-is-added-too": _ending_in(Binary("add", Binary("mul", NUMBER, Channel(1)), Channel(1))),
     "a-square": _ending_in(Binary("mul", NUMBER, NUMBER)),
     "no-product": _ending_in(Binary("add", NUMBER, Channel(1))),
     "negative-without-mismatches": _ending_in(_scaled(RELU), pad_value=1, halo_level=0),
+    "negative-the-other-way": _ending_in(_scaled(RELU), pad_value=-1, halo_level=1),
     "spikes": _ending_in(_scaled(NUMBER), grid=Grid(1, 1, 0), halo_level=0),
+    "planes-of-weights": _ending_in(_scaled(NUMBER), weight_planes=2),
     "ternary-weight": _ending_in(_scaled(NUMBER), ternary_weight=True),
     "ternary-input": _ending_in(_scaled(NUMBER), ternary_input=True),
     "integers": binary_spec(
@@ -127,6 +135,15 @@ def test_a_scale_that_cannot_be_doubled():
     with pytest.raises(BnnccError, match="2\\^127"):
         halved.constants((np.ones(1, np.int8), np.array([2.0**127], np.float32)))
     assert np.isinf(halved.constants((np.ones(1, np.int8), np.array([np.inf], np.float32)))[1])
+
+
+def test_halves_of_a_table():
+    """Without a ReLU negative numbers, too; of odd ones there are none."""
+    halved = Halved.of(TAKEN["scaled"])
+    assert halved is not None
+    np.testing.assert_array_equal(halved.table(np.array([-2, 4])), [-1, 2])
+    with pytest.raises(AssertionError, match="not a half"):
+        halved.table(np.array([3, 4]))
 
 
 def test_clipping_wants_no_negative_numbers():

@@ -95,8 +95,8 @@ def _users(graph: Graph, expression: Expression) -> list[Expression]:
 def _factor(spec: KernelSpec, graph: Graph, number: Expression) -> int | None:
     """The constant of channels that a number is multiplied by, if neither is of other use."""
     match _users(graph, number):
-        case [Binary("mul", Channel(index), other) | Binary("mul", other, Channel(index)) as product]:
-            is_only = other == number and _users(graph, Channel(index)) == [product]
+        case [Binary("mul", Channel(index), _) | Binary("mul", _, Channel(index)) as product]:
+            is_only = _users(graph, Channel(index)) == [product]
             return index if is_only and spec.constants[index].element is Element.F32 else None
         case _:
             return None
