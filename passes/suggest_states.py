@@ -28,9 +28,9 @@ def membranes(module: ModuleOp) -> dict[str, str]:
     inputs = dict(zip(names_of(main, INPUTS), block.args, strict=True))
     outputs = dict(zip(names_of(main, OUTPUTS), last.arguments, strict=True))
     ways = {
-        (before, after): fires
-        for after, new in outputs.items()
-        for before, old in inputs.items()
+        (name, output): fires
+        for output, new in outputs.items()
+        for name, old in inputs.items()
         if (fires := is_way(old, new)) is not None
     }
     found = only_pairs(ways)
