@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tempfile
@@ -13,12 +14,16 @@ from pathlib import Path
 
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.toolchain import llvm
+from bnncc.toolchain.programs import Programs
 
 ERROR_LINES = 10
+SECONDS = 3600
+"""What takes longer hangs: large networks are compiled in minutes."""
 NAMES = ("mlir-opt", "mlir-translate", "opt", "llc")
 OLDEST = 19
 """The oldest version that will do; older ones lack passes."""
 INSTALL_HINT = "apt-get install mlir-19-tools llvm-19"
+OTHER_BACKEND = "compile with --backend tvm, or leave it out"
 
 SCHEDULED = ("transform-preload-library{transform-library-paths=SCHEDULE}", "transform-interpreter")
 """Applies the schedule in a file."""
@@ -182,10 +187,18 @@ def help_text(program: str) -> str:
 
 def run(command: Sequence[str], text: str) -> str:
     """What a program makes of a text. Raises BnnccError."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    name = Path(command[0]).name
+    try:
+        done = Programs().run(command, Path.cwd(), os.environ, SECONDS, text)
+    except subprocess.TimeoutExpired as error:
+        message = f"{name} has not ended after {SECONDS / 60:.0f} minutes"
+        raise BnnccError("--backend mlir", message, OTHER_BACKEND, ExitCode.FAILURE) from error
+    except OSError as error:
+        message = f"{command[0]} cannot be run: {error.strerror}"
+        raise BnnccError("--backend mlir", message, INSTALL_HINT, ExitCode.FAILURE) from error
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         first = next((i for i, line in enumerate(lines) if "error:" in line), 0)
         said = "\n  ".join(lines[first : first + ERROR_LINES])
-        raise BnnccError("", f"{Path(command[0]).name} failed: {said}", "", ExitCode.FAILURE)
+        raise BnnccError("", f"{name} failed: {said}", "", ExitCode.FAILURE)
     return done.stdout

@@ -21,15 +21,20 @@ class Programs:
         self._lock = threading.Lock()
 
     def run(
-        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        seconds: float,
+        text: str = "",
     ) -> subprocess.CompletedProcess[str]:
-        """What a program said, which is given nothing to read. Raises OSError where it cannot be started, and
+        """What a program said, which is given a text to read. Raises OSError where it cannot be started, and
         subprocess.TimeoutExpired."""
         with subprocess.Popen(
             command,
             cwd=folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -39,7 +44,7 @@ class Programs:
             with self._lock:
                 self._running.add(process)
             try:
-                out, said = process.communicate(timeout=seconds)
+                out, said = process.communicate(text, timeout=seconds)
             except BaseException:
                 # The terminal's Ctrl-C does not reach them.
                 _end(process)

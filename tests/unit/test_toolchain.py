@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from bnncc import targets
+from bnncc.codegen import mlir
 from bnncc.diagnostics import BnnccError, ExitCode
 from bnncc.execution import artifact
 from bnncc.toolchain import c_compiler, elf
@@ -166,16 +167,49 @@ def test_a_command_that_cannot_run(tmp_path: Path):
         c_compiler.Toolchain((str(program),), ("ar",)).version()
 
 
-def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    program = tmp_path / "cc"
-    program.write_text(f'#!/bin/sh\nsleep 1000 &\necho $! > "{tmp_path}/child"\nwait\n')
+def hanging(program: Path) -> Path:
+    """A program that waits for one that it starts, whose number it writes beside itself."""
+    program.write_text(f'#!/bin/sh\nsleep 1000 &\necho $! > "{program.parent}/child"\nwait\n')
     program.chmod(0o755)
+    return program
+
+
+def wait_for_the_end_of_the_child(folder: Path):
+    child = int((folder / "child").read_text())
+    wait_until(lambda: not is_running(child), "the program's child is still there")
+
+
+def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program = hanging(tmp_path / "cc")
     monkeypatch.setattr(c_compiler, "SECONDS", 3)
     with pytest.raises(BnnccError, match=r"has not ended after 0 minutes: .*/cc --version") as caught:
         c_compiler.Toolchain((str(program),), ("ar",)).version()
     assert caught.value.exit_code == ExitCode.FAILURE and "--cc" in caught.value.hint
-    child = int((tmp_path / "child").read_text())
-    wait_until(lambda: not is_running(child), "the compiler's child is still there")
+    wait_for_the_end_of_the_child(tmp_path)
+
+
+def test_a_tool_of_llvm_that_hangs_is_ended_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    program = hanging(tmp_path / "mlir-opt")
+    monkeypatch.setattr(mlir, "SECONDS", 3)
+    with pytest.raises(BnnccError, match="mlir-opt has not ended after 0 minutes") as caught:
+        mlir.run((str(program), "--help"), "module {}")
+    assert caught.value.exit_code == ExitCode.FAILURE and "--backend tvm" in caught.value.hint
+    wait_for_the_end_of_the_child(tmp_path)
+
+
+def test_a_tool_of_llvm_that_cannot_run(tmp_path: Path):
+    program = tmp_path / "mlir-opt"
+    program.write_bytes(b"\x7fELF nonsense")
+    program.chmod(0o755)
+    with pytest.raises(BnnccError, match="mlir-opt cannot be run"):
+        mlir.run((str(program),), "module {}")
+
+
+@pytest.mark.parametrize("text", ["", "module {}\n" * (1 << 16)])
+def test_a_tool_of_llvm_is_given_its_text(text: str):
+    assert mlir.run(("cat",), text) == text
 
 
 def is_running(process: int) -> bool:
