@@ -26,7 +26,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
-from bnncc.kernels.binary.conv import border_case
+from bnncc.kernels.binary.finish import border_case
 from bnncc.kernels.binary.plan import BinaryPlan
 from bnncc.kernels.binary.word_counts import Count, Counter, Popcounts, Words
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value

@@ -28,8 +28,8 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
-from bnncc.kernels.binary.conv import finish_of
 from bnncc.kernels.binary.counting import Form, extent_of
+from bnncc.kernels.binary.finish import finish_of
 from bnncc.kernels.binary.plan import BinaryPlan
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
 from bnncc.kernels.interleave import pack_channels

@@ -40,8 +40,8 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from bnncc.kernels import emit
-from bnncc.kernels.binary.conv import finish_of
 from bnncc.kernels.binary.counting import Form
+from bnncc.kernels.binary.finish import finish_of
 from bnncc.kernels.binary.halved import Halved
 from bnncc.kernels.binary.plan import BinaryPlan
 from bnncc.kernels.binary.put_off import emit_tiles
