@@ -10,8 +10,8 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
 from bnncc.diagnostics import BnnccError
-from bnncc.linalg.contractions import FORMS
 from bnncc.linalg.convert import convert_module
+from bnncc.linalg.convolution import FORMS
 
 
 @dataclass(frozen=True)

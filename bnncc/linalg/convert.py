@@ -34,7 +34,7 @@ ELEMENTWISE = (*ops.UNARY, *ops.BINARY, ops.Compare, ops.Clip, ops.PRelu, ops.Mu
 
 
 def convert_module(module: ModuleOp, form: str = "direct") -> ModuleOp:
-    """A new module; `form` (contractions.FORMS) says how convolutions are written.
+    """A new module; `form` (convolution.FORMS) says how convolutions are written.
 
     Raises BnnccError for an operation that upstream MLIR has nothing for."""
     converted = ModuleOp([])

@@ -51,7 +51,7 @@ ROOTS = (*ops.CONTRACTIONS, ops.MaxPool, ops.MeanPool, ops.CountPool, ops.Channe
 
 def lower_upstream(module: ModuleOp, name: str, takes_events: bool = False, form: str = "direct") -> Lowered:
     """Lower @main; takes_events as for `lower`, `form` says how convolutions are written
-    (`linalg.contractions.FORMS`).
+    (`linalg.convolution.FORMS`).
 
     Raises BnnccError for an operation that upstream MLIR has nothing for."""
     lowering = _Lowering(main_function(module), form)

@@ -23,7 +23,7 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 from bnncc import driver
 from bnncc.dialect.network import INPUTS, OUTPUTS, main_function, names_of
 from bnncc.frontend.evaluate import ModelEvaluator
-from bnncc.linalg.contractions import FORMS
+from bnncc.linalg.convolution import FORMS
 from bnncc.options import Options, Road
 from tests.mlir.support import Compiled
 from tests.random_networks import draw, input_shape, is_exact

@@ -30,8 +30,8 @@ from bnncc.dialect.types import (
     ternary,
     ui8,
 )
-from bnncc.linalg.contractions import FORMS
 from bnncc.linalg.convert import convert_module
+from bnncc.linalg.convolution import FORMS
 from bnncc.reference import evaluate_block
 from tests.mlir.support import Compiled, append, function, known, values
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bnncc.dialect.parsing import module_text, parse_module
-from bnncc.linalg.contractions import FORMS
+from bnncc.linalg.convolution import FORMS
 from tests.mlir.roads import CHUNK, Network, compare, functions_of
 from tests.random_networks import draw
 from tests.spiking_networks import SpikingNetwork

@@ -13,8 +13,8 @@ from xdsl.dialects.func import FuncOp
 from bnncc.codegen.mlir import find_tools
 from bnncc.dialect.parsing import module_text, parse_module
 from bnncc.driver import Options, front
-from bnncc.linalg.contractions import FORMS
 from bnncc.linalg.convert import convert_module
+from bnncc.linalg.convolution import FORMS
 from tests.cases import case_names, load_case
 from tests.mlir.support import parse, piped
 
