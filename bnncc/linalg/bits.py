@@ -22,6 +22,7 @@ from xdsl.ir import Attribute, SSAValue
 
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, shape_of
 from bnncc.linalg import builders as b
+from bnncc.linalg.scalars import number_of_bits
 from bnncc.plan.bits import pack_words
 from bnncc.plan.layout import WORD_BITS
 from bnncc.plan.layout import words as words_for
@@ -173,8 +174,6 @@ class Planes:
 
     def numbers(self, kind: Attribute) -> SSAValue:
         """The values as numbers of an arithmetic type, f32 or a signless integer."""
-        from bnncc.linalg.scalars import number_of_bits
-
         bits = [plane.bits for plane in self.planes]
         return b.elementwise(
             bits, self.shape, [kind], lambda *values: [number_of_bits(self.element, values, kind)]
