@@ -22,11 +22,10 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect import operations as ops
 from bnncc.dialect import time
-from bnncc.dialect.operations import vector_of
 from bnncc.dialect.sources import location_text
-from bnncc.dialect.types import element_of, is_number, shape_of, spike
+from bnncc.dialect.types import element_of, is_number, shape_of
 from bnncc.linalg import builders as b
-from bnncc.linalg import contractions, layout, scalars, windows
+from bnncc.linalg import contractions, elementwise, layout, scalars, windows
 from bnncc.linalg.bits import Plane, Planes, Value, bits_of, plane_count, plane_type
 from bnncc.linalg.nodes import convert_node
 
@@ -173,19 +172,20 @@ class Converter:
             case ops.Softmax():
                 return [windows.softmax(op, self.number(op.input))]
             case ops.Binarize():
-                return [self.binarize(op)]
+                return [elementwise.binarize(op, self.number(op.input))]
             case ops.Threshold():
-                return [self.threshold(op)]
+                return [elementwise.threshold(op, self.number(op.input))]
             case ops.Flip():
-                return [self.flip(op)]
+                return [elementwise.flip(op, self.planes(op.input))]
             case ops.Lookup():
-                return [self.lookup(op)]
+                return [elementwise.lookup(op, self.number(op.input))]
             case ops.Cast():
-                return [self.cast(op)]
+                return [elementwise.cast(op, self.values[op.input])]
             case ops.Select():
-                return [self.select(op)]
+                then, otherwise = self.values[op.then], self.values[op.otherwise]
+                return [elementwise.select(op, self.number(op.condition), then, otherwise)]
             case _ if isinstance(op, ELEMENTWISE):
-                return [self.elementwise(op, [self.number(operand) for operand in op.operands])]
+                return [elementwise.computed(op, [self.number(operand) for operand in op.operands])]
             case ops.Onnx():
                 found = convert_node(op, self.number)
                 if found is not None:
@@ -233,90 +233,10 @@ class Converter:
         )
         return found
 
-    def binarize(self, op: ops.Binarize) -> Value:
-        """The sign; with zero 0 also whether there is one."""
-        x, kind, zero = self.number(op.input), element_of(op.input), op.zero.value.data
-        shape = shape_of(op.result)
-        nothing = b.scalar(0, b.signless(kind))
-        sign = "ge" if zero == 1 else "gt"
-        bits = [b.elementwise([x], shape, [i1], lambda v: [scalars.compare(sign, v, nothing, kind)])[0]]
-        if zero == 0:
-
-            def is_some(value: SSAValue) -> list[SSAValue]:
-                above, below = (scalars.compare(r, value, nothing, kind) for r in ("gt", "lt"))
-                return [arith.OrIOp(above, below).result]
-
-            bits += b.elementwise([x], shape, [i1], is_some)
-        return Planes(element_of(op.result), [Plane(shape, bits=bit) for bit in bits])
-
-    def threshold(self, op: ops.Threshold) -> Value:
-        """Whether the accumulator is at least the threshold, negated where the sign is -1."""
-        shape, kind = shape_of(op.result), element_of(op.input)
-        limits = b.constant(vector_of(op.thresholds), kind)
-        negated = self.signs(op.signs)
-
-        def decide(value: SSAValue, limit: SSAValue, negative: SSAValue) -> list[SSAValue]:
-            return [arith.XOrIOp(scalars.compare("ge", value, limit, kind), negative).result]
-
-        bits = b.elementwise([self.number(op.input), limits, negated], shape, [i1], decide)[0]
-        return Planes(element_of(op.result), [Plane(shape, bits=bits)])
-
-    def flip(self, op: ops.Flip) -> Value:
-        """The bits of the channels with sign -1 negated."""
-        (plane,) = self.planes(op.input).planes
-        flipped = bits_of(-vector_of(op.signs), element_of(op.input))[0]
-        shape = (1,) * (len(plane.shape) - 1)
-        mask = Plane.known(flipped.reshape(*shape, -1)).words
-        words = plane.words
-
-        def differ(word: SSAValue, other: SSAValue) -> list[SSAValue]:
-            return [arith.XOrIOp(word, other).result]
-
-        result = b.elementwise([words, mask], shape_of(words), [element_of(words)], differ)[0]
-        return Planes.of_words(element_of(op.result), plane.shape, [result])
-
-    def lookup(self, op: ops.Lookup) -> SSAValue:
-        """Entries of a table, row after row in one."""
-        rows = op.rows
-        table = b.constant(rows.reshape(-1), f32)
-        before = np.arange(len(rows), dtype=np.int32) * rows.shape[1] - vector_of(op.first)
-
-        def entry(value: SSAValue, start: SSAValue) -> list[SSAValue]:
-            place = arith.IndexCastOp(arith.AddiOp(value, start).result, IndexType()).result
-            return [b.lookup(table, place)]
-
-        return b.elementwise(
-            [self.number(op.input), b.constant(before, i32)], shape_of(op.result), [f32], entry
-        )[0]
-
-    def signs(self, signs: Attribute) -> SSAValue:
-        """i1 [c]: where the sign is -1."""
-        values = vector_of(signs)  # type: ignore[arg-type]
-        bytes_ = b.constant((values < 0).astype(np.int8), i8)
-        return b.elementwise([bytes_], values.shape, [i1], lambda v: [arith.TruncIOp(v, i1).result])[0]
-
-    def cast(self, op: ops.Cast) -> Value:
-        """Between domains and numbers."""
-        source, wanted = element_of(op.input), element_of(op.result)
-        x = self.values[op.input]
-        if isinstance(x, Planes):
-            if wanted == source:
-                return x
-            if is_number(wanted):
-                if wanted == i1 and x.element == spike:
-                    return x.planes[0].bits
-                return x.numbers(b.signless(wanted))
-            x, source = x.numbers(i32), i32
-        if is_number(wanted):
-            return self.elementwise(op, [x])
-        if source == i1 and plane_count(wanted) == 1:
-            return Planes(wanted, [Plane(shape_of(op.result), bits=x)])
-        return self.split(x, source, shape_of(op.result), wanted)
-
     def count_pool(self, op: ops.CountPool) -> Value:
         """Counts of spikes, in planes."""
         count = windows.count_pool(op, self.planes(op.input).numbers(i32))
-        return self.split(count, i32, shape_of(op.result), element_of(op.result))
+        return elementwise.split(count, i32, shape_of(op.result), element_of(op.result))
 
     def max_pool(self, op: ops.MaxPool) -> Value:
         """Levels are pooled as numbers."""
@@ -325,39 +245,7 @@ class Converter:
             return windows.max_pool(op, x)
         pooled = windows.max_pool(op, x.numbers(i32))
         assert not isinstance(pooled, Planes)
-        return self.split(pooled, i32, shape_of(op.result), element)
-
-    def split(self, x: SSAValue, kind: Attribute, shape: tuple[int, ...], wanted: Attribute) -> Planes:
-        """The planes of a domain, of numbers that are its values. One operation for each: xDSL does not read
-        those of several results back."""
-
-        def plane(place: int) -> Plane:
-            def bit_of_value(value: SSAValue) -> list[SSAValue]:
-                return [scalars.bits_of_number(wanted, value, kind)[place]]
-
-            return Plane(shape, bits=b.elementwise([x], shape, [i1], bit_of_value)[0])
-
-        return Planes(wanted, [plane(place) for place in range(plane_count(wanted))])
-
-    def select(self, op: ops.Select) -> Value:
-        """One of two values by a condition; of domains plane by plane."""
-        condition, then = self.number(op.condition), self.values[op.then]
-        if not isinstance(then, Planes):
-            return self.elementwise(op, [condition, then, self.number(op.otherwise)])
-        shape = shape_of(op.result)
-        planes = [
-            b.elementwise(
-                [condition, one.bits, other.bits], shape, [i1], lambda *v: [arith.SelectOp(*v).result]
-            )
-            for one, other in zip(then.planes, self.planes(op.otherwise).planes, strict=True)
-        ]
-        return Planes(element_of(op.result), [Plane(shape, bits=bits[0]) for bits in planes])
-
-    def elementwise(self, op: Operation, operands: Sequence[SSAValue]) -> SSAValue:
-        """Numbers from numbers, position by position."""
-        result = op.results[0]
-        kinds = [b.signless(element_of(result))]
-        return b.elementwise(operands, shape_of(result), kinds, lambda *x: [scalars.element(op, *x)])[0]
+        return elementwise.split(pooled, i32, shape_of(op.result), element)
 
     # --- Time ---------------------------------------------------------------------------------------------
 
