@@ -4,12 +4,13 @@ states are carried."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
+from bnncc.cycles import strongly_connected
 from bnncc.dialect import operations as ops
 from bnncc.dialect.time import Scan
 from bnncc.dialect.types import shape_of
@@ -69,48 +70,6 @@ class Body:
             for i, (old, new) in enumerate(zip(self.old, self.new, strict=True))
             if new.owner in inside and any(use.operation in inside for use in old.uses)
         ]
-
-
-def strongly_connected(
-    nodes: Sequence[Operation], successors: Callable[[Operation], Sequence[Operation]]
-) -> list[list[Operation]]:
-    """Groups of nodes that reach each other, each before those that it reaches (Kosaraju and Sharir)."""
-    following = {node: list(dict.fromkeys(successors(node))) for node in nodes}
-    preceding: dict[Operation, list[Operation]] = {node: [] for node in nodes}
-    for node, others in following.items():
-        for other in others:
-            preceding[other].append(node)
-    finished: dict[Operation, None] = {}
-    for node in nodes:
-        _visit(node, following, finished)
-    assigned: dict[Operation, None] = {}
-    groups = []
-    for node in reversed(list(finished)):
-        before = len(assigned)
-        _visit(node, preceding, assigned)
-        if len(assigned) > before:
-            groups.append(list(assigned)[before:])
-    return groups
-
-
-def _visit(
-    start: Operation, edges: Mapping[Operation, Sequence[Operation]], finished: dict[Operation, None]
-) -> None:
-    """Add what is reached from a node, in the order in which a search by depth leaves it."""
-    if start in finished:
-        return
-    entered = {start}
-    stack = [(start, iter(edges[start]))]
-    while stack:
-        node, others = stack[-1]
-        for other in others:
-            if other not in finished and other not in entered:
-                entered.add(other)
-                stack.append((other, iter(edges[other])))
-                break
-        else:
-            finished[node] = None
-            stack.pop()
 
 
 Move = tuple[type[ops.Transpose] | type[ops.Reshape], tuple[int, ...]]

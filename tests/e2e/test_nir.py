@@ -225,8 +225,9 @@ def test_the_python_interface_takes_the_same_options(tmp_path: Path):
         bnncc.compile(path)
     with pytest.raises(BnnccError, match="did you mean 'subtract'"):
         bnncc.compile(path, dt=DT, reset="substract")
-    with pytest.raises(BnnccError, match="no positive number"):
-        bnncc.compile(path, dt="1e-3")
+    for dt in ("1e-3", 10**400):
+        with pytest.raises(BnnccError, match="no positive number"):
+            bnncc.compile(path, dt=dt)
 
 
 def test_the_files_name_or_its_bytes_say_that_it_is_nir(tmp_path: Path):

@@ -12,6 +12,7 @@ import nir
 import numpy as np
 import pytest
 
+from bnncc.diagnostics import LONGEST_LIST, did_you_mean
 from tests.e2e.commands import Shell
 from tests.nir_files import affine, chain, conv2d, cuba_lif, full, lif, port, write
 
@@ -107,6 +108,23 @@ def edges_of_numbers(file: h5py.File) -> None:
 def node_alone(file: h5py.File) -> None:
     del file["node/type"]
     file["node/type"] = "LIF"
+
+
+def long_type(file: h5py.File) -> None:
+    """A text that says it is longer than the limit."""
+    del file["node/nodes/n1/type"]
+    file.create_dataset("node/nodes/n1/type", (1,), "S2000000000", chunks=(1,))
+
+
+def long_edges(file: h5py.File) -> None:
+    del file["node/edges"]
+    file.create_dataset("node/edges", (64, 2), "S10000000", chunks=(1, 1))
+
+
+def wide_circle(file: h5py.File) -> None:
+    """Graphs in circles, by many ways."""
+    for i in range(40):
+        file[f"node/nodes/again{i}"] = file["node"]
 
 
 def without(name: str) -> Maker:
@@ -216,6 +234,10 @@ BAD: dict[str, tuple[Maker, tuple[str, ...]]] = {
         with_node(nir.Delay(full([4], 1e3))),
         ("n0: Delay", "1000000 steps", "at most"),
     ),
+    "a delay of everything": (
+        lambda folder: chain(folder, [64, 1024, 1024], nir.Delay(full([], 0.1))),
+        ("n0: Delay", "100 steps, of 67108864 values each", "at most"),
+    ),
     "no Input": (
         lambda folder: write(folder, {"n": lif([4]), "output": port(nir.Output, [4])}, [("n", "output")]),
         ("no Input node",),
@@ -295,6 +317,9 @@ BAD: dict[str, tuple[Maker, tuple[str, ...]]] = {
     "a link to another file": (edited(external_link), ("n0", "link to somewhere else")),
     "data in another file": (edited(external_data), ("n0", "in another file")),
     "graphs in a circle": (edited(loop_of_links), ("lie inside each other",)),
+    "graphs in circles": (edited(wide_circle), ("more than 10000 nodes",)),
+    "a type of gigabytes": (edited(long_type), ("model.nir:n1: with 'type'", "1024 MiB")),
+    "edges of gigabytes": (edited(long_edges), ("with 'edges'", "1024 MiB")),
     "a soft link": (edited(soft_link), ("n0", "link to somewhere else")),
     "no edges": (without("edges"), ("no 'edges'",)),
     "edges of numbers": (edited(edges_of_numbers), ("no pairs of names",)),
@@ -311,6 +336,50 @@ def test_a_bad_file(what: str, tmp_path: Path, bnncc: Shell):
     error = refused(bnncc, make(tmp_path), "--dt", "1e-3")
     for text in expected:
         assert text in error, error
+
+
+@pytest.mark.parametrize("what", ["weight is complex", "weight is a group", "a soft link", "no type"])
+def test_edges_of_a_node_that_could_not_be_read_are_no_mistakes(what: str, tmp_path: Path, bnncc: Shell):
+    error = refused(bnncc, BAD[what][0](tmp_path), "--dt", "1e-3")
+    assert "problems" not in error and "an edge" not in error, error
+
+
+def test_edges_to_a_graph_that_could_not_be_read_are_no_mistakes(tmp_path: Path, bnncc: Shell):
+    ports = {"input": port(nir.Input, [4]), "output": port(nir.Output, [4])}
+    inner = nir.NIRGraph(ports | {"n": lif([4])}, [("input", "n"), ("n", "output")], type_check=False)
+    path = graph([("input", "g"), ("g", "output")], g=inner)(tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["node/nodes/g/nodes/input/type"]
+    error = refused(bnncc, path, "--dt", "1e-3")
+    assert "model.nir:g.input: it has no 'type'" in error
+    assert "problems" not in error and "an edge" not in error, error
+
+
+def test_of_many_bad_edges_the_first_are_told(tmp_path: Path, bnncc: Shell, monkeypatch: pytest.MonkeyPatch):
+    """What is spelled much the same is looked for among all names, which is for few of them only."""
+    asked = []
+
+    def count(name: str, known: object) -> str:
+        asked.append(name)
+        return did_you_mean(name, known)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("bnncc.frontend.nir.graph.did_you_mean", count)
+    error = refused(bnncc, graph([(f"input{i}", "output") for i in range(40)])(tmp_path), "--dt", "1e-3")
+    assert "did you mean 'input'" in error and "40 problems" in error
+    assert len(asked) == LONGEST_LIST
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (nir.Delay(full([4], 1e-3)), "n0: Delay: its delay is inf steps"),
+        (lif([4]), "n0: LIF: its tau is 0.002, but a step of 1e+300 is more than 1e+30 times that"),
+    ],
+)
+def test_steps_of_absurd_lengths(node: nir.NIRNode, expected: str, tmp_path: Path, bnncc: Shell):
+    dt = "1e-320" if isinstance(node, nir.Delay) else "1e300"
+    error = refused(bnncc, chain(tmp_path, [4], node), "--dt", dt, "--integrator", "exp")
+    assert expected in error and "Warning" not in error, error
 
 
 def test_the_step_has_no_default(tmp_path: Path, bnncc: Shell):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import nir
@@ -13,7 +14,8 @@ from bnncc import reference
 from bnncc.diagnostics import BnnccError
 from bnncc.dialect.network import decisions_of, main_function
 from bnncc.frontend.nir.discretization import TimeOptions
-from bnncc.frontend.nir.graph import Graph, read_graph
+from bnncc.frontend.nir.evaluate import NirEvaluator
+from bnncc.frontend.nir.graph import Graph, _Sorter, read_graph
 from bnncc.frontend.nir.importer import load_nir
 from tests.nir_files import Edges, affine, chain, dyadic, full, lif, port, spikes, vector, write
 from tests.unit.test_nir import DT, STEPS, F, compare, one, rng
@@ -157,6 +159,37 @@ def test_loops_that_share_nodes_are_cut_until_none_is_left(tmp_path: Path, rng: 
     one(path, dyadic(rng, 1, (STEPS, 1, 2)) + F(0.5))
 
 
+def test_loops_by_the_hundred_are_cut_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each neuron hears itself: what is looked at for one loop are its own nodes, not the whole graph."""
+    looked_at = []
+    original = _Sorter.cuts
+
+    def cuts(self: _Sorter, cycle: set[str]):
+        looked_at.append(len(cycle))
+        return original(self, cycle)
+
+    monkeypatch.setattr(_Sorter, "cuts", cuts)
+    names = [f"n{i}" for i in range(300)]
+    nodes = {"input": port(nir.Input, [1]), **dict.fromkeys(names, neuron(1))}
+    nodes["output"] = port(nir.Output, [1])
+    edges = [*pairwise(["input", *names, "output"]), *zip(names, names, strict=True)]
+    graph = graph_of(write(tmp_path, nodes, edges))
+    assert graph.late == set(zip(names, names, strict=True))
+    assert list(graph.nodes) == ["input", *names, "output"]
+    assert looked_at == [1] * len(names)
+
+
+def test_every_cycle_without_a_state_is_told(tmp_path: Path):
+    names = ["a", "b", "c", "d"]
+    nodes = {"input": port(nir.Input, [1]), **dict.fromkeys(names, nir.Scale(full([1], 1.0)))}
+    nodes["output"] = port(nir.Output, [1])
+    edges = [*pairwise(["input", *names, "output"]), ("b", "a"), ("d", "c")]
+    problems: list[BnnccError] = []
+    assert read_graph(write(tmp_path, nodes, edges), problems) is None
+    assert [problem.location for problem in problems] == ["model.nir:a", "model.nir:c"]
+    assert "a, b" in problems[0].message and "c, d" in problems[1].message
+
+
 @pytest.mark.parametrize("delays", [[0, 1, 3], [2, 2, 2], [0, 0, 0], [1, 1, 4]])
 def test_a_delay_is_a_shift_register(delays: list[int], tmp_path: Path, rng: np.random.Generator):
     x = dyadic(rng, 1, (STEPS, 1, 3))
@@ -268,6 +301,22 @@ def test_a_part_that_no_input_reaches_runs_by_itself(tmp_path: Path):
     path = write(tmp_path, nodes, [("lif", "rec"), ("rec", "lif"), ("lif", "output"), ("input", "output")])
     got = one(path, np.zeros((6, 1, 1), F))
     assert got.reshape(-1).tolist() == [0, 0, 1, 0, 0, 1]
+
+
+def test_a_node_may_be_called_as_a_state_would_be(tmp_path: Path):
+    """Each keeps a name of its own, by which `verify` knows its values."""
+    nodes = {
+        "input": port(nir.Input, [1]),
+        "lif": neuron(1),
+        "lif.v": nir.Scale(full([1], 3.0)),
+        "output": port(nir.Output, [1]),
+    }
+    path = write(tmp_path, nodes, list(pairwise(nodes)))
+    x = np.full((4, 1, 1), 0.75, F)
+    values = NirEvaluator(path, TimeOptions(dt=DT)).run({"input": x})
+    assert values["lif"].reshape(-1).tolist() == [0, 1, 0, 1]
+    np.testing.assert_array_equal(values["lif.v"], 3 * values["lif"])
+    np.testing.assert_array_equal(one(path, x)[:, None], values["lif.v"])
 
 
 def test_states_may_be_fed(tmp_path: Path):

@@ -171,4 +171,7 @@ def _problems(options: TimeOptions) -> Iterator[BnnccError]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an int beyond float64
+        return False

@@ -48,10 +48,13 @@ class FileNode:
 
 @dataclass(frozen=True)
 class FileGraph:
-    """A graph as it stands in the file: nodes and inner graphs by name, edges from name to name."""
+    """A graph as it stands in the file: nodes and inner graphs by name, edges from name to name.
+
+    left_out: names of nodes that could not be read."""
 
     nodes: Mapping[str, FileNode | FileGraph]
     edges: tuple[tuple[str, str], ...]
+    left_out: frozenset[str] = frozenset()
 
 
 def is_nir(path: Path) -> bool:
@@ -134,20 +137,22 @@ class _Reader:
         kind = self.type_of(group, location)
         if kind != "NIRGraph":
             raise BnnccError(location, f"expected a node of type NIRGraph, found {kind}", WRITE_AGAIN)
-        nodes: dict[str, FileNode | FileGraph] = {}
+        nodes: dict[str, FileNode | FileGraph | None] = {}
         for key, inner in self.members(self.member(group, "nodes", location), location):
+            self.count += 1
+            if self.count > MOST_NODES:  # nothing is read any more, here or around it
+                raise BnnccError(self.file, f"the graph has more than {MOST_NODES} nodes", WRITE_AGAIN)
+            nodes[key] = None
             with noting(self.problems):
                 nodes[key] = self.node(inner, f"{name}.{key}" if name else key, depth)
-        return FileGraph(nodes, self.edges(group, location))
+        read = {key: node for key, node in nodes.items() if node is not None}
+        return FileGraph(read, self.edges(group, location), frozenset(nodes.keys() - read.keys()))
 
     def node(self, group: object, name: str, depth: int) -> FileNode | FileGraph:
         """A group under `nodes`."""
         import h5py
 
         location = f"{self.file}:{name}"
-        self.count += 1
-        if self.count > MOST_NODES:
-            raise BnnccError(self.file, f"the graph has more than {MOST_NODES} nodes", WRITE_AGAIN)
         if not isinstance(group, h5py.Group):
             raise BnnccError(location, "a node must be a group, this is an array", WRITE_AGAIN)
         kind = self.type_of(group, location)
@@ -199,11 +204,11 @@ class _Reader:
             raise BnnccError(location, message, "store the values in the file itself")
         if member.shape is None:
             raise BnnccError(location, f"'{key}' is empty", WRITE_AGAIN)
+        self.check_size(member, location, key)
         if h5py.check_string_dtype(member.dtype) is not None and member.shape in ((), (1,)):
             return _text(np.asarray(member[()]).reshape(-1)[0], location)
         if member.dtype.kind not in "biuf":
             raise BnnccError(location, f"'{key}' must be numbers, these are {member.dtype}", WRITE_AGAIN)
-        self.check_size(member, location, key)
         try:
             return np.asarray(member[()])
         except (OSError, RuntimeError, ValueError, MemoryError) as error:
@@ -213,14 +218,15 @@ class _Reader:
     def check_size(self, member: h5py.Dataset, location: str, key: str) -> None:
         """What all arrays take stays within LARGEST_FILE_BYTES, before this one is unpacked."""
         count = math.prod(int(size) for size in member.shape)
-        self.bytes += count * member.dtype.itemsize
-        if self.bytes > LARGEST_FILE_BYTES:
+        size = count * member.dtype.itemsize
+        if self.bytes + size > LARGEST_FILE_BYTES:
             raise BnnccError(
                 location,
                 f"with '{key}', {list(member.shape)} of {member.dtype}, the arrays of the file take more "
                 f"than {LARGEST_FILE_BYTES >> 20} MiB",
                 "a shape must be wrong",
             )
+        self.bytes += size
 
     def edges(self, group: h5py.Group, location: str) -> tuple[tuple[str, str], ...]:
         """Pairs of names."""
@@ -235,6 +241,7 @@ class _Reader:
             raise BnnccError(location, "its edges are no pairs of names", WRITE_AGAIN)
         if len(member) > MOST_NODES:
             raise BnnccError(location, f"it has more than {MOST_NODES} edges", WRITE_AGAIN)
+        self.check_size(member, location, "edges")
         # A few at a time: in a damaged file each may be as long as the file.
         blocks = (member[start : start + ROWS] for start in range(0, len(member), ROWS))
         return tuple((_text(a, location), _text(b, location)) for block in blocks for a, b in block)

@@ -14,12 +14,14 @@ a neuron and without a Delay keeps nothing from one step to the next, and is ref
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
+from itertools import islice
 from pathlib import Path
 
-from bnncc.diagnostics import BnnccError, did_you_mean
+from bnncc.cycles import strongly_connected
+from bnncc.diagnostics import LONGEST_LIST, BnnccError, did_you_mean, joined
 from bnncc.frontend.nir.file import FileGraph, noting, read_file
 from bnncc.frontend.nir.nodes import NEURONS, Node, check_node
 
@@ -71,11 +73,14 @@ class _Flat:
 
     def add(self, graph: FileGraph, prefix: str) -> None:
         """The nodes and edges of a graph; `prefix`: "" or "outer."."""
+        self.broken.update(f"{prefix}{key}" for key in graph.left_out)
         ports: dict[str, Mapping[str, list[str]]] = {}
         for key, stored in graph.nodes.items():
             name = f"{prefix}{key}"
             if isinstance(stored, FileGraph):
                 self.add(stored, f"{name}.")
+                if stored.left_out:  # its ports, perhaps
+                    continue
                 ports[key] = {
                     kind: [f"{name}.{inner}" for inner, node in stored.nodes.items() if _type(node) == kind]
                     for kind in ("Input", "Output")
@@ -107,7 +112,9 @@ class _Flat:
         for name, kind in zip(edge, ("Output", "Input"), strict=True):
             if name not in graph.nodes and f"{prefix}{name}" not in self.broken:
                 where = f"{self.file}:{prefix}{name}"
-                hint = f"{did_you_mean(name, graph.nodes)}the nodes are {_listed(graph.nodes)}"
+                # A comparison with every name; of many mistakes the first are told, the others counted.
+                close = did_you_mean(name, graph.nodes) if len(self.problems) < LONGEST_LIST else ""
+                hint = f"{close}the nodes are {_listed(graph.nodes)}"
                 text = f"an edge goes from '{edge[0]}' to '{edge[1]}', but there is no node '{name}'"
                 raise BnnccError(where, text, hint)
             inner = ports[name][kind] if name in ports else [f"{prefix}{name}"]
@@ -154,10 +161,9 @@ def _relay(node: Node) -> Node:
     return Node(node.name, node.location, RELAY, shape=node.shape)
 
 
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
+def _listed(names: Collection[str]) -> str:
+    more = f" and {len(names) - LONGEST_LIST} more" if len(names) > LONGEST_LIST else ""
+    return ", ".join(islice(names, LONGEST_LIST)) + more
 
 
 def _ordered(flat: _Flat, problems: list[BnnccError]) -> Graph | None:
@@ -210,58 +216,72 @@ class _Sorter:
 
     def __init__(self, nodes: Mapping[str, Node], sources: Mapping[str, tuple[str, ...]]):
         self.nodes = nodes
-        self.edges = [(source, name) for name, found in sources.items() for source in found]
         self.late: set[Edge] = set()
-        self.distance = _distances(
-            [name for name, node in nodes.items() if node.kind == "Input"], _neighbours(self.edges)
-        )
+        edges = [(source, name) for name, found in sources.items() for source in found]
+        self.forwards = _neighbours(edges)
+        inputs = [name for name, node in nodes.items() if node.kind == "Input"]
+        self.distance = _distances(inputs, self.forwards)
+        waited = [edge for edge in edges if nodes[edge[1]].waits]
+        self.before, self.after = _neighbours(waited, backwards=True), _neighbours(waited)
 
     def run(self) -> tuple[list[str], set[Edge]]:
         """Names in order, and the edges that are one step late. Raises BnnccError for cycles that keep
         nothing."""
         self.check_stateless()
-        while True:
-            edges = [edge for edge in self.edges if edge not in self.late and self.nodes[edge[1]].waits]
-            order = _sorted(self.nodes, edges)
-            if not isinstance(order, set):
-                return order, self.late
-            self.late.update(self.cuts(order, edges))
+        waiting = self.cycles(list(self.nodes))
+        while waiting:
+            cycle = waiting.pop()
+            self.late.update(self.cuts(set(cycle)))
+            waiting += self.cycles(cycle)
+        before = {
+            name: [source for source in self.before.get(name, ()) if (source, name) not in self.late]
+            for name in self.nodes
+        }
+        return list(TopologicalSorter(before).static_order()), self.late
+
+    def cycles(self, names: Sequence[str]) -> list[list[str]]:
+        """Groups of these nodes that all lead to each other, or to themselves, by edges that are not cut."""
+        inside = set(names)
+        after = {
+            name: [
+                other
+                for other in self.after.get(name, ())
+                if other in inside and (name, other) not in self.late
+            ]
+            for name in names
+        }
+        groups = strongly_connected(names, after.__getitem__)
+        return [group for group in groups if len(group) > 1 or group[0] in after[group[0]]]
 
     def check_stateless(self) -> None:
         """No cycle without a neuron and without a Delay."""
-        edges = [edge for edge in self.edges if not any(self.nodes[name].keeps for name in edge)]
-        cycle = _sorted(self.nodes, edges)
-        if isinstance(cycle, set):
-            raise self.nodes[min(cycle)].problem(
+        found = self.cycles([name for name, node in self.nodes.items() if not node.keeps])
+        problems = [
+            self.nodes[min(cycle)].problem(
                 f"it lies on a cycle without a state: {_listed(sorted(cycle))}",
                 "what goes round needs a neuron or a Delay on its way, to keep it for the next step",
             )
+            for cycle in found
+        ]
+        if problems:
+            raise joined(problems)
 
-    def cuts(self, cycle: set[str], edges: Sequence[Edge]) -> Iterator[Edge]:
-        """The edges to cut so that the first node of the cycle can be computed; `edges`: those not cut."""
-        entered = {target for source, target in edges if target in cycle and source not in cycle}
+    def cuts(self, cycle: set[str]) -> Iterator[Edge]:
+        """The edges to cut so that the first node of a group can be computed."""
+        sources = {
+            name: [source for source in self.before[name] if (source, name) not in self.late]
+            for name in cycle
+        }
+        entered = [name for name in cycle if not cycle.issuperset(sources[name])]
         first = min(entered or cycle, key=lambda name: (self.distance.get(name, len(self.nodes)), name))
-        backwards = _neighbours((edge for edge in edges if set(edge) <= cycle), backwards=True)
-        forwards = _neighbours(self.edges)
         waiting = [first]
         while waiting:
             target = waiting.pop()
-            for source in backwards[target]:
-                if self.nodes[source].kind not in NEURONS and forwards[source] == [target]:
+            for source in cycle.intersection(sources[target]):
+                if self.nodes[source].kind not in NEURONS and self.forwards[source] == [target]:
                     waiting.append(source)
                 else:
                     yield source, target
-
-
-def _sorted(nodes: Iterable[str], edges: Sequence[Edge]) -> list[str] | set[str]:
-    """The nodes, each behind those that lead to it; where there are cycles, the nodes of one set that all
-    lead to each other."""
-    before, after = _neighbours(edges, backwards=True), _neighbours(edges)
-    try:
-        return list(TopologicalSorter({name: before.get(name, ()) for name in nodes}).static_order())
-    except CycleError as error:
-        member: str = error.args[1][0]
-        return _reached([member], before) & _reached([member], after)
 
 
 def _distances(starts: Iterable[str], neighbours: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -7,6 +7,7 @@ values lie in the module, and states between steps.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ WHOLE = 1e-3
 
 MOST_STEPS = 256
 """Of a Delay."""
+
+LARGEST_RATIO = 1e30
+"""Of a step to a time constant: quotients and their products with what float32 holds stay within float64."""
 
 
 HELD = (0, 2, 3, 1)
@@ -124,7 +128,7 @@ class _StateNames:
     """Names for states that are names of nothing else."""
 
     def __init__(self, graph: Graph):
-        self.used = {*graph.inputs, *graph.outputs}
+        self.used = set(graph.nodes)
 
     def state(self, node: str, key: str, shape: Shape) -> State:
         """ "lif.v" before the step, "lif.v'" after it."""
@@ -153,26 +157,22 @@ def read_network(path: str | os.PathLike[str], options: TimeOptions) -> Network:
         graph = read_graph(path, problems)
         if graph is not None:
             shapes = infer_shapes(graph, problems)
-        if graph is not None and not problems and steps is not None:
-            problems += _step_problems(graph, steps)
+        if graph is not None and shapes is not None and not problems and steps is not None:
+            problems += _step_problems(graph, shapes, steps)
     if found or problems:
         raise joined([*found, *problems])
     assert graph is not None and shapes is not None and steps is not None
     return Network(graph, shapes, steps)
 
 
-def _step_problems(graph: Graph, steps: Discretization) -> Iterator[BnnccError]:
+def _step_problems(graph: Graph, shapes: Shapes, steps: Discretization) -> Iterator[BnnccError]:
     """Nodes that do not go with the length of a step."""
     for node in graph.nodes.values():
         if node.kind == "Delay":
-            yield from _delay_problems(node, steps)
+            yield from _delay_problems(node, shapes.given[node.name], steps)
         for key, array in node.arrays.items():
-            if key.startswith("tau") and steps.integrator == "euler" and steps.dt > 2 * array.min():
-                yield node.problem(
-                    f"its {key} is {array.min():g}, but a step of {steps.dt:g} is more than twice that: "
-                    f"1 - dt/tau is {1 - steps.dt / array.min():g}, so the state grows from step to step",
-                    "give another --dt, in the unit of the file's time constants, or --integrator exp",
-                )
+            if key.startswith("tau"):
+                yield from _tau_problems(node, key, float(array.min()), steps)
         if node.kind in SPIKING and (steps.reset == "multi" or steps.v_min == THRESHOLD):
             lowest = node.arrays["v_threshold"].min()
             if lowest <= 0:
@@ -182,8 +182,25 @@ def _step_problems(graph: Graph, steps: Discretization) -> Iterator[BnnccError]:
                 yield node.problem(f"its v_threshold is {lowest:g}, but {why} it", "it must be positive")
 
 
-def _delay_problems(node: Node, steps: Discretization) -> Iterator[BnnccError]:
-    delay = node.arrays["delay"]
+def _tau_problems(node: Node, key: str, tau: float, steps: Discretization) -> Iterator[BnnccError]:
+    """tau: the shortest of them."""
+    if steps.dt > LARGEST_RATIO * tau:
+        text = f"its {key} is {tau:g}, but a step of {steps.dt:g} is more than {LARGEST_RATIO:g} times that"
+        yield node.problem(text, "give another --dt, in the unit of the file's time constants")
+    elif steps.integrator == "euler" and steps.dt > 2 * tau:
+        yield node.problem(
+            f"its {key} is {tau:g}, but a step of {steps.dt:g} is more than twice that: "
+            f"1 - dt/tau is {1 - steps.dt / tau:g}, so the state grows from step to step",
+            "give another --dt, in the unit of the file's time constants, or --integrator exp",
+        )
+
+
+def _delay_problems(node: Node, shape: Shape, steps: Discretization) -> Iterator[BnnccError]:
+    delay, size = node.arrays["delay"], math.prod(shape)
+    if delay.max() > 2 * MOST_STEPS * steps.dt:
+        most = float(delay.max()) / steps.dt  # Python's own, which is infinite where NumPy warns
+        yield _too_long(node, f"{most:.15g}", size)
+        return
     ratio = delay / steps.dt
     count = np.rint(ratio)
     bad = (np.abs(ratio - count) > WHOLE) | ((count == 0) & (delay > 0))
@@ -193,8 +210,12 @@ def _delay_problems(node: Node, steps: Discretization) -> Iterator[BnnccError]:
             f"its delay of {value:g} is {value / steps.dt:g} steps of {steps.dt:g}, which is no whole number",
             "give a --dt that all delays are multiples of",
         )
-    elif count.max() > MOST_STEPS or count.max() * delay.size > LARGEST_DELAY:
-        yield node.problem(
-            f"its delay is {int(count.max())} steps, of {delay.size} values each",
-            f"at most {MOST_STEPS} steps are supported, and {LARGEST_DELAY} values in all",
-        )
+    elif count.max() > MOST_STEPS or count.max() * size > LARGEST_DELAY:
+        yield _too_long(node, f"{int(count.max())}", size)
+
+
+def _too_long(node: Node, count: str, size: int) -> BnnccError:
+    return node.problem(
+        f"its delay is {count} steps, of {size} values each",
+        f"at most {MOST_STEPS} steps are supported, and {LARGEST_DELAY} values in all",
+    )
