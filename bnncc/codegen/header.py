@@ -68,6 +68,7 @@ def header_text(
  */
 #ifndef {upper}_H
 #define {upper}_H
+#define {upper}_H_OF_{name}
 
 {"#include <stddef.h>" + chr(10) if program.states else ""}#include <stdint.h>
 
@@ -123,6 +124,8 @@ void {name}_on_layer(int layer, int after);
 }}
 #endif
 
+#elif !defined({upper}_H_OF_{name})
+#error "Two libraries are called {name}, in other capitals: compile one with another --name."
 #endif /* {upper}_H */
 """
 

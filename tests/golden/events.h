@@ -26,6 +26,7 @@
  */
 #ifndef EVENTS_H
 #define EVENTS_H
+#define EVENTS_H_OF_events
 
 #include <stddef.h>
 #include <stdint.h>
@@ -150,4 +151,6 @@ void events_on_layer(int layer, int after);
 }
 #endif
 
+#elif !defined(EVENTS_H_OF_events)
+#error "Two libraries are called events, in other capitals: compile one with another --name."
 #endif /* EVENTS_H */

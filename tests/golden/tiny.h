@@ -21,6 +21,7 @@
  */
 #ifndef TINY_H
 #define TINY_H
+#define TINY_H_OF_tiny
 
 #include <stdint.h>
 
@@ -89,4 +90,6 @@ void tiny_on_layer(int layer, int after);
 }
 #endif
 
+#elif !defined(TINY_H_OF_tiny)
+#error "Two libraries are called tiny, in other capitals: compile one with another --name."
 #endif /* TINY_H */

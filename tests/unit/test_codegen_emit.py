@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bnncc.codegen.manifest import batch_of
 from bnncc.codegen.package import EmitOptions, banner
 from bnncc.diagnostics import BnnccError
 from bnncc.plan.program import Port
+from bnncc.toolchain import c_compiler
 from tests import tiny
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -41,6 +43,20 @@ def made_by() -> str:
 
 def test_golden_header(update_golden: bool):
     check_golden("tiny.h", header_text(tiny.program(), made_by(), network().pool.bytes), update_golden)
+
+
+def test_libraries_that_differ_in_capitals_are_told(tmp_path: Path):
+    """Their macros have one name; the second header would be left out without a word."""
+    for name in ("tiny", "Tiny"):
+        (tmp_path / f"{name}.h").write_text(header_text(tiny.program(name), made_by(), network().pool.bytes))
+    compiler = c_compiler.find(targets.native()).compiler
+    for names, is_fine in ((("tiny", "tiny"), True), (("Tiny",), True), (("tiny", "Tiny"), False)):
+        source = tmp_path / "main.c"
+        source.write_text("".join(f'#include "{name}.h"\n' for name in names))
+        command = [*compiler, "-fsyntax-only", source]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == is_fine, done.stderr
+        assert ("Two libraries are called Tiny" in done.stderr) != is_fine
 
 
 def test_golden_entry(update_golden: bool):
