@@ -272,8 +272,12 @@ def _write(
     tuned = _tuned(options, target, goal)
     kernels = codegen.make_kernels(lowered.program, target, backend, goal, tuned, options.threads)
     also_portable = target.kind != "c" and ("c" in options.emit or options.package is not None)
-    portable = codegen.make_kernels(lowered.program, targets.load("c"), backend) if also_portable else {}
-    program = codegen.with_scratch(lowered.program, kernels, portable)
+    portable = (
+        codegen.make_kernels(lowered.program, targets.load("c"), backend, number_of_threads=options.threads)
+        if also_portable
+        else {}
+    )
+    program = codegen.with_scratch(lowered.program, kernels, portable, number_of_threads=options.threads)
     say("compiling")
     wanted = codegen.EmitOptions(
         source=Path(path).name,

@@ -13,6 +13,7 @@ from bnncc.codegen import stateful, threads
 from bnncc.codegen.text import in_comment, port_type, wrapped
 from bnncc.codegen.weights import WeightPool, Weights
 from bnncc.plan.kernel import KernelSpec
+from bnncc.plan.memory import aligned
 from bnncc.plan.program import Buffer, Program, Step
 
 
@@ -70,7 +71,7 @@ class KernelFacts(Protocol):
 
     @property
     def scratch_bytes(self) -> int:
-        """Of memory lent for the call."""
+        """Of memory lent for the call; to each thread where threads share the kernel and it has one stage."""
         ...
 
     @property
@@ -105,6 +106,8 @@ class Call:
     """How many threads share; 1 where they do not."""
     stages: int = 1
     """All pieces of a stage come before the next one."""
+    own_scratch: int = 0
+    """Bytes of scratch memory that each thread has of its own."""
 
     def text(self, indent: int, pieces: tuple[str, str, str, str] = ("0", "1", "1", "2")) -> str:
         """The statement, its first line to stand at column `indent`; pieces: the first, the one after the
@@ -162,6 +165,18 @@ def connect(program: Program, kernels: Kernels, threads: int = 1) -> Network:
     return Network(program, kernels, pool, calls, threads)
 
 
+def scratch_bytes(program: Program, step: Step, kernel: KernelFacts, number_of_threads: int) -> int:
+    """Of all the memory that is lent for a step, where this is its kernel."""
+    pieces = threads.pieces(program, step, kernel.pieces, number_of_threads)
+    return number_of_threads * _own_scratch(kernel, pieces) or kernel.scratch_bytes
+
+
+def _own_scratch(kernel: KernelFacts, pieces: int) -> int:
+    """Bytes of scratch memory that each thread has of its own, whole cache lines; 0 where all have one,
+    as in kernels of two stages, where all read what all wrote."""
+    return aligned(kernel.scratch_bytes) if pieces > 1 and kernel.stages == 1 else 0
+
+
 def _all_reads(step: Step) -> tuple[int, ...]:
     return (*step.reads, *(step.when_zero.reads if step.when_zero else ()))
 
@@ -181,22 +196,20 @@ def _step_calls(
             pool.add(array, f"{comment(step)}: {in_comment(parameter.doc)}")
             for array, parameter in zip(kernel.pack(step.constants), kernel.parameters[first:], strict=False)
         ]
+        pieces = threads.pieces(program, step, kernel.pieces, number_of_threads)
+        own_scratch = _own_scratch(kernel, pieces)
         addresses = [
             *(_address(program, stored, index) for index in reads),
             *(Address(weights.symbol, weights.c_type) for weights in packed),
             *(_address(program, stored, index) for index in step.writes),
-            *(
-                (_address(program, stored, step.scratch),)
-                if step.scratch is not None and kernel.scratch_bytes
-                else ()
-            ),
+            *_scratch_address(program, step, kernel, own_scratch),
         ]
         assert len(addresses) == len(kernel.parameters), (kernel.symbol, addresses)
         arguments = tuple(a.passed_to(p) for a, p in zip(addresses, kernel.parameters, strict=True))
         constants = tuple(stored[index] for index in reads if index in stored)
-        pieces = threads.pieces(program, step, kernel.pieces, number_of_threads)
         symbol = f"{program.name}_{kernel.symbol}"
-        return Call(symbol, arguments, (*packed, *constants), kernel.pieces > 1, pieces, kernel.stages)
+        weights = (*packed, *constants)
+        return Call(symbol, arguments, weights, kernel.pieces > 1, pieces, kernel.stages, own_scratch)
 
     plain = call(step.kernel, step.reads)
     if step.when_zero is None:
@@ -236,6 +249,16 @@ def _address(program: Program, stored: Mapping[int, Weights], index: int) -> Add
             return Address(f"memory->{port.c_name}", port_type(port))
         case "constant":
             return Address(stored[index].symbol, stored[index].c_type)
+
+
+def _scratch_address(program: Program, step: Step, kernel: KernelFacts, own: int) -> tuple[Address, ...]:
+    """Where the memory lies that is lent for a step, if any. own: bytes of each thread, of which `thread`
+    computes a piece."""
+    if step.scratch is None or not kernel.scratch_bytes:
+        return ()
+    place = f"memory->arena + {program.offsets[step.scratch]}"
+    place += f" + (size_t)thread * {own}" if own else ""
+    return (Address(f"(void *)({place})", "void"),)
 
 
 def _part(program: Program, base: Address, buffer: Buffer) -> Address:

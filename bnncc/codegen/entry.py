@@ -171,10 +171,11 @@ def _piece_functions(program: Program, index: int, kind: str, call: Call, before
     before: a statement in front of the kernel, in the first one."""
     if call.pieces == 1:
         return ""
-    parameters = "const void *work, int32_t first, int32_t end, int32_t pieces"
+    parameters = "const void *work, int32_t first, int32_t end, int32_t pieces, int32_t thread"
+    unused = "" if call.own_scratch else "    (void)thread;\n"
     return "".join(
         f"static void {program.name}_{kind}_{index}_{stage}({parameters})\n{{\n"
-        f"    const struct {program.name}_memory *memory = work;\n"
+        f"    const struct {program.name}_memory *memory = work;\n{unused}"
         f"{before if stage == 2 - call.stages else ''}"
         f"    {call.text(4, ('first', 'end', 'pieces', str(stage)))}\n}}\n\n"
         for stage in range(2 - call.stages, 2)

@@ -188,4 +188,5 @@ def _step(network: Network, index: int) -> dict[str, Any]:
         "reads": list(step.reads),
         "writes": list(step.writes),
         **({"pieces": calls.plain.pieces} if calls.plain.pieces > 1 else {}),
+        **({"thread_scratch_bytes": calls.plain.own_scratch} if calls.plain.own_scratch else {}),
     }

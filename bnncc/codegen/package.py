@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import bnncc
 from bnncc import runtime, targets
 from bnncc.codegen import entry, threads
-from bnncc.codegen.calls import KernelFacts, Kernels, Network, connect
+from bnncc.codegen.calls import KernelFacts, Kernels, Network, connect, scratch_bytes
 from bnncc.codegen.ecosystems import PACKAGES, Parts, package_files
 from bnncc.codegen.header import header_text
 from bnncc.codegen.manifest import Manifest, list_files, make_manifest, manifest_text
@@ -27,7 +27,7 @@ from bnncc.plan import arena
 from bnncc.plan.budget import Budgets, FlashSizes, check_flash, check_ram
 from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.names import check_library_name
-from bnncc.plan.program import Program
+from bnncc.plan.program import Program, Step
 from bnncc.targets import Target
 from bnncc.toolchain import c_compiler, elf
 from bnncc.toolchain.c_compiler import Toolchain
@@ -140,13 +140,16 @@ def make_kernels(
     return kernels
 
 
-def with_scratch(program: Program, *kernels: Kernels) -> Program:
-    """The program with the memory that its kernels ask for, in whatever set of them asks for the most."""
-    sizes: dict[KernelSpec, int] = {}
-    for made in kernels:
-        for spec, kernel in made.items():
-            sizes[spec] = max(sizes.get(spec, 0), kernel.scratch_bytes)
-    return arena.with_scratch(program, {spec: size for spec, size in sizes.items() if size})
+def with_scratch(program: Program, *kernels: Kernels, number_of_threads: int = 1) -> Program:
+    """The program with the memory that its kernels ask for, in whatever set of them asks for the most; where
+    each thread is lent some of its own, for so many."""
+
+    def size(step: Step) -> int:
+        specs = (step.kernel, *((step.when_zero.kernel,) if step.when_zero else ()))
+        asking = [made[spec] for made in kernels for spec in specs if spec in made]
+        return max(scratch_bytes(program, step, kernel, number_of_threads) for kernel in asking)
+
+    return arena.with_scratch(program, [size(step) for step in program.steps])
 
 
 def emit(

@@ -52,6 +52,9 @@ class Kernel:
     description: str = ""
     scratch_bytes: int = 0
     """Of the last parameter, memory that the caller lends for the call; 0 where there is none."""
+    scratch_of_tile: bool = False
+    """Whether each tile of outputs fills what it reads of the scratch memory. Then threads may share the
+    kernel, each with memory of its own."""
     pieces: int = 1
     """Pieces that threads may compute at the same time, at most. Where it is above 1 the function takes four
     int32 more, after the pointers: the first piece, the one after the last, of how many (any number), and

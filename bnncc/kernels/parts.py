@@ -10,8 +10,9 @@ counts as one more iteration.
 Iterations must not depend on one another. They write different outputs in all templates, and what they use
 besides lies on the stack. Only rows in three-word form are written from left to right: each pixel goes into
 sums of those before it. Where a kernel first fills scratch memory and then reads it, that is a stage of its
-own, all pieces of which are computed before the next. Kernels that use scratch memory otherwise, visit steps
-of time in order, or call functions that write more than what lies on the stack, are computed whole.
+own, all pieces of which are computed before the next. Where each tile of outputs fills scratch memory anew,
+every thread is lent some of its own, which then is as good as the stack. Kernels that use scratch memory
+otherwise, visit steps of time in order, or call functions that write more than that, are computed whole.
 
 Which loop: threads that write neighbouring channels of the same pixels would take the cache lines of packed
 bits from each other, so pixels are shared where there are more bytes of outputs than of weights; else
@@ -71,7 +72,7 @@ def divided(kernel: Kernel, threads: int) -> Kernel:
         return kernel
     parameters = [*function.params, splitter.first, splitter.end, splitter.pieces, splitter.stage]
     function = tirx.PrimFunc(parameters, body, function.ret_type, function.attrs)
-    stages = 2 if kernel.scratch_bytes else 1
+    stages = 2 if splitter.is_staged else 1
     return replace(kernel, function=function, pieces=splitter.most, stages=stages)
 
 
@@ -90,8 +91,10 @@ class _Splitter:
         self.threads = threads
         self.wanted = ITERATIONS_PER_THREAD * threads
         """As many iterations are enough."""
-        self.has_scratch = bool(kernel.scratch_bytes)
-        """Whether the last parameter is scratch memory."""
+        self.is_staged = bool(kernel.scratch_bytes) and not kernel.scratch_of_tile
+        """Whether scratch memory, the last parameter, is filled first, for all outputs."""
+        self.is_tiled = bool(kernel.scratch_bytes) and kernel.scratch_of_tile
+        """Whether it is filled for each tile."""
         self.prefers_pixels = _output_bytes(kernel) > _weight_bytes(kernel)
         writes_rows = any(output.layout.form != "plain" for output in kernel.spec.outputs)
         self.ordered = COLUMN_LOOPS if writes_rows else ()
@@ -106,7 +109,9 @@ class _Splitter:
         self.most = 1
         """Iterations of the nest that has the most."""
         self.local: set[Any] = set()
-        """Buffers on the stack."""
+        """Buffers on the stack, and scratch memory that is a thread's own."""
+        self.tile_scratch: Any = None
+        """The latter's buffer, if there is any."""
         self.constant = [parameter.is_const for parameter in kernel.parameters]
         """Of each parameter, whether it is only read."""
 
@@ -116,18 +121,20 @@ class _Splitter:
         self.local = {leaf.buffer for leaf in leaves if isinstance(leaf, tirx.AllocBuffer)}
         statements = list(_sequence(body))
         buffers = [part.buffer for part in statements if isinstance(part, tirx.DeclBuffer)]
+        if self.is_tiled:
+            self.tile_scratch = buffers[-1]
+            self.local.add(self.tile_scratch)
         harmless = self.local | set(itertools.compress(buffers, self.constant))
         if not all(_is_understood(leaf, harmless) for leaf in leaves):
             return None
         filling: list[Statement] = []
-        if self.has_scratch:
+        if self.is_staged:
             stages = self.stages(statements)
             if stages is None:
                 return None
             filling, statements = stages
         declared = [statement for statement in statements if isinstance(statement, tirx.DeclBuffer)]
-        own = _names(statements)
-        nests = [s for s in statements if self.nest(s) is not None and not own & _used(s)]
+        nests = self.nests(statements)
         alone = [s for s in statements if s not in nests and s not in declared]
         self.beside = int(bool(alone) and len(nests) == 1)
         splits = [split for split in map(self.nest, nests) if split is not None]
@@ -159,6 +166,18 @@ class _Splitter:
                 return None
             filling.append(split.statement)
         return filling, others
+
+    def nests(self, statements: list[Statement]) -> list[Statement]:
+        """The nests among statements that use nothing of what stands beside them: names, and scratch memory
+        that was filled there."""
+        own, found = _names(statements), []
+        for statement in statements:
+            used = _used(statement)
+            if self.nest(statement) is not None and not own & used:
+                found.append(statement)
+            elif self.tile_scratch in used:
+                own.add(self.tile_scratch)
+        return found
 
     def nest(self, statement: Statement) -> _Split | None:
         """A loop nest that writes outputs, shared at the outermost loop that has enough iterations, else at

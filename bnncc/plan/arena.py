@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from bnncc.plan.kernel import KernelSpec
 from bnncc.plan.memory import ArenaPlan, Request, aligned, plan_arena
 from bnncc.plan.program import Buffer, Program, Step, TimeLoop, whole
 
@@ -59,17 +58,17 @@ def scratch(step: Step) -> tuple[int, ...]:
     return () if step.scratch is None else (step.scratch,)
 
 
-def with_scratch(program: Program, sizes: Mapping[KernelSpec, int]) -> Program:
+def with_scratch(program: Program, sizes: Sequence[int]) -> Program:
     """The program with a buffer for each step whose kernel asks for scratch memory, its arena planned anew.
 
-    sizes: bytes by kernel, of those that ask for any."""
-    if not any(step.kernel in sizes for step in program.steps):
+    sizes: bytes by step, 0 for those that ask for none."""
+    if not any(sizes):
         return program
     steps, buffers = list(program.steps), list(program.buffers)
-    for index, step in enumerate(program.steps):
-        if step.kernel in sizes:
+    for index, (step, size) in enumerate(zip(program.steps, sizes, strict=True)):
+        if size:
             steps[index] = replace(step, scratch=len(buffers))
-            buffers.append(Buffer(f"{step.name}_scratch", sizes[step.kernel], "arena"))
+            buffers.append(Buffer(f"{step.name}_scratch", size, "arena"))
     arena, offsets = planned(steps, buffers, program.loops)
     return replace(
         program,

@@ -74,7 +74,8 @@ class Step:
     macs: int = 0
     note: str = ""
     scratch: int | None = None
-    """Arena buffer that the kernel may use as it likes, where it asks for one (`arena.with_scratch`)."""
+    """Arena buffer that the kernel may use as it likes, where it asks for one (`arena.with_scratch`); each of
+    the threads that share the kernel may have a part of it."""
     spikes: tuple[Spikes, ...] = ()
     """Which outputs are spikes of neurons."""
     density: Density | None = None

@@ -33,13 +33,20 @@ def _memory(manifest: Mapping[str, Any]) -> str:
     """The same, a line each."""
     remarks = {
         "weights": ", constant",
-        "arena": f"; no plan needs less than {manifest['arena']['lower_bound_bytes']:,}",
+        "arena": f"; no plan needs less than {manifest['arena']['lower_bound_bytes']:,}"
+        + _own_memory(manifest),
         "state": " for each stream",
         "stack": " at most, without what the C library takes",
     }
     return "".join(
         f"{name:<8} {size:>12,} bytes{remarks.get(name, '')}\n" for name, size in _sizes(manifest).items()
     )
+
+
+def _own_memory(manifest: Mapping[str, Any]) -> str:
+    """How much of the arena is one thread's own."""
+    most = max(step.get("thread_scratch_bytes", 0) for step in manifest["steps"])
+    return f", up to {most:,} of it for each of {manifest['threads']} threads" if most else ""
 
 
 def _sizes(manifest: Mapping[str, Any]) -> dict[str, int]:

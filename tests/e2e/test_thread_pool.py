@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bnncc import runtime
 
 PROGRAM = """\
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -25,6 +27,7 @@ struct job {
     const int *until;
     int times[MOST];
     pthread_t by[MOST];
+    int is_busy[THREADS]; /* Whether the thread of this number computes. */
 };
 
 static void wait_for(const int *flag)
@@ -35,15 +38,18 @@ static void wait_for(const int *flag)
         nanosleep(&moment, 0);
 }
 
-static void compute(const void *work, int32_t first, int32_t end, int32_t pieces)
+static void compute(const void *work, int32_t first, int32_t end, int32_t pieces, int32_t thread)
 {
     struct job *job = (struct job *)work;
+    if (thread < 0 || thread >= THREADS || __atomic_exchange_n(&job->is_busy[thread], 1, __ATOMIC_ACQUIRE))
+        abort();
     for (; first < end; ++first) {
         job->by[first] = pthread_self();
         __atomic_fetch_add(&job->times[first], 1 + 1000 * (pieces != job->pieces), __ATOMIC_RELEASE);
         if (first == job->sleeper)
             wait_for(job->until);
     }
+    __atomic_store_n(&job->is_busy[thread], 0, __ATOMIC_RELEASE);
 }
 
 static int all_once(const struct job *job)
@@ -77,7 +83,7 @@ static int jobs(int threads)
 /* The run's own thread sleeps in the first half of its share until the rest of it is done, by another one. */
 static int helped(void)
 {
-    struct job job = {64, 0, &job.times[31], {0}, {0}};
+    struct job job = {64, 0, &job.times[31], {0}, {0}, {0}};
     struct bnncc_pool *taken;
     bnncc_set_threads(&pool, 2);
     taken = bnncc_begin(&pool);
@@ -98,7 +104,7 @@ static void *run_long(void *work)
 static int forked(void)
 {
     static int is_forked;
-    static struct job job = {64, 0, &is_forked, {0}, {0}};
+    static struct job job = {64, 0, &is_forked, {0}, {0}, {0}};
     pthread_t other;
     pid_t child;
     int status = -1;
@@ -162,6 +168,11 @@ def test_two_threads_that_take_the_same_pieces_are_noticed(tmp_path: Path) -> No
     """Near miss. The run may then wait for ever."""
     hasty = "(nanosleep(&(struct timespec){0, 1}, 0), __atomic_store_n(share, rest, __ATOMIC_RELEASE), 1)"
     assert run(tmp_path, (TAKEN, hasty), patience=4).returncode != 0
+
+
+def test_two_threads_of_one_number_are_noticed(tmp_path: Path) -> None:
+    change = ("compute(work, first, end, pieces, own);", "compute(work, first, end, pieces, thread);")
+    assert run(tmp_path, change).returncode == -signal.SIGABRT
 
 
 def test_a_child_that_takes_the_pool_for_its_own_is_noticed(tmp_path: Path) -> None:

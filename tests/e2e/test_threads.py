@@ -10,12 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import bnncc as package
+from bnncc import targets
 from bnncc.codegen import threads
 from bnncc.driver import Options
+from bnncc.execution import boards
 from bnncc.execution.artifact import Artifact
+from bnncc.toolchain import c_compiler
 from bnncc.verify import verify_model
 from tests.bench.architectures import exported
 from tests.conditions import PATIENCE
@@ -204,6 +208,110 @@ def test_the_sanitizer_sees_no_race_and_would_see_one(compiled: Artifact, tmp_pa
     )
     done = subprocess.run([hasty], timeout=PATIENCE, capture_output=True, text=True)
     assert "data race" in done.stderr
+
+
+COPIES_WINDOWS = """\
+description = "its windows are copied"
+kind = "c"
+vector_bits = 32
+popcount = "none"
+features = ["+dsp"]
+"""
+"""A processor for whose kernels windows are copied, in C that this machine runs, too."""
+
+
+def rounded(target: Path | str, count: int, folder: Path, emit: tuple[str, ...] = ("lib", "so")) -> Artifact:
+    """A network with layers of bytes and of bits."""
+    model = exported("bi_realnet18", small=True)
+    folder = folder / f"net{count}"
+    samples = {"image": images(2)}
+    return package.compile(
+        model,
+        target=str(target),
+        name="net",
+        threads=count,
+        emit=emit,
+        output=folder,
+        quantize_real="int8",
+        calibrate=samples,
+    )
+
+
+@pytest.fixture(scope="module")
+def copying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifact]:
+    """A network in which threads have memory of their own for windows."""
+    folder = tmp_path_factory.mktemp("copying")
+    (folder / "copies-windows.toml").write_text(COPIES_WINDOWS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "LEAST", dict.fromkeys(threads.LEAST, 0))
+        yield rounded(folder / "copies-windows.toml", 4, folder, ("lib", "so", "c"))
+
+
+def test_threads_have_memory_of_their_own_for_windows(copying: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "copies-windows.toml").write_text(COPIES_WINDOWS)
+    alone = rounded(tmp_path / "copies-windows.toml", 1, tmp_path)
+    expected, manifest = alone.run({"image": images(3)})["scores"], copying.manifest
+    for count in (1, 2, 3, 4):
+        copying.set_threads(count)
+        np.testing.assert_array_equal(copying.run({"image": images(3)})["scores"], expected)
+    buffers = {buffer["name"]: buffer["bytes"] for buffer in manifest["buffers"]}
+    owns = {step["name"]: step.get("thread_scratch_bytes", 0) for step in manifest["steps"]}
+    assert sum(size > 0 for size in owns.values()) >= 3
+    assert all(size % 64 == 0 for size in owns.values())
+    assert all(buffers[f"{name}_scratch"] == 4 * size for name, size in owns.items() if size)
+    assert not any("thread_scratch_bytes" in step for step in alone.manifest["steps"])
+    most, least = max(owns.values()), alone.manifest["arena"]["bytes"]
+    assert least <= manifest["arena"]["bytes"] <= least + 4 * most
+    assert f"up to {most:,} of it for each of 4 threads" in (copying.directory / "report.txt").read_text()
+
+
+def test_the_sanitizer_sees_threads_that_copy_to_one_place(copying: Artifact, tmp_path: Path) -> None:
+    if not has_thread_sanitizer(tmp_path):
+        pytest.skip("cc has no thread sanitizer that runs here")
+    sane = build(copied(copying, tmp_path), *SANITIZED)
+    done = subprocess.run([sane], timeout=PATIENCE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (tmp_path / "net.c").read_text()
+    own = next(line for line in text.splitlines() if "(size_t)thread" in line)
+    shared = build(tmp_path, *SANITIZED, change=(own, own.replace("(size_t)thread", "(size_t)(0 * thread)")))
+    done = subprocess.run([shared], timeout=PATIENCE, capture_output=True, text=True)
+    assert "data race" in done.stderr
+
+
+def deep(folder: Path) -> Path:
+    """A layer whose sums are long enough for scalable vectors on Arm."""
+    weight = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (40, 512, 3, 3))
+    nodes = [
+        onnx.helper.make_node("Sign", ["image"], ["signs"]),
+        onnx.helper.make_node("Conv", ["signs", "w"], ["scores"], pads=[1, 1, 1, 1]),
+    ]
+    shapes = {"image": (1, 512, 9, 6), "scores": (1, 40, 9, 6)}
+    ports = [onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()]
+    constants = [onnx.numpy_helper.from_array(weight, "w")]
+    graph = onnx.helper.make_graph(nodes, "deep", ports[:1], ports[1:], constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    onnx.save(model, folder / "deep.onnx")
+    return folder / "deep.onnx"
+
+
+@pytest.mark.parametrize("target", ["rv64gcv", "neoverse-v1"])
+def test_micro_kernels_that_threads_share(target: str, tmp_path: Path) -> None:
+    """Several streams on an emulated processor, by one to four threads; then all threads in one place."""
+    if target == "rv64gcv":
+        made = rounded(target, 4, tmp_path)
+    else:
+        made = package.compile(deep(tmp_path), target=target, name="net", threads=4, output=tmp_path / "net4")
+    owns = [step for step in made.manifest["steps"] if step.get("thread_scratch_bytes")]
+    assert sum("mask registers" in step["description"] for step in owns) >= 4 or target != "rv64gcv"
+    assert sum("VWMACC" in step["description"] for step in owns) > 0 or target != "rv64gcv"
+    assert any("scalable vectors" in step["description"] for step in owns) or target != "neoverse-v1"
+    facts = targets.load(target)
+    (made.directory / "main.c").write_text(STREAMS)
+    program = made.directory / "streams"
+    options = ("-D_POSIX_C_SOURCE=200809L", "-DNO_FORK", "-pthread", "-Wall", "-Wextra", "-Werror")
+    c_compiler.find(facts).link_program(["main.c"], "libnet.a", program, options)
+    done = subprocess.run([*boards.command(facts), program], timeout=PATIENCE, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "all the same\n"), done.stderr
 
 
 def test_a_number_of_threads_that_there_is_not(compiled: Artifact) -> None:

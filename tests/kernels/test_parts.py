@@ -21,11 +21,12 @@ from bnncc.kernels.build import make_kernel
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.parts import ALL
-from bnncc.plan.kernel import KernelSpec, Opaque
+from bnncc.plan.kernel import BinaryConv, KernelSpec, Opaque
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Step
-from bnncc.plan.simulate import allocate, random_reads
+from bnncc.plan.simulate import allocate, random_reads, run_step
 from tests.bench.architectures import exported
+from tests.kernels.contractions import Shape, binary_spec, byte_spec, dense
 from tests.kernels.library import Library, aligned
 from tests.kernels.test_byte_rows import DSP, MORE
 
@@ -159,24 +160,70 @@ def test_what_depends_on_order_stays_whole() -> None:
     assert parts.divided(replace(kernel, function=function.with_body(body)), THREADS).pieces == 1
 
 
-@pytest.mark.parametrize(("name", "is_shared"), [("depthwise-5x5", True), ("int7", False)])
-def test_layers_that_call_functions(name: str, is_shared: bool) -> None:
-    """Those that write sums to the stack are shared; where windows are copied to memory that is lent, the
-    layer is computed whole."""
-    spec, rng = MORE[name], np.random.default_rng(3)
-    kernel = make_kernel(spec, DSP)
+CORE = replace(DSP, popcount="none")
+"""It has carry-save addition for bits, too."""
+
+WINDOWS = {
+    "words": binary_spec(Shape((1, 5, 6, 1024), 40)),
+    "words-batch": binary_spec(Shape((3, 4, 5, 2048), 64, groups=2)),
+    **{name: MORE[name] for name in ("int7", "int7-bits", "int7-17", "int8-tail", "groups-of-24")},
+}
+"""Layers whose windows are copied to memory that is lent, tile by tile."""
+
+
+@pytest.mark.parametrize("name", ["depthwise-5x5", *WINDOWS])
+def test_layers_that_use_memory_for_a_tile(name: str) -> None:
+    """On the stack, or lent: what one part left there, or another thread, is nothing to the next."""
+    spec, rng = (WINDOWS | MORE)[name], np.random.default_rng(3)
+    kernel = make_kernel(spec, CORE)
     shared = parts.divided(kernel, THREADS)
-    assert (shared.pieces > 1) == is_shared
-    if not is_shared:
-        return
-    reads = random_reads(spec, rng)
-    packed = kernel.pack(tuple(rng.integers(1, 9, c.shape).astype(c.element.dtype) for c in spec.constants))
-    library, (expected, actual) = Library([shared], DSP), (allocate(spec.outputs[0].layout) for _ in "12")
-    library.bind(shared, *reads, *packed, expected)()
-    for pieces in cut(7, rng):
-        library.bind(shared, *reads, *packed, actual, pieces=(*pieces, ALL))()
-    np.testing.assert_array_equal(actual, expected)
-    assert expected.any()
+    assert bool(kernel.scratch_bytes) == (name in WINDOWS)
+    assert shared.pieces > 1 and shared.stages == 1
+    reads = [aligned(array) for array in random_reads(spec, rng)]
+    weight, *others = (rng.integers(-9, 9, c.shape).astype(c.element.dtype) for c in spec.constants)
+    if isinstance(spec.root, BinaryConv):
+        weight = np.where(weight < 0, -1, 1).astype(np.int8)
+    packed, library = [aligned(array) for array in kernel.pack((weight, *others))], Library([shared], CORE)
+    expected = [allocate(output.layout) for output in spec.outputs]
+    run_step(spec, reads, (weight, *others), expected)
+    assert all(array.any() for array in expected)
+    for count in (1, 2, 3, 7, 100):
+        actual = [allocate(output.layout) for output in spec.outputs]
+        for pieces in cut(count, rng):
+            lent = [aligned(rng.integers(0, 256, max(1, kernel.scratch_bytes), np.uint8))]
+            buffers = (*reads, *packed, *actual, *(lent if kernel.scratch_bytes else []))
+            library.bind(shared, *buffers, pieces=(*pieces, ALL))()
+        for got, want in zip(actual, expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+LARGE = {
+    "bits": binary_spec(Shape((1, 9, 9, 512), 64)),
+    "bits-words": binary_spec(Shape((1, 9, 9, 1024), 64)),
+    "bytes": byte_spec(Shape((1, 9, 9, 64), 64), lowest=-128, weight_planes=8),
+}
+
+
+@pytest.mark.parametrize("target", [name for name in targets.names() if not targets.load(name).is_bare])
+def test_3x3_layers_are_shared_on_every_processor_with_threads(target: str) -> None:
+    for name, spec in LARGE.items():
+        assert parts.divided(make_kernel(spec, targets.load(target)), THREADS).pieces >= THREADS, name
+
+
+def test_what_is_filled_for_all_tiles_at_once_is_not_for_one() -> None:
+    """Near misses: what a loop over tiles reads was filled before it; a single tile."""
+    kernel = make_kernel(WINDOWS["int7"], DSP)
+    one = make_kernel(binary_spec(dense(1, 40000, 64)), CORE)
+
+    def body(buffers: Buffers) -> None:
+        T.evaluate(T.call_extern("int32", "somewhere", T.address_of(buffers["scratch"][0])))
+        with T.serial(0, 6) as row:
+            value = T.Cast("float32", buffers["scratch"][row])
+            T.buffer_store(buffers["output0"], value, [row])
+
+    changed = replace(kernel, function=emit.function(kernel.symbol, kernel.parameters, body))
+    assert one.scratch_of_tile and one.scratch_bytes > 0
+    assert parts.divided(changed, THREADS).pieces == parts.divided(one, THREADS).pieces == 1
 
 
 @pytest.mark.parametrize(("given", "is_shared"), [("input", True), ("output0", False)])

@@ -86,7 +86,15 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     if counter.lanes > 1:
         description += f", {counter.lanes} channels in lanes"
     return Kernel(
-        symbol, spec, function, parameters, finish.pack, tile, description, 4 * counter.scratch_words
+        symbol,
+        spec,
+        function,
+        parameters,
+        finish.pack,
+        tile,
+        description,
+        4 * counter.scratch_words,
+        scratch_of_tile=True,
     )
 
 

@@ -78,7 +78,17 @@ def make(spec: KernelSpec, isa: Isa, schedule: TileParameters | None = None) -> 
     function = emit.function(symbol, parameters, body)
     description = f"{micro.description}, {tile['rows']}x{tile['pixels']} pixels"
     scratch_bytes = 4 * parameters[-1].extent
-    return Kernel(symbol, spec, function, parameters, finish.pack, tile, description, scratch_bytes)
+    return Kernel(
+        symbol,
+        spec,
+        function,
+        parameters,
+        finish.pack,
+        tile,
+        description,
+        scratch_bytes,
+        scratch_of_tile=True,
+    )
 
 
 def instructions(spec: KernelSpec, isa: Isa) -> float:

@@ -83,7 +83,17 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     symbol = kernel_symbol(spec, isa, schedule)
     description = f"SMLAD, {PIXELS} pixels, {rows.words}"
     function = emit.function(symbol, parameters, body)
-    return Kernel(symbol, spec, function, parameters, pack, schedule, description, 4 * rows.scratch.extent)
+    return Kernel(
+        symbol,
+        spec,
+        function,
+        parameters,
+        pack,
+        schedule,
+        description,
+        4 * rows.scratch.extent,
+        scratch_of_tile=True,
+    )
 
 
 def sources(text: str) -> list[str]:

@@ -129,7 +129,9 @@ def make(plan: BytePlan, isa: Isa) -> Kernel:
     symbol = kernel_symbol(spec, isa, tile)
     function = emit.function(symbol, parameters, body)
     scratch_bytes = sum(parameter.extent for parameter in form.scratch)
-    return Kernel(symbol, spec, function, parameters, pack, tile, form.description, scratch_bytes)
+    return Kernel(
+        symbol, spec, function, parameters, pack, tile, form.description, scratch_bytes, scratch_of_tile=True
+    )
 
 
 def _sum_group(form: Rows | Taps, tile: Tile, epilogue: Epilogue, buffers: Buffers) -> None:

@@ -26,8 +26,9 @@
 #include <stdint.h>
 #include <unistd.h>
 
-/* Computes pieces first to end - 1 of a layer of so many. */
-typedef void bnncc_pieces(const void *work, int32_t first, int32_t end, int32_t pieces);
+/* Computes pieces first to end - 1 of a layer of so many. thread: who does, 0 the run's own thread; no two of a
+ * run have the same number. */
+typedef void bnncc_pieces(const void *work, int32_t first, int32_t end, int32_t pieces, int32_t thread);
 
 /* What is left of one thread's share, alone in its cache lines. */
 struct bnncc_share {
@@ -78,10 +79,12 @@ static void bnncc_look_again(int *looks)
 #endif
 }
 
-/* Takes half of what is left of a share, from its start if it is one's own, and computes it; returns 0 where
- * nothing was left. */
-static int bnncc_take(struct bnncc_pool *pool, uint64_t *share, int is_own)
+/* Takes half of what is left of a thread's share, from its start if it is one's own, and computes it; returns 0
+ * where nothing was left. */
+static int bnncc_take(struct bnncc_pool *pool, int thread, int own)
 {
+    uint64_t *share = &pool->shares[thread].left;
+    const int is_own = thread == own;
     uint64_t left = __atomic_load_n(share, __ATOMIC_ACQUIRE);
     for (;;) {
         int32_t first = (int32_t)(left >> 16 & 0xffff), end = (int32_t)(left & 0xffff);
@@ -98,7 +101,7 @@ static int bnncc_take(struct bnncc_pool *pool, uint64_t *share, int is_own)
             end = first + taken;
         else
             first = end - taken;
-        compute(work, first, end, pieces);
+        compute(work, first, end, pieces, own);
         __atomic_fetch_add(&pool->done, taken, __ATOMIC_RELEASE);
         return 1;
     }
@@ -110,7 +113,7 @@ static void bnncc_work(struct bnncc_pool *pool, int own)
     const int threads = __atomic_load_n(&pool->started, __ATOMIC_RELAXED) + 1;
     int i, share = own;
     for (i = 0; i < threads; ++i, share = share + 1 < threads ? share + 1 : 0)
-        while (bnncc_take(pool, &pool->shares[share].left, share == own))
+        while (bnncc_take(pool, share, own))
             ;
 }
 
@@ -249,7 +252,7 @@ __attribute__((unused)) static void bnncc_compute(
 {
     int i, threads, looks = 0;
     if (!pool) {
-        compute(work, 0, 1, 1);
+        compute(work, 0, 1, 1, 0);
         return;
     }
     threads = pool->started + 1;
