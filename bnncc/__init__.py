@@ -70,8 +70,7 @@ def compile(
     from bnncc import driver
 
     chosen = driver.Options.of(
-        {"target": str(target), "name": name, "dims": dict(dims or {}), "states": dict(states or {})}
-        | options
+        {"target": str(target), "name": name, "dims": dims or {}, "states": states or {}} | options
     )
     export = driver.Export(example_inputs, input_names, output_names, dynamic_batch)
     if not isinstance(model, (str, PathLike)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,15 @@ INPUTS = ("input_type", "input_layout", "normalize")
 
 BUDGETS = ("ram", "flash")
 """Those of `Options.budgets`."""
+
+KINDS = (
+    ("ram", Integral, "a number of bytes"),
+    ("flash", Integral, "a number of bytes"),
+    ("threads", Integral, "a number"),
+    ("dims", Mapping, "sizes by name"),
+    ("states", Mapping, "names of outputs by those of inputs"),
+)
+"""What arguments from Python must be, whose type the command line sees to."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +106,13 @@ class Options:
             if name not in known:
                 hint = f"{did_you_mean(name, known)}the options: {', '.join(sorted(known))}"
                 raise BnnccError(name, "there is no such option", hint)
+        for name, kind, what in KINDS:
+            if given.get(name) is not None and not isinstance(given[name], kind):
+                raise BnnccError(name, f"expected {what}, got {given[name]!r}")
         mine = {name: value for name, value in given.items() if name not in (*INPUTS, *BUDGETS)}
         if any(name in given for name in INPUTS):
-            mean, std = given.get("normalize") or ((), ())
-            mine["camera"] = CameraInput(
-                given.get("input_type"), given.get("input_layout"), _numbers(mean), _numbers(std)
-            )
+            mean, std = _normalization(given.get("normalize"))
+            mine["camera"] = CameraInput(given.get("input_type"), given.get("input_layout"), mean, std)
         if any(name in given for name in BUDGETS):
             mine["budgets"] = Budgets(given.get("ram"), given.get("flash"))
         if "emit" in mine:
@@ -151,6 +162,15 @@ def _check_word(option: str, value: object, known: Sequence[object]) -> None:
     if value not in known:
         words = ", ".join(str(word) for word in known if word is not None)
         raise BnnccError(option, f"there is no '{value}'", f"it is one of {words}")
+
+
+def _normalization(given: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """A mean and a deviation, or a tuple of each. Raises BnnccError."""
+    try:
+        mean, std = given or ((), ())
+        return _numbers(mean), _numbers(std)
+    except (TypeError, ValueError):
+        raise BnnccError("normalize", f"expected a mean and a deviation, got {given!r}") from None
 
 
 def _numbers(given: Any) -> tuple[float, ...]:

@@ -53,6 +53,25 @@ def test_a_wrong_option_is_the_users_mistake(option: str, value: Any, where: str
     assert caught.value.location == where and hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("ram", "64k", "a number of bytes"),
+        ("flash", 1.5, "a number of bytes"),
+        ("threads", "2", "a number"),
+        ("dims", "batch=4", "by name"),
+        ("states", "a=b", "by those of inputs"),
+        ("normalize", 5, "a mean and a deviation"),
+        ("normalize", ("a", "b"), "a mean and a deviation"),
+    ],
+)
+def test_a_value_of_another_type_is_the_users_mistake(option: str, value: Any, expected: str):
+    with pytest.raises(BnnccError) as caught:
+        bnncc.compile("no such file.onnx", **{option: value})
+    assert caught.value.location == option
+    assert expected in caught.value.message and repr(value) in caught.value.message
+
+
 def test_type_checkers_read_the_package_and_it_is_shipped():
     project = tomllib.loads((Path(bnncc.__file__).parents[1] / "pyproject.toml").read_text())
     assert (Path(bnncc.__file__).parent / "py.typed").is_file()
