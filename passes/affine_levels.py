@@ -17,10 +17,11 @@ from xdsl.rewriter import InsertPoint
 
 from bnncc.dialect import operations as ops
 from bnncc.dialect.sources import SOURCE
-from bnncc.dialect.types import element_of, shape_of
+from bnncc.dialect.types import domain_values, element_of, shape_of
 from bnncc.passes.infer_domains import contracted
 from bnncc.passes.levels import Levels, domain_of, has_kernel, weight_levels
 from bnncc.passes.matching import compress, constant_of, first_move, replace, uniform_value
+from bnncc.passes.step_functions import evaluate_at
 from bnncc.reference import evaluate_operation
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -28,17 +29,21 @@ LARGEST = float(np.finfo(np.float32).max)
 LONGEST = 8
 """Operations that are looked through."""
 
-ROUNDS = 1 << 16
-"""Of so many steps it is no offset: what is added to it loses bits, perhaps in order to be rounded."""
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""What float32 may make of a * q + c, as a part of the largest: an offset that is taken away again rounds to
+multiples of a number, which may be meant."""
 
 
 def affine(levels: Levels, value: SSAValue) -> tuple[SSAValue, float, float] | None:
     """(q, a, c) with value = a * q + c, q integers that a domain holds; None where there are none."""
-    scale, offset, largest = 1.0, 0.0, 0.0
+    scale, offset, result = 1.0, 0.0, value
     for _ in range(LONGEST):
         known = levels.of(value)
-        if known.exact and domain_of(known) is not None:
-            return (value, scale, offset) if largest < ROUNDS * abs(scale) else None
+        domain = domain_of(known) if known.exact else None
+        if domain is not None:
+            integers = np.array(sorted(domain_values(domain) or ()), np.float32)
+            numbers = evaluate_at(value, result, integers)
+            return (value, scale, offset) if is_line(integers, numbers, scale, offset) else None
         op = value.owner
         if not isinstance(op, ops.Add | ops.Sub | ops.Mul | ops.Div):
             return None
@@ -49,15 +54,21 @@ def affine(levels: Levels, value: SSAValue) -> tuple[SSAValue, float, float] | N
             return None
         match op:
             case ops.Add():
-                offset, largest = offset + scale * number, max(largest, abs(scale * number))
+                offset += scale * number
             case ops.Sub():
-                offset, largest = offset - scale * number, max(largest, abs(scale * number))
+                offset -= scale * number
             case ops.Mul():
                 scale *= number
             case ops.Div():
                 scale /= number
         value = left
     return None
+
+
+def is_line(integers: np.ndarray, numbers: np.ndarray, scale: float, offset: float) -> bool:
+    """Whether numbers are scale * integers + offset but for ROUNDING."""
+    line = scale * integers.astype(np.float64) + offset
+    return bool((np.abs(numbers - line) <= ROUNDING * np.abs(line).max()).all())
 
 
 class SplitOffset(RewritePattern):

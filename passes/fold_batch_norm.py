@@ -15,13 +15,14 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from bnncc.dialect import operations as ops
-from bnncc.dialect.types import element_of
+from bnncc.dialect.types import element_of, shape_of
 from bnncc.passes.fold_constants import CompressConstants, DropNeutral
-from bnncc.passes.matching import apply_patterns, constant_of, has_one_use, producer, replace
+from bnncc.passes.matching import apply_patterns, channel_form, constant_of, has_one_use, producer, replace
 
 
 class FoldBatchNorm(RewritePattern):
-    """batch_norm(x) is x * (scale / sqrt(variance + epsilon)) + (bias - mean * that)."""
+    """batch_norm(x) is x * (scale / sqrt(variance + epsilon)) + (bias - mean * that); of x * c, a scale that
+    nothing else reads, it is x times both."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: ops.BatchNorm, rewriter: PatternRewriter) -> None:
@@ -34,10 +35,33 @@ class FoldBatchNorm(RewritePattern):
         # A variance below 0 gives NaN, as it does in the graph.
         with np.errstate(all="ignore"):
             factor = scale / np.sqrt(variance + op.epsilon.value.data)
-            factors = ops.Constant(factor.astype(np.float32))
             offsets = ops.Constant((bias - mean * factor).astype(np.float32))
-        product = ops.Mul(op.input, factors.result)
+        x, factor = with_scale(op.input, factor)
+        with np.errstate(over="ignore"):
+            factors = ops.Constant(factor.astype(np.float32))
+        product = ops.Mul(x, factors.result)
         replace(rewriter, op, [factors, product, offsets, ops.Add(product.result, offsets.result)])
+
+
+TINY = float(np.finfo(np.float32).tiny)
+"""The smallest float32 of full precision."""
+
+
+def with_scale(value: SSAValue, factor: np.ndarray) -> tuple[SSAValue, np.ndarray]:
+    """What times a factor, float64 [c], is `value` times the one given: of x * c that is x, where float32
+    holds the product of both."""
+    found = scaled(value)
+    if found is None or found[0].type != value.type:
+        return value, factor
+    x, constant = found
+    scale = channel_form(constant, len(shape_of(value)))
+    if scale is None:
+        return value, factor
+    product = scale.astype(np.float64) * factor
+    with np.errstate(over="ignore"):
+        held = product.astype(np.float32)
+    lost = ~np.isfinite(held) | ((np.abs(held) < TINY) & (product != 0))
+    return (value, factor) if lost.any() else (x, product)
 
 
 class DivideByMultiplying(RewritePattern):
@@ -48,7 +72,7 @@ class DivideByMultiplying(RewritePattern):
     def match_and_rewrite(self, op: ops.Div, rewriter: PatternRewriter) -> None:
         """Check every divisor."""
         divisor = constant_of(op.right)
-        if divisor is None or element_of(op.left) != f32 or not (np.abs(np.frexp(divisor)[0]) == 0.5).all():
+        if divisor is None or element_of(op.left) != f32 or not is_power_of_two(divisor):
             return
         with np.errstate(over="ignore"):
             inverse = np.float32(1) / divisor
@@ -71,47 +95,54 @@ class SubtractByAdding(RewritePattern):
         replace(rewriter, op, [negated, ops.Add(op.left, negated.result)])
 
 
-TINY = float(np.finfo(np.float32).tiny)
-"""The smallest float32 of full precision."""
-
-ROUNDS = 1 << 20
-"""What is added to numbers of this size loses bits worth an eighth and more: it may be meant so, as
-in (x + 1.5 * 2^23) - 1.5 * 2^23, which rounds."""
-
-
-def combined(kind: type[Operation], first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
-    """The one constant that does what two do, combined in float64; None where float32 does not hold it, or
-    rounding in between may be meant."""
-    if kind is ops.Add:
-        return None if max(np.abs(first).max(), np.abs(second).max()) >= ROUNDS else first + second
-    with np.errstate(over="ignore"):
-        product = (first * second).astype(np.float32)
-    lost = ~np.isfinite(product) | ((np.abs(product) < TINY) & (first != 0) & (second != 0))
-    return None if lost.any() else product
-
-
 class MergeConstants(RewritePattern):
-    """(x * c) * d is x * (c * d), and (x + c) + d is x + (c + d), if nothing else reads the inner one."""
+    """(x * c) * d is x * (c * d) where x is an integer, c or d is a power of two and nothing else reads the
+    inner one. Other products round twice; so do sums, where that may be meant: (x + 2^19) - 2^19 rounds to
+    sixteenths."""
 
     @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: ops.Mul | ops.Add, rewriter: PatternRewriter) -> None:
+    def match_and_rewrite(self, op: ops.Mul, rewriter: PatternRewriter) -> None:
         """Combine the constants."""
-        kind = type(op)
         outer = split(op)
-        inner = None if outer is None else producer(outer[0], kind)
-        if outer is None or inner is None or not has_one_use(inner.result) or element_of(op.result) != f32:
+        found = None if outer is None else scaled(outer[0])
+        if outer is None or found is None or found[0].type != op.result.type:
             return
-        split_inner = split(inner)
-        if split_inner is None or split_inner[0].type != op.result.type:
-            return
-        x, first = split_inner
-        both = combined(kind, first.astype(np.float64), outer[1].astype(np.float64))
-        if both is not None:
-            constant = ops.Constant(both.astype(np.float32))
-            replace(rewriter, op, [constant, kind(x, constant.result)])
+        x, first = found
+        if is_integer(x) and merges_exactly(first, outer[1]):
+            constant = ops.Constant(first * outer[1])
+            replace(rewriter, op, [constant, ops.Mul(x, constant.result)])
 
 
-def split(op: ops.Mul | ops.Add) -> tuple[SSAValue, np.ndarray] | None:
+def is_integer(value: SSAValue) -> bool:
+    """Whether a value is an integer as float32."""
+    cast = producer(value, ops.Cast)
+    return cast is not None and element_of(value) == f32 and element_of(cast.input) != f32
+
+
+MODERATE = 2.0**32
+"""Products of two such numbers and an integer of 32 bits neither overflow nor lose bits near 0."""
+
+
+def merges_exactly(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether (x * first) * second is x * (first * second) for every integer x."""
+    moderate = all(
+        ((np.abs(array) >= 1 / MODERATE) & (np.abs(array) <= MODERATE)).all() for array in (first, second)
+    )
+    return moderate and any(is_power_of_two(array) for array in (first, second))
+
+
+def is_power_of_two(array: np.ndarray) -> bool:
+    """Whether all numbers are powers of two or their negatives."""
+    return bool((np.abs(np.frexp(array)[0]) == 0.5).all())
+
+
+def scaled(value: SSAValue) -> tuple[SSAValue, np.ndarray] | None:
+    """(x, c) where the value is x * c, c constant, and nothing else reads it."""
+    mul = producer(value, ops.Mul)
+    return None if mul is None or not has_one_use(value) else split(mul)
+
+
+def split(op: ops.Mul) -> tuple[SSAValue, np.ndarray] | None:
     """The operand that is computed and the one that is constant, or None."""
     for value, other in ((op.left, op.right), (op.right, op.left)):
         array = constant_of(other)

@@ -47,6 +47,10 @@ NEAR = 1e-6
 is a part: 255 steps are rounded to as many bits as one."""
 
 
+FARTHEST = 1 << 9
+"""Offsets are at most so many steps, twice as many as there are levels: a sum with more loses bits."""
+
+
 @dataclass(frozen=True)
 class Range:
     """low <= x <= high; where `step` is not None, x is a multiple of it but for rounding, and where `exact`
@@ -97,10 +101,12 @@ class Range:
         return Range(low, high, step, self.exact and abs(divisor) == 1)
 
     def moved(self, offset: float) -> Range:
-        """Of x + offset."""
-        step = self.step if self.step is not None and self.has(offset) else None
+        """Of x + offset. A large one rounds multiples of a step to others, but integers to integers."""
         low, high = _float32(self.low + offset), _float32(self.high + offset)
-        return Range(low, high, step, self.exact and offset.is_integer())
+        exact = self.exact and offset.is_integer()
+        is_small = self.step is not None and abs(offset) <= FARTHEST * self.step
+        step = self.step if exact or (is_small and self.has(offset)) else None
+        return Range(low, high, step, exact)
 
     def union(self, other: Range) -> Range:
         """Of a value that is one or the other."""

@@ -449,7 +449,16 @@ def test_an_offset_that_rounds_is_none() -> None:
         return found and found[1:]
 
     assert chain(1.5 * 2**23) is None
+    assert chain(4096.0) is None
     assert chain(2.0) == pytest.approx((0.3, 0.0))
+
+
+def test_steps_that_a_large_offset_rounds_are_none() -> None:
+    """2^20 steps of 0.3 are a float32; one step more is rounded to a multiple of 2^-5."""
+    steps, integers = Range(0.0, 15.0, 1.0, True).scaled(0.3), Range(0.0, 15.0, 1.0, True)
+    assert steps.moved(0.3 * 2**20).step is None
+    assert steps.moved(-0.3 * 128).step == pytest.approx(0.3)
+    assert integers.moved(2.0**20).exact and not integers.moved(2.0**20 + 0.5).exact
 
 
 def test_zeros_around_an_image_count_in_its_mean(tmp_path: Path) -> None:
