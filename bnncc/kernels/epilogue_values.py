@@ -148,7 +148,10 @@ class Values:
             case Binary(kind=kind), [left, right]:
                 return self.binary(kind, *self.alike(left, right))
             case Compare(kind=kind), [left, right]:
-                return COMPARISONS[kind](*self.alike(left, right))
+                left, right = self.alike(left, right)
+                if kind == "ne" and not _is_integer(left):
+                    return tirx.Not(tirx.EQ(left, right))  # LLVM would be told that NaN does not differ
+                return COMPARISONS[kind](left, right)
             case Select(), [condition, then, otherwise]:
                 if is_boolean(then):
                     return tirx.Or(tirx.And(condition, then), tirx.And(tirx.Not(condition), otherwise))
@@ -183,6 +186,8 @@ class Values:
             left, right = right, left
         # The comparison is false for NaN, which so survives from the right side, the one that is no number.
         condition = left > right if kind == "max" else left < right
+        if not emit.is_number(left) and not _is_integer(left):
+            condition = tirx.Or(condition, functions.is_nan(left))
         return tirx.Select(condition, left, right)
 
     def is_threshold(self, node: Node) -> bool:

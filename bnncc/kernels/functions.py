@@ -114,6 +114,11 @@ def unary(kind: UnaryKind, x: Value, is_c: bool) -> Value:
     raise AssertionError(f"no function '{kind}'")
 
 
+def is_nan(x: Value) -> Value:
+    """Whether a float is no number. LLVM would be told that x != x is false of it."""
+    return tirx.Not(tirx.EQ(x, x))
+
+
 def power(base: Value, exponent: Value) -> Value:
     """base ** exponent by libm."""
     return _by_lane("powf", base, exponent)
@@ -131,7 +136,7 @@ def exp(x: Value) -> Value:
     whole = emit.bind(T.Cast(_integers(x), n))
     half = emit.bind(T.shift_right(whole, _like(whole, 1, "int32")))
     result = mantissa * _power_of_two(half) * _power_of_two(emit.bind(whole - half))
-    return tirx.Select(tirx.NE(x, x), x, result)
+    return tirx.Select(is_nan(x), x, result)
 
 
 def _tanh(x: Value) -> Value:

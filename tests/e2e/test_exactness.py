@@ -72,3 +72,53 @@ def test_steps_behind_a_large_offset_are_others(offset: float, target: str, tmp_
     weights = {"w": RNG.choice(real([-1, 1]), (33, 5))}
     got, expected = answers(nodes, x, {**constants, **weights}, target, tmp_path)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-5)
+
+
+UNDEFINED = {
+    "Max": [node("Max", ["r", "x"], ["y"])],
+    "Min": [node("Min", ["r", "x"], ["y"])],
+    "Max by channel": [node("Max", ["r", "c"], ["y"])],
+    "ArgMax": [node("ArgMax", ["r"], ["y"], axis=1, keepdims=0)],
+    "ArgMin": [node("ArgMin", ["r"], ["y"], axis=-1)],
+    "last": [node("ArgMax", ["r"], ["y"], axis=0, select_last_index=1)],
+    "Cast": [node("Cast", ["r"], ["b"], to=9), node("Cast", ["b"], ["y"], to=1)],
+    "Exp": [node("Exp", ["r"], ["y"])],
+    "Clip": [node("Clip", ["r", "low", "high"], ["y"])],
+    "Relu": [node("Relu", ["r"], ["y"])],
+    "LessOrEqual": [node("LessOrEqual", ["r", "x"], ["b"]), node("Cast", ["b"], ["y"], to=1)],
+}
+
+
+@TARGETS
+@pytest.mark.parametrize("name", UNDEFINED)
+def test_the_root_of_a_negative_number(name: str, target: str, tmp_path: Path) -> None:
+    """NaN is passed on, differs from all, and is what ArgMax finds, the first one of them."""
+    x = RNG.normal(size=(3, 37)).astype(np.float32)
+    x[1] = np.abs(x[1])
+    constants = {"c": np.linspace(-1, 1, 37, dtype=np.float32), "low": real(-1), "high": real(1)}
+    used = {slot for n in UNDEFINED[name] for slot in n.input}
+    given = {slot: array for slot, array in constants.items() if slot in used}
+    nodes = [node("Sqrt", ["x"], ["r"]), *UNDEFINED[name]]
+    got, expected = answers(nodes, x, given, target, tmp_path)
+    assert (x < 0).any()
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+@TARGETS
+@pytest.mark.parametrize("operator", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("last", [0, 1])
+def test_equal_numbers_by_their_positions(operator: str, last: int, target: str, tmp_path: Path) -> None:
+    x = RNG.integers(-2, 3, (4, 5, 6)).astype(np.float32)
+    x[0, :, 0] = -np.inf
+    nodes = [node(operator, ["x"], ["y"], axis=1, keepdims=last, select_last_index=last)]
+    got, expected = answers(nodes, x, {}, target, tmp_path)
+    np.testing.assert_array_equal(got, expected)
+
+
+@TARGETS
+def test_infinity_is_below_the_threshold_of_a_relu(target: str, tmp_path: Path) -> None:
+    """0 times it would be NaN."""
+    x = real([[-np.inf, np.inf, 1.5, 1, 0.5, -3]])
+    got, expected = answers([node("ThresholdedRelu", ["x"], ["y"])], x, {}, target, tmp_path)
+    np.testing.assert_array_equal(got, real([[0, np.inf, 1.5, 0, 0, 0]]))
+    assert np.array_equal(expected, got, equal_nan=True)

@@ -15,7 +15,7 @@ from onnx import NodeProto, helper
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from bnncc.kernels import emit
+from bnncc.kernels import emit, functions
 from bnncc.kernels.emit import Buffers, Index, Value
 from bnncc.kernels.nest import each
 from bnncc.plan.kernel import Opaque
@@ -155,11 +155,49 @@ def top_k(root: Opaque) -> Body | None:
     return emit_loops
 
 
+def arg_best(root: Opaque) -> Body | None:
+    """The first position along an axis, or the last, of NaN or of a number than which none is larger
+    (ArgMin: smaller). Only of float32: TVM's own loops, which pass over NaN, do for integers."""
+    attributes, shape, dtype = _attributes(root), root.argument(0).shape, root.argument(0).element.dtype
+    if dtype != "float32":
+        return None
+    outer, length, inner = _around(shape, int(attributes.get("axis", 0)))
+    largest, last = root.operator == "ArgMax", bool(attributes.get("select_last_index", 0))
+
+    def better(value: Value, best: Value) -> Value:
+        if last:
+            beats = value >= best if largest else value <= best
+            return tirx.Or(beats, functions.is_nan(value))
+        beats = value > best if largest else value < best
+        return tirx.And(tirx.Not(functions.is_nan(best)), tirx.Or(beats, functions.is_nan(value)))
+
+    def emit_loops(buffers: Buffers) -> None:
+        best, best_at = emit.local(dtype, 1, "best"), emit.local("int32", 1, "best_at")
+        for row in each(outer, "row"):
+            for column in each(inner, "column"):
+                T.buffer_store(best_at, tirx.const(0, "int32"), [0])
+                T.buffer_store(best, buffers["x0"][row * length * inner + column], [0])
+                with T.serial(0, length) as candidate:
+                    value = emit.bind(buffers["x0"][(row * length + candidate) * inner + column])
+                    with T.If(better(value, best[0])), T.Then():
+                        T.buffer_store(best, value, [0])
+                        T.buffer_store(best_at, candidate, [0])
+                T.buffer_store(buffers["y0"], T.Cast("int64", best_at[0]), [row * inner + column])
+
+    return emit_loops
+
+
 def _around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
     """How many elements lie before, along, and behind an axis."""
     axis %= len(shape)
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
-COMPUTED: dict[str, Callable[[Opaque], Body | None]] = {"Pad": pad, "CumSum": cumulative_sum, "TopK": top_k}
+COMPUTED: dict[str, Callable[[Opaque], Body | None]] = {
+    "ArgMax": arg_best,
+    "ArgMin": arg_best,
+    "CumSum": cumulative_sum,
+    "Pad": pad,
+    "TopK": top_k,
+}
 """By operator."""

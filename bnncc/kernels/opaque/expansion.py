@@ -236,6 +236,15 @@ def _scales(writer: Writer, node: NodeProto, slot: int) -> np.ndarray | None:
     return known(writer.root, slot) if given is None else np.array(given, np.float32)
 
 
+def thresholded_relu(writer: Writer, node: NodeProto) -> None:
+    """x where x > alpha, else 0: the importer multiplies by 0, which makes NaN of an infinity."""
+    x = node.input[0]
+    alpha, zero = (
+        writer.constant(np.array(number, writer.dtype(x))) for number in (attribute(node, "alpha", 1.0), 0)
+    )
+    writer.add("Where", writer.add("Greater", x, alpha), x, zero, output=node.output[0])
+
+
 def one_hot(writer: Writer, node: NodeProto) -> None:
     """y = values[1] where an index, counted from the end if below 0, is that of y along the axis, else
     values[0]: in the type of the values, and indices that there are not are nowhere."""
@@ -271,6 +280,7 @@ EXPANSIONS: dict[str, Expansion] = {
     "QLinearMatMul": q_linear_matmul,
     "Resize": resize,
     "SpaceToDepth": space_to_depth,
+    "ThresholdedRelu": thresholded_relu,
     "Upsample": resize,
 }
 """By operator."""
