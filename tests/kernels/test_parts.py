@@ -5,6 +5,7 @@ one part."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,8 @@ from bnncc.kernels.build import make_kernel
 from bnncc.kernels.emit import Buffers
 from bnncc.kernels.kernel import Kernel
 from bnncc.kernels.parts import ALL
-from bnncc.plan.kernel import BinaryConv, KernelSpec, Opaque
+from bnncc.plan.expression import Operand
+from bnncc.plan.kernel import BinaryConv, KernelSpec, Map, Opaque, Output
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Step
 from bnncc.plan.simulate import allocate, random_reads, run_step
@@ -77,7 +79,8 @@ class Call:
 
     def outputs(self, library: Library, kernel: Kernel, which: list[Range]) -> list[np.ndarray]:
         """What these ranges of pieces leave in memory that held 0xA5 in every byte, or operands, where
-        outputs are written in their place. Scratch memory is filled by them if they are all pieces."""
+        outputs are written in their place. Scratch memory is filled by them if they are all pieces, by the
+        same call if there is one piece."""
         spec = self.step.kernel
         reads = [array.copy() for array in self.reads]
         writes = [
@@ -88,12 +91,13 @@ class Call:
             writes[output] = reads[len(spec.inputs) + operand]
         lent = [aligned(np.zeros(kernel.scratch_bytes, np.uint8))] if kernel.scratch_bytes else []
         buffers = (*reads, *self.packed, *writes, *lent)
-        if kernel.stages == 2:
+        stage = ALL if which == [(0, 1, 1)] else 1
+        if kernel.stages == 2 and stage != ALL:
             is_all = sum(end - first for first, end, _ in which) == which[0][2] if which else False
             for pieces in which if is_all else [(0, 1, 1)]:
                 library.bind(kernel, *buffers, pieces=(*pieces, 0))()
         for pieces in which:
-            library.bind(kernel, *buffers, pieces=(*pieces, 1))()
+            library.bind(kernel, *buffers, pieces=(*pieces, stage))()
         return [array.view(np.uint8).copy() for array in writes]
 
 
@@ -147,6 +151,12 @@ def test_what_depends_on_order_stays_whole() -> None:
     turned = staged.function.with_body(tirx.SeqStmt([*before, reading, filling]))
     assert divided.pieces > 1
     assert parts.divided(replace(staged, function=turned), THREADS).pieces == 1
+    names = [parameter.name for parameter in staged.parameters]
+    output: Any = before[names.index("output0")].buffer
+    writing = tirx.BufferStore(output, tirx.const(0, output.dtype), [tirx.const(0, "int32")])
+    both = parts._with_body(filling, tirx.SeqStmt([filling.body, writing]))
+    mixed = staged.function.with_body(tirx.SeqStmt([*before, both, reading]))
+    assert parts.divided(replace(staged, function=mixed), THREADS).pieces == 1
     opaque = Opaque("Sin", b"", 17, (), (), (), ())
     assert parts.divided(replace(kernel, spec=replace(step.kernel, root=opaque)), THREADS).pieces == 1
     first = step.kernel.outputs[0]
@@ -237,3 +247,85 @@ def test_what_functions_are_given(given: str, is_shared: bool) -> None:
 
     changed = replace(kernel, function=emit.function(kernel.symbol, kernel.parameters, body))
     assert (parts.divided(changed, THREADS).pieces > 1) == is_shared
+
+
+def _copies(buffers: Buffers, first: int, count: int, change: int = 0) -> None:
+    with T.serial(0, count) as row:
+        value = buffers["operand0"][first + row] + change
+        T.buffer_store(buffers["output0"], value, [first + row])
+
+
+def _one_nest_and_a_rest(buffers: Buffers) -> None:
+    _copies(buffers, 0, 12)
+    T.buffer_store(buffers["output0"], buffers["operand0"][12], [12])
+
+
+def _two_nests_and_a_rest(buffers: Buffers) -> None:
+    _copies(buffers, 0, 5)
+    _copies(buffers, 5, 7, change=3)
+    T.buffer_store(buffers["output0"], buffers["operand0"][12], [12])
+
+
+def _a_name_that_a_nest_uses(buffers: Buffers) -> None:
+    name = emit.bind(buffers["operand0"][0] * 2)
+    with T.serial(0, 6) as row:
+        T.buffer_store(buffers["output0"], name + row, [row])
+    _copies(buffers, 6, 7)
+
+
+def _what_lies_on_the_stack(buffers: Buffers) -> None:
+    table = emit.local("int32", 6, "table")
+    with T.serial(0, 6) as row:
+        T.buffer_store(table, buffers["operand0"][row] * 2, [row])
+    with T.serial(0, 6) as row:
+        T.buffer_store(buffers["output0"], table[5 - row], [row])
+    _copies(buffers, 6, 7)
+
+
+def _no_nest(buffers: Buffers) -> None:
+    T.buffer_store(buffers["output0"], buffers["operand0"][0], [0])
+
+
+def _one_iteration(buffers: Buffers) -> None:
+    _copies(buffers, 0, 1)
+
+
+def _a_call_in_the_other_branch(buffers: Buffers) -> None:
+    _copies(buffers, 0, 12)
+    with T.If(buffers["operand0"][0] > 0):
+        with T.Then():
+            T.buffer_store(buffers["output0"], buffers["operand0"][12], [12])
+        with T.Else():
+            T.evaluate(T.call_extern("int32", "somewhere"))
+
+
+ROW = Layout.packed(Element.I32, (1, 1, 1, 13))
+SHARED = (_one_nest_and_a_rest, _two_nests_and_a_rest, _a_name_that_a_nest_uses, _what_lies_on_the_stack)
+
+
+def _kernel_of(body: Callable[[Buffers], None]) -> Kernel:
+    """A kernel of 13 integers with this body."""
+    kernel = make_kernel(KernelSpec(Map(), (ROW,), (), (Output(ROW, Operand(0)),)), targets.load("c"))
+    return replace(kernel, function=emit.function(kernel.symbol, kernel.parameters, body))
+
+
+@pytest.mark.parametrize("body", SHARED, ids=lambda body: body.__name__)
+def test_what_stands_beside_nests(body: Callable[[Buffers], None]) -> None:
+    facts, rng, kernel = targets.load("c"), np.random.default_rng(9), _kernel_of(body)
+    shared = parts.divided(kernel, THREADS)
+    assert shared.pieces > 1
+    given = np.arange(1, 14, dtype=np.int32)
+    expected, library = aligned(np.zeros(13, np.int32)), Library([shared], facts)
+    Library([kernel], facts).bind(kernel, aligned(given), expected)()
+    assert expected.all()
+    for count in (1, 2, 3, 7, 20):
+        actual = aligned(np.zeros(13, np.int32))
+        for pieces in cut(count, rng):
+            library.bind(shared, aligned(given), actual, pieces=(*pieces, ALL))()
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("body", [_no_nest, _one_iteration, _a_call_in_the_other_branch])
+def test_where_there_is_nothing_to_share(body: Callable[[Buffers], None]) -> None:
+    kernel = _kernel_of(body)
+    assert parts.divided(kernel, THREADS) is kernel
