@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ ACC = Accumulator()
 
 WINDOWS = (
     (Window(2, 2, 2, 2), (4, 5)),
-    (Window(3, 3, 2, 2, 1, 1, 1, 1), (5, 6)),
+    (Window(3, 3, 2, 1, 1, 1, 1, 1), (5, 11)),
     (Window(3, 2, 1, 1, 2, 3, 2, 1), (9, 10)),
     (Window(3, 3, 1, 1, 1, 1, 1, 1), (9, 11)),
     (Window(9, 11), (1, 1)),
@@ -93,6 +95,17 @@ def test_numbers(target: Target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_the_smallest_numbers(target: Target):
+    """No maximum is above them."""
+    cases = []
+    for element, number in ((Element.F32, -3e38), (Element.F32, -np.inf), (Element.I32, -(2**31))):
+        image, out = (Layout.packed(element, (1, size, size, 5)) for size in (4, 2))
+        spec = KernelSpec(Pool("max", image, Window(2, 2, 2, 2)), (), (), (Output(out, ACC),))
+        cases.append(Case(spec, (np.full(image.extent, number, element.dtype),)))
+    check(cases, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_bits(target: Target):
     check(
         [
@@ -140,5 +153,16 @@ def test_inside():
     """The positions whose window lies inside the image are one run."""
     assert Axis(9, 9, 3, 1, 1, 1).inside() == range(1, 8)
     assert Axis(9, 5, 3, 2, 1, 1).inside() == range(1, 4)
-    assert Axis(3, 3, 5, 1, 1, 2).inside() == range(2, 2)
     assert Axis(8, 4, 2, 2, 1, 0).inside() == range(0, 4)
+
+
+def test_inside_is_a_part_of_the_positions():
+    """An empty run, too, has its place among them: columns before it and after it are counted from there."""
+    sizes = itertools.product((1, 2, 3, 9), (1, 2, 5, 9), (1, 3, 5), (1, 2, 3), (1, 2), (0, 1, 2, 4))
+    for extent, positions, taps, stride, dilation, before in sizes:
+        run = Axis(extent, positions, taps, stride, dilation, before).inside()
+        assert 0 <= run.start <= run.stop <= positions
+        for position in range(positions):
+            first = position * stride - before
+            is_inside = first >= 0 and first + (taps - 1) * dilation < extent
+            assert (position in run) == is_inside
