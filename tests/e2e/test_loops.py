@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 
 import bnncc
 from bnncc import targets
@@ -21,8 +22,8 @@ from bnncc.frontend.evaluate import ModelEvaluator
 from bnncc.frontend.onnx import load_onnx
 from tests.e2e.commands import Shell
 from tests.host import CC
-from tests.loop_models import FLOAT, NEURONS, counted, scanned, spikes
-from tests.models import write
+from tests.loop_models import FLOAT, NEURONS, counted, graph, scanned, spikes, value
+from tests.models import make_model, write
 
 TARGETS = [name for name in ("native", "x86-64-v3", "c") if targets.load(name).runs_here()]
 
@@ -274,6 +275,27 @@ def test_an_input_may_have_any_name(tmp_path: Path):
     assert_same(artifact, model, {"time": spikes(7)})
     flags = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wunused-const-variable", "-fsyntax-only")
     subprocess.run([*CC, *flags, artifact.directory / "net.c"], check=True)
+
+
+@pytest.mark.parametrize("start", [[0.0, 0.0], [0.5, 0.5], [0.0, 1.0]], ids=str)
+def test_a_state_starts_at_a_constant(start: list[float], tmp_path: Path):
+    """v' = v W + x, which stays a loop."""
+    nodes = [
+        helper.make_node("MatMul", ["v", "w"], ["heard"]),
+        helper.make_node("Add", ["heard", "xi"], ["v2"]),
+        helper.make_node("Identity", ["v2"], ["y1"]),
+    ]
+    body = graph(
+        nodes,
+        [value(name, (1, 2)) for name in ("v", "xi")],
+        [value(name, (1, 2)) for name in ("v2", "y1")],
+    )
+    scan = helper.make_node("Scan", ["start", "x"], ["v9", "y"], body=body, num_scan_inputs=1)
+    constants = {"start": np.array([start], np.float32), "w": np.array([[0.5, 2], [-1, 0.25]], np.float32)}
+    model = make_model([scan], {"x": [9, 1, 2]}, ["y", "v9"], constants)
+    artifact = bnncc.compile(write(tmp_path, model), emit=("so",))
+    assert artifact.manifest["loops"]
+    assert_same(artifact, model, {"x": np.arange(18, dtype=np.float32).reshape(9, 1, 2) / 8})
 
 
 def test_few_steps_are_written_out(tmp_path: Path):
