@@ -9,14 +9,20 @@ from pathlib import Path
 import nir
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import f32
 
 from bnncc import reference
 from bnncc.diagnostics import BnnccError
+from bnncc.dialect import operations as ops
 from bnncc.dialect.network import decisions_of, main_function
+from bnncc.dialect.sources import location_text
+from bnncc.dialect.types import element_of, spike
 from bnncc.frontend.nir.discretization import TimeOptions
 from bnncc.frontend.nir.evaluate import NirEvaluator
 from bnncc.frontend.nir.graph import Graph, _Sorter, read_graph
 from bnncc.frontend.nir.importer import load_nir
+from bnncc.passes.pipeline import run_pipeline
+from bnncc.passes.recognize_spikes import Rates
 from tests.nir_files import Edges, affine, chain, dyadic, full, lif, port, spikes, vector, write
 from tests.unit.test_nir import DT, STEPS, F, compare, one, rng
 
@@ -85,6 +91,19 @@ def test_the_report_says_which_edge_is_late(tmp_path: Path, rng: np.random.Gener
     path = recurrent(tmp_path, rng, RECURRENT)
     facts = decisions_of(main_function(load_nir(path, TimeOptions(dt=DT))))
     assert facts["edge 'lif' to 'rec'"] == "one step late"
+
+
+@pytest.mark.parametrize(
+    ("options", "form"), [({}, "events"), ({"reset": "subtract"}, "events"), ({"reset": "multi"}, "numbers")]
+)
+def test_recurrent_weights_are_summed_over_spikes(options, form: str, tmp_path: Path, rng):
+    """The state between is f32; near misses: several spikes a step, and what is fed as an input."""
+    path = recurrent(tmp_path, rng, RECURRENT)
+    module = load_nir(path, TimeOptions(dt=DT, **options))
+    run_pipeline(module, rates=Rates(form="events"))
+    found = {location_text(op): element_of(op.input) for op in module.walk() if isinstance(op, ops.Dense)}
+    assert found == {"model.nir:fc": f32, "model.nir:rec": spike if form == "events" else f32}
+    one(path, spikes(rng, STEPS, [3], 0.6), **options)
 
 
 def test_a_neuron_may_hear_itself(tmp_path: Path, rng: np.random.Generator):

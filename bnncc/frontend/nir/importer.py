@@ -32,7 +32,7 @@ from bnncc.frontend.nir.network import (
     image_shape,
     read_network,
 )
-from bnncc.frontend.nir.nodes import Node, Shape
+from bnncc.frontend.nir.nodes import SPIKING, Node, Shape
 from bnncc.frontend.onnx import identifier, strings
 
 
@@ -153,10 +153,22 @@ class Importer:
         total = None
         for source in self.graph.sources[node.name]:
             is_late = (source, node.name) in self.graph.late
-            term = self.arguments[self.network.late_states[source].before] if is_late else self.values[source]
+            term = self.late(source, node) if is_late else self.values[source]
             total = term if total is None else self.add(ops.Add(total, term))
         assert total is not None, node.name
         return total
+
+    def late(self, source: str, node: Node) -> SSAValue:
+        """What a source gave in the step before. Spikes in front of weights are told from 0: a state may hold
+        any number, and weights are summed over what is known to be spikes."""
+        value = self.arguments[self.network.late_states[source].before]
+        fires = self.graph.nodes[source].kind in SPIKING and self.network.steps.reset != "multi"
+        return self.above(value, 0.0) if fires and "weight" in node.arrays else value
+
+    def above(self, x: SSAValue, level: np.ndarray | float) -> SSAValue:
+        """The spikes [x > level], f32."""
+        above = self.add(ops.Compare("gt", x, self.constant(level)))
+        return self.add(ops.Cast(self.add(ops.Cast(above, spike)), f32))
 
     def node(self, node: Node) -> SSAValue:
         """What the node gives, held, f32."""
@@ -376,8 +388,7 @@ def _scale(importer: Importer, node: Node, x: SSAValue) -> SSAValue:
 
 def _threshold(importer: Importer, node: Node, x: SSAValue) -> SSAValue:
     level = importer.parameter(node.arrays["threshold"], importer.shape(node))
-    above = importer.add(ops.Compare("gt", x, importer.constant(level)))
-    return importer.add(ops.Cast(importer.add(ops.Cast(above, spike)), f32))
+    return importer.above(x, level)
 
 
 def _same(_: Importer, __: Node, x: SSAValue) -> SSAValue:
