@@ -113,7 +113,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "rockpool": Preset(1e-3, reset="multi", integrator="exp", fire="ge"),
     }
 )
-"""By the name of the tool, as its importer reads NIR (rockpool: its LIFTorch)."""
+"""By the name of the tool, as its importer reads NIR (rockpool: its LIFTorch; not IF of norse
+and snntorch, not LIF of sinabs: see docs/spiking.md)."""
 
 
 def discretization(options: TimeOptions) -> Discretization:
