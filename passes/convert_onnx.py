@@ -47,7 +47,17 @@ CONVERSIONS: Mapping[str, Mapping[str, Conversion]] = {
 """Domain -> operator -> conversion."""
 
 ANY_RANK = frozenset(
-    {"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", *ARITHMETIC, *QUANTIZERS}
+    {
+        "Identity",
+        "Dropout",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        *ARITHMETIC,
+        *QUANTIZERS,
+    }
     | {"QuantizeLinear", "DequantizeLinear"}
 ) - {"XnorPopcountMatMul"}
 """Operators that do not look at dimensions, or work element by element."""

@@ -41,7 +41,8 @@ TO_FIRST = (0, 3, 1, 2)
 """[n, h, w, c] -> [n, c, h, w]: sinks."""
 
 LARGEST_SPREAD = 1 << 22
-"""A constant is not written out to more values than this in order to move a reshape."""
+"""A constant is not written out to more values than this in order to move a reshape; nor are the values of
+larger tensors followed through transposes."""
 
 MOVABLE = tuple(kind for kind in ELEMENTWISE if kind not in CHANNEL_BOUND)
 
@@ -79,6 +80,35 @@ class TransposeToReshape(RewritePattern):
         moved = [axis for axis in unpack(op.permutation) if shape[axis] != 1]
         if moved == sorted(moved):
             replace(rewriter, op, [ops.Reshape(op.input, shape_of(op.result))])
+
+
+class CancelTransposes(RewritePattern):
+    """Transposes with reshapes between them that leave all values in the order they had are a reshape: an
+    image that becomes a row of its pixels, as transformers read it."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ops.Transpose, rewriter: PatternRewriter) -> None:
+        """Go back from the last transpose until nothing is moved."""
+        if prod(shape_of(op.result)) > LARGEST_SPREAD:
+            return
+        chain: list[ops.Transpose | ops.Reshape] = [op]
+        while isinstance(before := chain[-1].operands[0].owner, ops.Transpose | ops.Reshape):
+            chain.append(before)
+            if isinstance(before, ops.Transpose) and keeps_order(chain):
+                replace(rewriter, op, [ops.Reshape(before.input, shape_of(op.result))])
+                return
+
+
+def keeps_order(chain: Sequence[ops.Transpose | ops.Reshape]) -> bool:
+    """Whether values come out of transposes and reshapes, the last one first, in the order they went in."""
+    shape = shape_of(chain[-1].operands[0])
+    numbers = np.arange(prod(shape)).reshape(shape)
+    for op in reversed(chain):
+        if isinstance(op, ops.Transpose):
+            numbers = numbers.transpose(unpack(op.permutation))
+        else:
+            numbers = numbers.reshape(shape_of(op.result))
+    return bool((np.diff(numbers.reshape(-1)) == 1).all())
 
 
 class MergeReshapes(RewritePattern):
@@ -350,6 +380,7 @@ LAYOUT_PATTERNS = (
     MergeTransposes(),
     TransposeToReshape(),
     MergeReshapes(),
+    CancelTransposes(),
     SinkTranspose(),
     RaiseTranspose(),
     DenseToConv2d(),

@@ -6,9 +6,9 @@ Rank 3 [n, w, c] is [n, 1, w, c]; rank 2 [n, c] is [n, 1, 1, c]; rank 1 [c] is [
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 from bnncc.plan.layout import WORD_BITS, Element, Halo, Layout
 
@@ -21,7 +21,7 @@ def canonical(shape: Sequence[int]) -> tuple[int, int, int, int]:
     """The shape as [n, h, w, c]; of a rank above 4, which only opaque kernels and reshapes know, all elements
     in one row."""
     if len(shape) > MAX_RANK:
-        return (1, 1, 1, math.prod(shape))
+        return (1, 1, 1, prod(shape))
     full = [1, 1, 1, 1]
     for axis, extent in zip(AXES[len(shape)], shape, strict=True):
         full[axis] = extent
@@ -40,6 +40,38 @@ def transposed(layout: Layout, rank: int, permutation: Sequence[int]) -> Layout:
     for axis, source in zip(axes, (axes[p] for p in permutation), strict=True):
         shape[axis], strides[axis] = layout.shape[source], layout.strides[source]
     return replace(layout, shape=_four(shape), strides=_four(strides), halo=Halo())
+
+
+def turns(shape: Sequence[int], permutation: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """A transposition of any rank as such of at most four dimensions, each of row-major values in the order
+    that the one before left: (shape, permutation) of each.
+
+    Dimensions that stay neighbours are one. Where more than four are left, every turn brings what comes next
+    forward, over all that stands before it."""
+    runs = _runs([axis for axis in permutation if shape[axis] != 1], shape)
+    extents = [prod(shape[axis] for axis in run) for run in runs]
+    order = sorted(range(len(runs)), key=lambda number: runs[number])
+    if len(runs) <= MAX_RANK:
+        return [(tuple(extents[number] for number in order), tuple(order.index(n) for n in range(len(runs))))]
+    result: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    for done in range(len(runs)):
+        place = order.index(done)
+        if place != done:
+            parts = (order[:done], order[done:place], [done], order[place + 1 :])
+            result.append((tuple(prod(extents[n] for n in part) for part in parts), (0, 2, 1, 3)))
+            order = [*parts[0], *parts[2], *parts[1], *parts[3]]
+    return result
+
+
+def _runs(axes: Sequence[int], shape: Sequence[int]) -> list[list[int]]:
+    """Axes in order, as runs of such that follow each other in the shape, too, but for dimensions of 1."""
+    runs: list[list[int]] = []
+    for axis in axes:
+        if runs and runs[-1][-1] < axis and prod(shape[runs[-1][-1] + 1 : axis]) == 1:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    return runs
 
 
 def moves_channels(rank: int, permutation: Sequence[int]) -> bool:

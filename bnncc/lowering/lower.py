@@ -37,6 +37,7 @@ from bnncc.lowering.geometry import (
     moves_channels,
     reshaped,
     transposed,
+    turns,
     without_halo,
 )
 from bnncc.lowering.in_place import reuse_operands
@@ -262,10 +263,28 @@ class _Lowering:
     def _lower_transpose(self, op: ops.Transpose) -> None:
         permutation, rank = ops.unpack(op.permutation), len(shape_of(op.input))
         source = self.steps.placement(op.input)
+        if rank > MAX_RANK:
+            self._lower_long_transpose(op)
+            return
         packed = source[0].layout.element is Element.BIT and moves_channels(rank, permutation)
         planes = tuple(self.steps.unpacked(plane, op) for plane in source) if packed else source
         views = tuple(Plane(plane.buffer, transposed(plane.layout, rank, permutation)) for plane in planes)
         self.storage.placements[op.result] = self.steps.packed(views, op) if packed else views
+
+    def _lower_long_transpose(self, op: ops.Transpose) -> None:
+        """Tensors of more dimensions than a layout has lie in one row: copies bring it into the new order."""
+        source = self.steps.placement(op.input)
+        is_packed = source[0].layout.element is Element.BIT
+        rows = [self.steps.unpacked(plane, op) if is_packed else plane for plane in source]
+        for shape, permutation in turns(shape_of(op.input), ops.unpack(op.permutation)):
+            for number, row in enumerate(rows):
+                view = reshaped(row.layout, shape)
+                assert view is not None, "rows have no gaps"
+                turned = Plane(row.buffer, transposed(view, len(shape), permutation))
+                rows[number] = self.steps.row_major(turned, op)
+        layouts = [reshaped(row.layout, shape_of(op.result)) for row in rows]
+        flat = tuple(Plane(r.buffer, v) for r, v in zip(rows, layouts, strict=True) if v is not None)
+        self.storage.placements[op.result] = self.steps.packed(flat, op) if is_packed else flat
 
     def _lower_reshape(self, op: ops.Reshape) -> None:
         shape = shape_of(op.result)

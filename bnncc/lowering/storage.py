@@ -17,7 +17,15 @@ from bnncc.dialect.time import Scan
 from bnncc.dialect.types import Bipolar, Level, Spike, Ternary, element_of, shape_of, ui8
 from bnncc.lowering.demands import Demand
 from bnncc.lowering.expressions import unsupported
-from bnncc.lowering.geometry import AXES, canonical, channel_slice, reshaped, transposed, without_halo
+from bnncc.lowering.geometry import (
+    AXES,
+    MAX_RANK,
+    canonical,
+    channel_slice,
+    reshaped,
+    transposed,
+    without_halo,
+)
 from bnncc.plan.layout import Element, Layout
 from bnncc.plan.program import Buffer, Place
 
@@ -126,6 +134,8 @@ class Storage:
         while isinstance(op := value.owner, ops.Transpose | ops.Reshape) and value.has_one_use():
             rank = len(shape_of(value))
             if isinstance(op, ops.Transpose):
+                if rank > MAX_RANK:
+                    return False
                 layout = transposed(layout, rank, ops.inverse(ops.unpack(op.permutation)))
             else:
                 layout = reshaped(layout, shape_of(op.input))

@@ -90,3 +90,36 @@ def test_dimensions_that_differ_from_step_to_step(tmp_path: Path) -> None:
     ]
     shapes = {"x": [2, 3, 2, 3, 2], "a": [2, 1, 2, 3, 1], "b": [1, 3, 2, 1, 2], "c": [2, 3, 1, 3, 2]}
     compare(tmp_path, nodes, shapes, [2, 3, 2, 3, 2])
+
+
+TRANSPOSES = [
+    ([2, 3, 4, 5, 6], [0, 1, 3, 2, 4]),
+    ([2, 3, 4, 5, 6], [4, 2, 0, 3, 1]),
+    ([1, 2, 1, 3, 4], [3, 0, 2, 4, 1]),
+    ([2, 3, 2, 2, 3, 2], [5, 3, 1, 4, 2, 0]),
+    ([2, 2, 2, 2, 2, 2, 3], [6, 4, 2, 0, 5, 3, 1]),
+]
+
+
+@pytest.mark.parametrize(("shape", "order"), TRANSPOSES, ids=str)
+def test_transposes(shape: Sequence[int], order: Sequence[int], tmp_path: Path) -> None:
+    """Of numbers, and of what is bits once its thresholds are found."""
+    result = [shape[axis] for axis in order]
+    turned = node("Transpose", ["r"], ["y"], perm=order)
+    compare(tmp_path, [node("Relu", ["x"], ["r"]), turned], {"x": shape}, result)
+    signs = [node("GreaterOrEqual", ["x", "x0"], ["more"]), node("Cast", ["more"], ["r"], to=1)]
+    compare(tmp_path, [*signs, turned], {"x": shape, "x0": shape}, result)
+
+
+def test_transposes_that_cancel(tmp_path: Path) -> None:
+    """An image over time as rows of its pixels, as transformers read it: nothing is moved; with one dimension
+    more between, it is."""
+    order = [0, 1, 4, 2, 3]
+    first = [node("Relu", ["x"], ["r"]), node("Transpose", ["r"], ["t"], perm=order)]
+    rows = [*first, node("Reshape", ["t", "rows"], ["u"]), node("Transpose", ["u"], ["y"], perm=[0, 2, 1])]
+    kept = [node("Constant", [], ["rows"], value_ints=[6, 8, 20]), *rows]
+    compare(tmp_path, kept, {"x": [2, 3, 4, 5, 8]}, [6, 20, 8])
+    assert "copy" not in (tmp_path / "library" / "report.txt").read_text()
+    moved = [node("Constant", [], ["rows"], value_ints=[6, 20, 8]), *rows]
+    compare(tmp_path, moved, {"x": [2, 3, 4, 5, 8]}, [6, 8, 20])
+    assert "copy" in (tmp_path / "library" / "report.txt").read_text()

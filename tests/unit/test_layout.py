@@ -3,10 +3,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from bnncc.lowering.geometry import broadcast, canonical, channel_slice, inner_view, reshaped, transposed
+from bnncc.lowering.geometry import (
+    MAX_RANK,
+    broadcast,
+    canonical,
+    channel_slice,
+    inner_view,
+    reshaped,
+    transposed,
+    turns,
+)
 from bnncc.plan.kernel import Window
 from bnncc.plan.layout import Element, Halo, Layout, words
 
@@ -137,3 +148,25 @@ def test_a_window_knows_its_valid_taps() -> None:
     assert window.valid_rows(0, 4) == (False, True, True)
     assert window.valid_rows(1, 4) == (True, True, True)
     assert window.valid_columns(1, 3) == (True, True, False)
+
+
+TURNS = {
+    "neighbours": ((2, 3, 4, 5, 6), (0, 1, 3, 2, 4), 1),
+    "ones between": ((2, 1, 3, 1, 4), (3, 0, 2, 1, 4), 0),
+    "as it is": ((2, 3, 4, 5, 6), (0, 1, 2, 3, 4), 1),
+    "four runs": ((2, 3, 4, 5, 6), (4, 2, 3, 0, 1), 1),
+    "five runs": ((2, 3, 4, 5, 6), (4, 2, 0, 3, 1), 4),
+    "pixel shuffle": ((2, 3, 2, 2, 4, 5), (0, 1, 4, 2, 5, 3), 2),
+}
+
+
+@pytest.mark.parametrize(("shape", "order", "most"), TURNS.values(), ids=TURNS)
+def test_turns(shape: tuple[int, ...], order: tuple[int, ...], most: int):
+    """Of at most four dimensions each, no more of them than it takes, and together the transposition."""
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    found = turns(shape, order)
+    assert len(found) <= max(most, 1) and all(len(part) <= MAX_RANK for part, _ in found)
+    row = numbers.reshape(-1)
+    for part, permutation in found:
+        row = row.reshape(part).transpose(permutation).reshape(-1)
+    np.testing.assert_array_equal(row, numbers.transpose(order).reshape(-1))
