@@ -21,8 +21,8 @@ from tvm.sym import Analyzer
 
 from bnncc.kernels import emit
 from bnncc.kernels.binary import micro_kernels
-from bnncc.kernels.binary.conv import finish_of
 from bnncc.kernels.binary.counting import Form
+from bnncc.kernels.binary.finish import finish_of
 from bnncc.kernels.binary.micro_kernels import MicroKernel
 from bnncc.kernels.binary.plan import BinaryPlan
 from bnncc.kernels.emit import Buffer, Buffers, Index, Value
