@@ -98,14 +98,14 @@ def test_every_kernel_that_asks_for_scratch_memory_gets_some() -> None:
         Step("c", NOTHING, (1,), (2,)),
         Step("d", asks, (2,), (3,)),
     )
-    program = with_scratch(Program("p", (), (), buffers, steps, {}, 0, 0), {asks: 100})
+    program = with_scratch(Program("p", (), (), buffers, steps, {}, 0, 0), [0, 100, 0, 100])
     assert [step.scratch for step in program.steps] == [None, 4, None, 5]
     assert [buffer.bytes for buffer in program.buffers[4:]] == [100, 100]
     assert program.arena_bytes == program.arena_lower_bound == 256
     for lent, beside in ((4, (0, 1)), (5, (2, 3))):
         first, end = program.offsets[lent], program.offsets[lent] + 128
         assert all(not first <= program.offsets[other] < end for other in beside)
-    assert with_scratch(program, {}) is program
+    assert with_scratch(program, [0] * len(steps)) is program
 
 
 def test_parts_lie_where_the_whole_is_computed_in_place() -> None:
