@@ -208,10 +208,13 @@ def evaluation_error(node: Node, error: Exception, *, of_file: bool = False) -> 
     of_file: all that it reads stands in the file, so that its values are to blame, whatever the error."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     bad_values = of_file or isinstance(cause, ValueError | IndexError | ArithmeticError | MemoryError)
+    hint = "if the model runs elsewhere, please report this"
+    if isinstance(cause, IndexError) and not of_file:
+        hint = "give inputs whose indices exist; `verify` draws numbers where it has no --input"
     return BnnccError(
         node.location,
         f"{node.operator} cannot be evaluated: {type(cause).__name__}: {cause}",
-        "if the model runs elsewhere, please report this",
+        hint,
         ExitCode.USER if bad_values else ExitCode.FAILURE,
     )
 

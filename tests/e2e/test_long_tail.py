@@ -141,6 +141,27 @@ def test_indices_beyond_a_tensor_read_inside_it(tmp_path: Path):
     assert got[0] == 2 and set(got) <= {0.0, 1.0, 2.0, 3.0}
 
 
+@pytest.mark.parametrize("target", ["native", "c"])
+def test_rows_of_a_table(target: str, tmp_path: Path, bnncc: Shell):
+    """An embedding: rows of a constant by indices that are an input, from the end too, and never beyond it.
+    Indices that `verify` draws do not exist: it says what to do."""
+    table = np.random.default_rng(1).normal(size=(10, 4)).astype(np.float32)
+    path = save(
+        tmp_path,
+        [helper.make_node("Gather", ["table", "at"], ["y"], name="rows")],
+        [helper.make_tensor_value_info("at", TensorProto.INT64, [2, 3])],
+        ["y"],
+        table=table,
+    )
+    artifact = compile_model(path, tmp_path / "out", Options(target=target, emit=("so",)))
+    at = np.array([[0, 9, -1], [-10, 4, 4]])
+    np.testing.assert_array_equal(artifact.run({"at": at})["y"], table[at])
+    beyond = conformance.run_guarded(artifact, {"at": at + 10**12})["y"]
+    assert {row.tobytes() for row in beyond.reshape(-1, 4)} <= {row.tobytes() for row in table}
+    said = bnncc("verify", path, "--target", target)
+    assert said.code == 2 and "rows: Gather cannot be evaluated" in said.err and "--input" in said.err
+
+
 REFUSED = {
     "Resize": (helper.make_node("Resize", ["x", "", "s"], ["y"], name="odd", mode="linear"), "whole sizes"),
     "IsInf": (

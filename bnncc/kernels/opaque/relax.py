@@ -61,6 +61,8 @@ def import_node(root: Opaque) -> Imported:
                 module = _with_bounds(_with_calls(module))
                 module = relax.transform.DecomposeOpsForInference()(module)
                 module = relax.transform.LegalizeOps()(module)
+                # The shape of a constant that nothing reads once it is known is no loop.
+                module = relax.transform.DeadCodeElimination()(module)
             return _one_function(module, root)
         except BnnccError:
             raise
