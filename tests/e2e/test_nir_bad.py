@@ -63,6 +63,15 @@ def graph(edges: list[tuple[str, str]], **nodes: nir.NIRNode) -> Maker:
     return lambda folder: write(folder, ports | nodes, edges)
 
 
+def delay_of_everything(folder: Path) -> Path:
+    """One number for 64 Mi values; the package `nir` does not write numbers of no dimension."""
+    path = chain(folder, [64, 1024, 1024], nir.Delay(full([1], 0.1)))
+    with h5py.File(path, "r+") as file:
+        del file["node/nodes/n0/delay"]
+        file["node/nodes/n0/delay"] = np.float32(0.1)
+    return path
+
+
 def huge(file: h5py.File) -> None:
     """A weight that says it has 2**40 values, and takes no room in the file."""
     del file["node/nodes/n0/weight"]
@@ -235,7 +244,7 @@ BAD: dict[str, tuple[Maker, tuple[str, ...]]] = {
         ("n0: Delay", "1000000 steps", "at most"),
     ),
     "a delay of everything": (
-        lambda folder: chain(folder, [64, 1024, 1024], nir.Delay(full([], 0.1))),
+        delay_of_everything,
         ("n0: Delay", "100 steps, of 67108864 values each", "at most"),
     ),
     "no Input": (
