@@ -47,20 +47,10 @@ CONVERSIONS: Mapping[str, Mapping[str, Conversion]] = {
 """Domain -> operator -> conversion."""
 
 ANY_RANK = frozenset(
-    {
-        "Identity",
-        "Dropout",
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Transpose",
-        *ARITHMETIC,
-        *QUANTIZERS,
-    }
-    | {"QuantizeLinear", "DequantizeLinear"}
+    {"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
+    | {"QuantizeLinear", "DequantizeLinear", *ARITHMETIC, *QUANTIZERS}
 ) - {"XnorPopcountMatMul"}
-"""Operators that do not look at dimensions, or work element by element."""
+"""Operators that do not look at dimensions, only move them, or work element by element."""
 
 
 class ConvertNode(RewritePattern):

@@ -69,7 +69,7 @@ After = Callable[[str, ModuleOp], None]
 
 PIPELINE: tuple[tuple[type[ModulePass], str], ...] = (
     (RollTimePass, "while the nodes stand as the exporter wrote them, one time step after the other"),
-    (RecognizeShufflePass, "of three nodes, one of which has more dimensions than the dialect converts"),
+    (RecognizeShufflePass, "of three nodes, before their transpose moves away from the reshapes"),
     (ConvertOnnxPass, "everything after it looks at one dialect only, not at operator sets"),
     (InlineNeuronsPass, "their arithmetic is simplified and fused like any other"),
     (FoldConstantsPass, "patterns look for scalars, which exporters write as whole tensors"),

@@ -18,8 +18,8 @@ AXES = {0: (), 1: (3,), 2: (0, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
 
 
 def canonical(shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """The shape as [n, h, w, c]; of a rank above 4, which only opaque kernels and reshapes know, all elements
-    in one row."""
+    """The shape as [n, h, w, c]; of a rank above 4, which only opaque kernels, reshapes and transpositions
+    know, all elements in one row."""
     if len(shape) > MAX_RANK:
         return (1, 1, 1, prod(shape))
     full = [1, 1, 1, 1]

@@ -278,12 +278,9 @@ class _Lowering:
         rows = [self.steps.unpacked(plane, op) if is_packed else plane for plane in source]
         for shape, permutation in turns(shape_of(op.input), ops.unpack(op.permutation)):
             for number, row in enumerate(rows):
-                view = reshaped(row.layout, shape)
-                assert view is not None, "rows have no gaps"
-                turned = Plane(row.buffer, transposed(view, len(shape), permutation))
-                rows[number] = self.steps.row_major(turned, op)
-        layouts = [reshaped(row.layout, shape_of(op.result)) for row in rows]
-        flat = tuple(Plane(r.buffer, v) for r, v in zip(rows, layouts, strict=True) if v is not None)
+                view = transposed(_in_shape(row, shape).layout, len(shape), permutation)
+                rows[number] = self.steps.row_major(Plane(row.buffer, view), op)
+        flat = tuple(_in_shape(row, shape_of(op.result)) for row in rows)
         self.storage.placements[op.result] = self.steps.packed(flat, op) if is_packed else flat
 
     def _lower_reshape(self, op: ops.Reshape) -> None:
@@ -293,15 +290,10 @@ class _Lowering:
         if all(view is not None for view in views):
             result = tuple(Plane(p.buffer, v) for p, v in zip(planes, views, strict=True) if v is not None)
         elif planes[0].layout.element is Element.BIT:
-            rows = tuple(self.steps.unpacked(plane, op) for plane in planes)
-            views = [reshaped(row.layout, shape) for row in rows]
-            flat = tuple(Plane(r.buffer, v) for r, v in zip(rows, views, strict=True) if v is not None)
+            flat = tuple(_in_shape(self.steps.unpacked(plane, op), shape) for plane in planes)
             result = self.steps.packed(flat, op)
         else:
-            row = self.steps.row_major(planes[0], op)
-            view = reshaped(row.layout, shape)
-            assert view is not None
-            result = (Plane(row.buffer, view),)
+            result = (_in_shape(self.steps.row_major(planes[0], op), shape),)
         self.storage.placements[op.result] = result
 
     def _lower_concat(self, op: ops.Concat) -> None:
@@ -406,6 +398,13 @@ class _Lowering:
 
 FILLED = (np.float32, np.int32, np.int16)
 """Types of states that start from zero without a constant in memory."""
+
+
+def _in_shape(row: Plane, shape: Sequence[int]) -> Plane:
+    """A plane whose elements follow each other without gaps, seen in another shape."""
+    view = reshaped(row.layout, shape)
+    assert view is not None, "there are gaps"
+    return Plane(row.buffer, view)
 
 
 def _holds_constants(use: Use, constant: ops.Constant) -> bool:

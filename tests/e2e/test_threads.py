@@ -196,12 +196,17 @@ def has_thread_sanitizer(folder: Path) -> bool:
     return done.returncode == 0 and subprocess.run([folder / "empty"], capture_output=True).returncode == 0
 
 
-def test_the_sanitizer_sees_no_race_and_would_see_one(compiled: Artifact, tmp_path: Path) -> None:
-    if not has_thread_sanitizer(tmp_path):
+def expect_no_race(artifact: Artifact, folder: Path) -> None:
+    """Run the program with a library under the sanitizer; its sources stay in the folder."""
+    if not has_thread_sanitizer(folder):
         pytest.skip("cc has no thread sanitizer that runs here")
-    sane = build(copied(compiled, tmp_path), *SANITIZED)
+    sane = build(copied(artifact, folder), *SANITIZED)
     done = subprocess.run([sane], timeout=PATIENCE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_sanitizer_sees_no_race_and_would_see_one(compiled: Artifact, tmp_path: Path) -> None:
+    expect_no_race(compiled, tmp_path)
     # Near miss: a run that goes on to the next layer before all pieces of this one are done.
     hasty = build(
         copied(compiled, tmp_path), *SANITIZED, change=(WAITS, WAITS.replace("while (", "while (0 && "))
@@ -266,11 +271,7 @@ def test_threads_have_memory_of_their_own_for_windows(copying: Artifact, tmp_pat
 
 
 def test_the_sanitizer_sees_threads_that_copy_to_one_place(copying: Artifact, tmp_path: Path) -> None:
-    if not has_thread_sanitizer(tmp_path):
-        pytest.skip("cc has no thread sanitizer that runs here")
-    sane = build(copied(copying, tmp_path), *SANITIZED)
-    done = subprocess.run([sane], timeout=PATIENCE, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    expect_no_race(copying, tmp_path)
     text = (tmp_path / "net.c").read_text()
     own = next(line for line in text.splitlines() if "(size_t)thread" in line)
     shared = build(tmp_path, *SANITIZED, change=(own, own.replace("(size_t)thread", "(size_t)(0 * thread)")))
